@@ -1,0 +1,101 @@
+"""A finished directory: its files, and a manifest.json that says what they are and hashes every one.
+
+Artifacts (tokenizer, checkpoint, calibration) are immutable: written under a temporary name, renamed
+when complete, checked when opened. Only JSON, safetensors, Parquet and NumPy files go in; never pickle.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from blockscan.errors import ArtifactError
+
+MANIFEST = "manifest.json"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an artifact is. `files` maps names to SHA-256; `parents` maps roles to fingerprints."""
+
+    kind: str
+    version: int
+    config: dict[str, Any]
+    parents: dict[str, str]
+    files: dict[str, str]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the whole manifest, hence over every file: equal exactly for equal artifacts."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def require_empty(path: Path) -> None:
+    """Refuse an output directory that already holds something.
+
+    Raises:
+        ArtifactError: the path is a file, or a directory with files in it.
+    """
+    if path.is_file():
+        raise ArtifactError(f"{path} is a file; give a directory that is new or empty as output")
+    if path.is_dir() and any(path.iterdir()):
+        raise ArtifactError(f"{path} is not empty; give a new directory, or remove this one first")
+
+
+@contextmanager
+def create(path: Path, kind: str, *, config: Mapping[str, Any], parents: Mapping[str, str]) -> Iterator[Path]:
+    """Yield a temporary directory to fill; on success it gets its manifest and the name `path`.
+
+    Raises:
+        ArtifactError: `path` already holds something.
+    """
+    require_empty(path)
+    draft = path.with_name(f".{path.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        files = {entry.name: _sha256(entry) for entry in sorted(draft.iterdir())}
+        manifest = Manifest(kind, VERSION, dict(config), dict(parents), files)
+        (draft / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n")
+        if path.is_dir():
+            path.rmdir()
+        draft.rename(path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def read_manifest(path: Path, kind: str) -> Manifest:
+    """Read an artifact's manifest and check its kind, its version and the hash of every file.
+
+    Raises:
+        ArtifactError: there is none, it is of another kind, or a file is missing or was changed.
+    """
+    try:
+        manifest = Manifest(**json.loads((path / MANIFEST).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ArtifactError(
+            f"{path} holds no {kind}: {MANIFEST} cannot be read ({error.strerror})"
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise ArtifactError(f"{path / MANIFEST} is damaged: {error}; make the {kind} again") from error
+    if manifest.kind != kind:
+        raise ArtifactError(f"{path} holds a {manifest.kind}, where a {kind} is needed")
+    if manifest.version != VERSION:
+        raise ArtifactError(f"{path} was written in format {manifest.version}; this program reads {VERSION}")
+    for name, digest in manifest.files.items():
+        if "/" in name or not (path / name).is_file() or _sha256(path / name) != digest:
+            raise ArtifactError(
+                f"{path / name} is missing or was changed since it was made; make the {kind} again"
+            )
+    return manifest
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,150 @@
+"""Hyper-parameters as frozen dataclasses, read from TOML presets; `--set section.key=value` overrides.
+
+An unknown section or key is an error that names the nearest known one.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from blockscan.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerConfig:
+    """What the vocabulary keeps whole; everything rarer becomes an alias or a hash bucket."""
+
+    addresses: int = 7000
+    selectors: int = 4000
+    topics: int = 2000
+    words: int = 2000
+    min_count: int = 2
+    aliases: int = 64
+    buckets: int = 256
+    text_pieces: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Shape of the encoder (ModernBERT, arXiv 2412.13663)."""
+
+    layers: int = 4
+    width: int = 128
+    heads: int = 4
+    feed_forward: int = 256
+    longest: int = 1024
+    window: int = 128
+    global_every: int = 3
+    rope_global: float = 160_000.0
+    rope_local: float = 10_000.0
+    attention: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Pretraining run; `warmup` and `decay` are shares of the steps (warm-up, stable, decay)."""
+
+    steps: int = 1000
+    batch_tokens: int = 8192
+    accumulate: int = 1
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.05
+    decay: float = 0.3
+    clip: float = 1.0
+    mask_rate: float = 0.3
+    bf16: bool = True
+    checkpoint_every: int = 200
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreConfig:
+    """How transactions are scored: the folds cover every value once, so no seed enters."""
+
+    folds: int = 4
+    batch_tokens: int = 16_384
+    expected: int = 3
+    bf16: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything a run needs to know besides its paths."""
+
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a TOML preset and apply `section.key=value` overrides (values in TOML syntax).
+
+    Raises:
+        ConfigError: the file is missing or not TOML, or a section, key or value does not fit.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the preset {path}: {error.strerror}; give an existing .toml file"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    for override in overrides:
+        _apply(raw, override)
+    return config_from(raw, str(path))
+
+
+def config_from(raw: Mapping[str, Any], where: str) -> Config:
+    """Build a Config from nested mappings; `where` names their origin in errors."""
+    sections = get_type_hints(Config)
+    _refuse_unknown(raw, sections, f"section in {where}")
+    return Config(
+        **{name: _section(sections[name], values, f"{where} [{name}]") for name, values in raw.items()}
+    )
+
+
+def _section(kind: type[Any], values: object, where: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where} must be a table of key = value lines")
+    hints = get_type_hints(kind)
+    _refuse_unknown(values, hints, f"key in {where}")
+    return kind(**{key: _typed(value, hints[key], f"{where} {key}") for key, value in values.items()})
+
+
+def _typed(value: object, kind: type[Any], where: str) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{where} must be of type {kind.__name__}, not {value!r}")
+    return value
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Any], what: str) -> None:
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"unknown {what}: {key!r}; the nearest known one is {near!r}")
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    name, equals, value = override.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not equals or not dot:
+        raise ConfigError(f"--set {override!r} is not of the form section.key=value")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    raw.setdefault(section, {})[key] = parsed
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config dataclass as nested plain dictionaries, for manifests."""
+    return dataclasses.asdict(config)

@@ -1,0 +1,85 @@
+"""What the detector says of a transaction and what the store keeps: plain, frozen, JSON-ready."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One surprising value: what stood there, what the model expected, how rare that is.
+
+    `node` is the pre-order index of the call frame, `field` a blockscan.tokens.Field name in lower
+    case, `p_value` the token's calibrated p-value within its field, `surprise` in nats.
+    """
+
+    node: int
+    field: str
+    found: str
+    expected: tuple[str, ...]
+    surprise: float
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One call (or log, where `kind` is LOG) of the painted tree, in pre-order; `heat` is 0 (ordinary) to 1.
+
+    `heat` is min(1, -log10(smallest token p-value of the frame) / 4). Chain text in `target`,
+    `selector` and `error` is attacker-written: show it as text, never as markup.
+    """
+
+    node: int
+    parent: int
+    depth: int
+    kind: str
+    caller: str
+    target: str
+    selector: str
+    value: str
+    error: str
+    heat: float
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TxScore:
+    """The judgement on one transaction under one calibration. Higher `value` = more anomalous.
+
+    `p_value` is the split-conformal p-value, None where the calibration has no transactions of this
+    trace source. `reason` is one line for a person. `evidence` is ordered, strongest first. `model`
+    and `calibration` are fingerprints. `windows` counts the model windows the transaction needed.
+    """
+
+    chain: str
+    tx_hash: str
+    block_number: int | None
+    tx_index: int | None
+    time: int | None
+    sender: str
+    target: str | None
+    value: float
+    p_value: float | None
+    reason: str
+    evidence: tuple[Evidence, ...]
+    calls: int
+    tokens: int
+    windows: int
+    source: str
+    trace_status: str
+    model: str
+    calibration: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A TxScore at or under the calibration's alarm level, with what a person made of it.
+
+    severity: critical, high, medium or low. status: open, acknowledged, dismissed, confirmed or
+    orphaned. `unique_key` is stable over reruns (chain and transaction hash).
+    """
+
+    unique_key: str
+    score: TxScore
+    severity: str
+    status: str
+    created_at: int
+    note: str = ""

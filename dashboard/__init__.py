@@ -1,0 +1,1 @@
+"""The Streamlit dashboard; reads results through blockscan.store and nothing else."""

@@ -1,0 +1,157 @@
+"""What a step reads: an archive, a file of records, an archive part, or blocks of a node, in shards.
+
+A shard is the unit of the batch scoring job: one part of an archive, one file, or one block range.
+"""
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from blockscan.archive import Archive, RawBlock, part_info, read_part
+from blockscan.chains.decode import decode
+from blockscan.chains.ethereum import parse, parse_record
+from blockscan.errors import ArtifactError, ParseError
+from blockscan.transaction import Transaction
+from pipelines.ranges import BlockRange
+
+LONGEST_LINE = 512 * 1024 * 1024
+"""Bytes of one JSONL line read at all; the longest real one seen is 32 MB."""
+
+
+@dataclass(slots=True)
+class Rejects:
+    """What could not be read, one line each, naming file and line; filled while a source is read."""
+
+    lines: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A named set of transactions that can be read again; `rows` is their number where it is known."""
+
+    name: str
+    read: Callable[[], Iterator[Transaction]]
+    rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a JSONL file: 1-based number, raw bytes, its transaction or what is wrong with it."""
+
+    number: int
+    raw: bytes
+    transaction: Transaction | None
+    error: str = ""
+
+
+def open_shards(source: Path, rejects: Rejects, blocks: BlockRange | None = None) -> list[Shard]:
+    """The shards of an archive directory, a `.jsonl[.gz]` file or a Parquet part of an archive.
+
+    Args:
+        source: what to read.
+        rejects: takes what cannot be parsed.
+        blocks: only transactions of these blocks; those without a block number are left out then.
+
+    Raises:
+        ArtifactError: the path is none of these, or the archive is empty.
+    """
+    if source.is_dir():
+        archive = Archive(source)
+        paths = archive.part_paths()
+        if not any(part.transactions for part in archive.parts()):
+            raise ArtifactError(f"the archive {source} is empty; run `blockscan ingest` first")
+        return [_part_shard(path, rejects, blocks) for path in paths]
+    if not source.is_file():
+        raise ArtifactError(f"{source} does not exist; give an archive, a .jsonl[.gz] or a .parquet file")
+    if source.suffix == ".parquet":
+        return [_part_shard(source, rejects, blocks)]
+    if ".jsonl" in source.name:
+        return [_file_shard(source, rejects, blocks)]
+    raise ArtifactError(f"{source}: not a kind of file that is read here (.jsonl, .jsonl.gz, .parquet)")
+
+
+def read_transactions(shards: list[Shard]) -> Iterator[Transaction]:
+    """Every transaction of every shard, in stored order."""
+    for shard in shards:
+        yield from shard.read()
+
+
+def time_order(transaction: Transaction) -> tuple[int, int, str]:
+    """Sort key: block, place in the block, hash; unknown blocks come first."""
+    block = -1 if transaction.block_number is None else transaction.block_number
+    return block, -1 if transaction.index is None else transaction.index, transaction.hash
+
+
+def read_lines(path: Path, *, after: int = 0) -> Iterator[Line]:
+    """The records of a JSONL file from line `after` + 1 on; a damaged gzip ends in a line of its own."""
+    number = 0
+    try:
+        with _open(path) as stream:
+            while raw := stream.readline(LONGEST_LINE + 1):
+                number += 1
+                if number > after and raw.strip():
+                    yield _read_line(path, number, raw)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        yield Line(number, b"", None, f"{path.name}: damaged or truncated gzip after line {number} ({error})")
+
+
+def _read_line(path: Path, number: int, raw: bytes) -> Line:
+    try:
+        if len(raw) > LONGEST_LINE:
+            raise ParseError(f"longer than {LONGEST_LINE:,} bytes")
+        return Line(number, raw, parse_record(decode(raw)))
+    except ParseError as error:
+        return Line(number, b"", None, f"{path.name}:{number}: {error}")
+
+
+def record_row(raw: bytes, transaction: Transaction) -> RawBlock:
+    """A line and its transaction as an archive row."""
+    return RawBlock(
+        chain=transaction.chain,
+        number=transaction.block_number,
+        hash=None,
+        parent_hash=None,
+        time=transaction.time,
+        source=transaction.source,
+        form="record",
+        tx_hashes=(transaction.hash,),
+        bodies={"record": raw},
+    )
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _part_shard(path: Path, rejects: Rejects, blocks: BlockRange | None) -> Shard:
+    def read() -> Iterator[Transaction]:
+        for raw in read_part(path):
+            if blocks is not None and (raw.number is None or raw.number not in blocks):
+                continue
+            try:
+                yield from parse(raw)
+            except ParseError as error:
+                rejects.lines.append(f"{path.name} block {raw.number}: {error}")
+
+    return Shard(path.stem, read, part_info(path).transactions)
+
+
+def _file_shard(path: Path, rejects: Rejects, blocks: BlockRange | None) -> Shard:
+    def read() -> Iterator[Transaction]:
+        for line in read_lines(path):
+            if line.transaction is None:
+                rejects.lines.append(line.error)
+            elif _inside(line.transaction, blocks):
+                yield line.transaction
+
+    return Shard(path.name, read)
+
+
+def _inside(transaction: Transaction, blocks: BlockRange | None) -> bool:
+    return blocks is None or (transaction.block_number is not None and transaction.block_number in blocks)

@@ -1,0 +1,57 @@
+"""Artifacts: whole or absent, checked when opened."""
+
+from pathlib import Path
+
+import pytest
+
+from blockscan import artifact
+from blockscan.errors import ArtifactError
+
+
+def make(path: Path, content: str = "1") -> None:
+    with artifact.create(path, "tokenizer", config={"a": 1}, parents={"archive": "f"}) as draft:
+        (draft / "data.json").write_text(content)
+
+
+def test_equal_artifacts_have_equal_fingerprints(tmp_path: Path) -> None:
+    make(tmp_path / "one")
+    make(tmp_path / "two")
+    make(tmp_path / "three", "2")
+    one, two, three = (
+        artifact.read_manifest(tmp_path / name, "tokenizer") for name in ("one", "two", "three")
+    )
+    assert one.fingerprint == two.fingerprint != three.fingerprint
+    assert one.parents == {"archive": "f"}
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError),
+        artifact.create(tmp_path / "x", "tokenizer", config={}, parents={}) as draft,
+    ):
+        (draft / "data.json").write_text("1")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_changed_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    make(path)
+    with pytest.raises(ArtifactError, match="where a checkpoint is needed"):
+        artifact.read_manifest(path, "checkpoint")
+    (path / "data.json").write_text("changed")
+    with pytest.raises(ArtifactError, match="was changed since it was made"):
+        artifact.read_manifest(path, "tokenizer")
+    (path / "manifest.json").write_text("{")
+    with pytest.raises(ArtifactError, match="is damaged"):
+        artifact.read_manifest(path, "tokenizer")
+    with pytest.raises(ArtifactError, match="holds no tokenizer"):
+        artifact.read_manifest(tmp_path / "nowhere", "tokenizer")
+
+
+def test_an_output_that_is_not_empty_is_refused_and_kept(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").write_text("1")
+    with pytest.raises(ArtifactError, match="is not empty"):
+        make(tmp_path / "out")
+    assert (tmp_path / "out" / "precious").read_text() == "1"

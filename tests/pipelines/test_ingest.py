@@ -1,0 +1,174 @@
+"""Files of records -> archive: malformed input, duplicates, interruption, full disk."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from blockscan.archive import Archive, PartInfo, covered_ranges
+from blockscan.errors import ArtifactError
+from pipelines import ingest
+from pipelines.ingest import ingest_files
+from pipelines.sources import Rejects, open_shards, read_transactions
+
+A, B = ("0x" + digit * 40 for digit in "ab")
+
+
+def line(number: int, **more: Any) -> bytes:
+    trace = {"type": "CALL", "from": A, "to": B, "value": hex(number), "input": "0x"}
+    record = {
+        "chain": "ethereum",
+        "tx_hash": f"0x{number:064x}",
+        "block_number": number,
+        "trace": trace,
+        **more,
+    }
+    return json.dumps(record).encode() + b"\n"
+
+
+def hashes(archive: Path) -> list[str]:
+    return sorted(transaction.hash for transaction in read_transactions(open_shards(archive, Rejects())))
+
+
+def test_malformed_lines_are_named_and_the_rest_is_ingested(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(
+        line(1) + b'{"tx_hash": "0x2"\n' + b"\n" + line(3) + line(4, trace={"type": "?"}) + line(5)
+    )
+    report = ingest_files([source], tmp_path / "archive")
+    assert report.added == 3
+    assert [text.split(": ")[0] for text in report.rejected] == ["in.jsonl:2", "in.jsonl:5"]
+    assert "not valid JSON" in report.rejected[0] and "unknown frame type" in report.rejected[1]
+    assert report.coverage.rejected == report.rejected
+    assert hashes(tmp_path / "archive") == [f"0x{n:064x}" for n in (1, 3, 5)]
+
+
+def test_a_second_run_adds_nothing_and_still_reports_the_rejected(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(line(1) + b"nonsense\n" + line(2))
+    first = ingest_files([source], tmp_path / "archive")
+    before = sorted((tmp_path / "archive").iterdir())
+    second = ingest_files([source], tmp_path / "archive")
+    assert (second.added, second.rejected) == (0, first.rejected)
+    assert sorted((tmp_path / "archive").iterdir()) == before
+
+
+def test_a_truncated_gzip_keeps_what_could_be_read(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl.gz"
+    whole = gzip.compress(b"".join(line(number, padding=str(hash(str(number)))) for number in range(2000)))
+    source.write_bytes(whole[: len(whole) // 2])
+    report = ingest_files([source], tmp_path / "archive")
+    assert 100 < report.added < 2000
+    assert "truncated gzip after line" in report.rejected[0]
+    source.write_bytes(whole)
+    assert ingest_files([source], tmp_path / "archive").added == 2000 - report.added
+    assert len(hashes(tmp_path / "archive")) == 2000
+
+
+def test_a_transaction_is_stored_once(tmp_path: Path) -> None:
+    one, two, copy = (tmp_path / name for name in ("one.jsonl", "two.jsonl", "copy.jsonl"))
+    one.write_bytes(line(1) + line(2) + line(1))
+    two.write_bytes(line(2) + line(3) + line(1))
+    copy.write_bytes(one.read_bytes())
+    report = ingest_files([one, two, copy], tmp_path / "archive")
+    assert (report.added, report.duplicates) == (3, 3)
+    assert hashes(tmp_path / "archive") == [f"0x{number:064x}" for number in (1, 2, 3)]
+
+
+def test_one_chain_can_be_chosen(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_bytes(line(1) + line(2, chain="bsc") + line(3))
+    report = ingest_files([tmp_path / "in.jsonl"], tmp_path / "archive", "bsc")
+    assert report.coverage.chains == {"bsc": 1}
+
+
+def test_an_interrupted_ingest_resumes_without_loss_or_doubles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(b"".join(line(number) for number in range(100)))
+    monkeypatch.setattr(ingest, "PART_ROWS", 10)
+    append = Archive.append
+    calls = []
+
+    def killed(self: Archive, rows: Any, info: PartInfo) -> None:
+        calls.append(info)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        append(self, rows, info)
+
+    monkeypatch.setattr(Archive, "append", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ingest_files([source], tmp_path / "archive")
+    assert len(hashes(tmp_path / "archive")) == 30
+    report = ingest_files([source], tmp_path / "archive")
+    assert report.added == 70
+    assert hashes(tmp_path / "archive") == sorted(f"0x{number:064x}" for number in range(100))
+
+
+def test_a_full_disk_is_one_error_and_what_was_stored_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(b"".join(line(number) for number in range(30)))
+    monkeypatch.setattr(ingest, "PART_ROWS", 10)
+    write = pq.write_table
+    written = []
+
+    def full(table: Any, path: Path, **options: Any) -> None:
+        written.append(path)
+        if len(written) == 3:
+            path.write_bytes(b"half a file")
+            raise OSError(28, "No space left on device")
+        write(table, path, **options)
+
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(ArtifactError, match=r"No space left on device.*run the same command again"):
+        ingest_files([source], tmp_path / "archive")
+    assert len(hashes(tmp_path / "archive")) == 20
+    assert not list((tmp_path / "archive").glob("*.draft"))
+    monkeypatch.setattr(pq, "write_table", write)
+    assert ingest_files([source], tmp_path / "archive").added == 10
+
+
+def test_wrong_places_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_bytes(line(1))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("precious")
+    with pytest.raises(ArtifactError, match="is not empty and holds no archive"):
+        ingest_files([tmp_path / "in.jsonl"], tmp_path / "full")
+    with pytest.raises(ArtifactError, match="no such file"):
+        ingest_files([tmp_path / "none.jsonl"], tmp_path / "archive")
+    with pytest.raises(ArtifactError, match="holds no archive"):
+        open_shards(tmp_path / "full", Rejects())
+    with pytest.raises(ArtifactError, match="does not exist"):
+        open_shards(tmp_path / "nowhere", Rejects())
+    Archive.begin(tmp_path / "empty", "evm")
+    with pytest.raises(ArtifactError, match="is empty; run `blockscan ingest`"):
+        open_shards(tmp_path / "empty", Rejects())
+    with pytest.raises(ArtifactError, match="is an archive of evm"):
+        Archive.begin(tmp_path / "empty", "solana")
+
+
+def test_a_damaged_part_is_named(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_bytes(line(1))
+    ingest_files([tmp_path / "in.jsonl"], tmp_path / "archive")
+    (part,) = Archive(tmp_path / "archive").part_paths()
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(ArtifactError, match="is damaged"):
+        Archive(tmp_path / "archive").parts()
+
+
+def test_a_transaction_is_found_by_its_hash(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_bytes(b"".join(line(number) for number in range(50)))
+    ingest_files([tmp_path / "in.jsonl"], tmp_path / "archive")
+    archive = Archive(tmp_path / "archive")
+    (found,) = archive.find(f"0x{7:064x}")
+    assert found.number == 7
+    assert list(archive.find("0x07")) == []
+
+
+def test_ranges_merge() -> None:
+    assert covered_ranges([(5, 6), (1, 2), (3, 3), (9, 9)]) == [(1, 3), (5, 6), (9, 9)]

@@ -1,0 +1,1 @@
+"""Transaction -> TokenSequence and back, one modality per file, without torch."""
