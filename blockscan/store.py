@@ -1,0 +1,298 @@
+"""ScoreStore: the one door to results. SQLite in WAL mode, so the dashboard reads while a run writes.
+
+A transaction may have one score per calibration. Views show the score under the calibration that the
+store met last; writing again under an older calibration changes neither that nor any alert. An alert is
+never removed: where the newest score is no longer at the alarm level the alert stays, with the score that
+raised it, is marked lapsed, and its history says why.
+"""
+
+import time
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from blockscan.errors import StoreError
+from blockscan.findings import Alert, Frame, TxScore
+from blockscan.store_db import Database
+from blockscan.store_report import summarise, verify
+from blockscan.store_schema import (
+    RUN_COLUMNS,
+    SCORE_COLUMNS,
+    STATUSES,
+    Disposition,
+    Run,
+    Search,
+    Summary,
+    Written,
+    alert_from_row,
+    condition,
+    pack_frames,
+    run_from_row,
+    run_row,
+    score_from_row,
+    score_row,
+    spellings,
+    storable,
+    unpack_frames,
+)
+
+__all__ = ["Disposition", "Run", "ScoreStore", "Search", "Summary", "Written", "open_store"]
+
+BATCH = 500
+ALL = Search()
+_SCORE = ", ".join(f"s.{name}" for name in SCORE_COLUMNS)
+_KEY = ("chain", "tx_hash", "calibration")
+_RAISED = "alerts a JOIN scores s ON " + " AND ".join(f"s.{name} = a.{name}" for name in _KEY)
+_RAISED_COLUMNS = f"{_SCORE}, a.unique_key, a.severity, a.status, a.created_at, a.note"
+_ORDERS = {
+    "p_value": "s.p_value IS NULL, s.p_value, s.value DESC, s.chain, s.tx_hash",
+    "time": "s.time IS NULL, s.time DESC, s.chain, s.tx_hash",
+    "chain": "s.chain, s.block_number, s.tx_index, s.tx_hash",
+}
+_SHOWN = "scores s LEFT JOIN alerts a ON s.chain = a.chain AND s.tx_hash = a.tx_hash WHERE s.shown = 1"
+_NEW_CALIBRATION = """INSERT INTO calibrations
+    SELECT ?, (SELECT COALESCE(MAX(number), 0) + 1 FROM calibrations)
+    WHERE NOT EXISTS (SELECT 1 FROM calibrations WHERE fingerprint = ?)"""
+_SHOW_NEWEST = """UPDATE scores SET shown = CASE WHEN calibration = (
+        SELECT s.calibration FROM scores s JOIN calibrations c ON c.fingerprint = s.calibration
+        WHERE s.chain = ? AND s.tx_hash = ? ORDER BY c.number DESC LIMIT 1) THEN 1 ELSE 0 END
+    WHERE chain = ? AND tx_hash = ?"""
+Order = Literal["p_value", "time", "chain"]
+Row = tuple[TxScore, str | None, Sequence[Frame] | None]
+
+
+def open_store(location: str | Path, *, read_only: bool = False) -> "ScoreStore":
+    """Open a store by path or sqlite:/// URL, creating it unless `read_only`.
+
+    Raises:
+        StoreError: another kind of URL, no such directory or file, not a store, or a newer schema.
+    """
+    scheme, separator, rest = str(location).partition("://")
+    if separator and scheme != "sqlite":
+        raise StoreError(f"a store at {scheme}://... is not supported yet; give the path of a SQLite file")
+    path = Path(rest.removeprefix("/") if separator else scheme)
+    if path.is_dir():
+        raise StoreError(f"{path} is a directory; give the path of a file for the store")
+    if read_only and not path.exists():
+        raise StoreError(f"there is no store at {path}; run `blockscan score` to make one")
+    if not path.parent.is_dir():
+        raise StoreError(
+            f"there is no directory {path.parent} to hold the store {path.name}; create it first"
+        )
+    return ScoreStore(Database(path, read_only=read_only))
+
+
+class ScoreStore:
+    """Scores, painted call trees, alerts with their history, and runs. For one thread at a time."""
+
+    def __init__(self, database: Database) -> None:
+        """Wrap an open database; `open_store` makes both."""
+        self._db = database
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the store; it can no longer be used."""
+        self._db.close()
+
+    def write(self, rows: Iterable[Row], *, now: int | None = None) -> Written:
+        """Store (score, severity or None for no alert, painted frames or None) in batches of 500.
+
+        A batch is stored whole or not at all. Rows that are stored already change nothing; where None
+        is given for frames, stored ones stay. `now` dates new alerts (default: the clock).
+
+        Raises:
+            StoreError: disk full, locked, read-only, or a value that cannot be stored.
+        """
+        source, seen, changed, raised = iter(rows), 0, 0, 0
+        stamp = int(time.time()) if now is None else now
+        while batch := list(islice(source, BATCH)):
+            with self._db.transaction():
+                for score, severity, frames in batch:
+                    changed += self._put_score(score, frames)
+                    raised += self._put_alert(score, severity, stamp)
+            seen += len(batch)
+        return Written(seen, changed, raised)
+
+    def set_status(self, unique_key: str, status: str, *, note: str, by: str, now: int | None = None) -> None:
+        """Record what a person made of an alert; its history keeps every step.
+
+        Raises:
+            StoreError: no such alert or status, or the store cannot be written.
+        """
+        if status not in STATUSES:
+            raise StoreError(f"unknown status {status!r}; it is one of {', '.join(STATUSES)}")
+        note, stamp = storable(note), int(time.time()) if now is None else now
+        with self._db.transaction():
+            found = self._db.rows("SELECT status, note FROM alerts WHERE unique_key = ?", (unique_key,))
+            if not found:
+                raise StoreError(
+                    f"{self._db.path} has no alert {unique_key!r}; see `alerts()` for those it has"
+                )
+            if found[0] != (status, note):
+                change = "UPDATE alerts SET status = ?, note = ? WHERE unique_key = ?"
+                self._db.execute(change, (status, note, unique_key))
+                self._remember(unique_key, Disposition(stamp, storable(by), status, note))
+
+    def record_run(self, run: Run) -> None:
+        """Store a run, or replace the one with the same id."""
+        with self._db.transaction():
+            self._db.upsert("runs", RUN_COLUMNS, ("id",), run_row(run))
+
+    def runs(self, *, limit: int = 20) -> list[Run]:
+        """The latest runs, newest first."""
+        sql = f"SELECT {', '.join(RUN_COLUMNS)} FROM runs ORDER BY started DESC, id LIMIT ?"
+        with self._decoding("a run"):
+            return [run_from_row(row) for row in self._db.rows(sql, (limit,))]
+
+    def alerts(
+        self, search: Search = ALL, *, limit: int = 50, offset: int = 0, order: Order = "p_value"
+    ) -> list[Alert]:
+        """One page of alerts, each with the score that raised it."""
+        where, values = condition(search)
+        page = f"WHERE {where} ORDER BY {_ORDERS[order]} LIMIT ? OFFSET ?"
+        sql = f"SELECT {_RAISED_COLUMNS} FROM {_RAISED} {page}"
+        with self._decoding("an alert"):
+            return [alert_from_row(row) for row in self._db.rows(sql, (*values, limit, offset))]
+
+    def count_alerts(self, search: Search = ALL) -> int:
+        """How many alerts a search finds in all."""
+        where, values = condition(search)
+        return self._count(f"{_RAISED} WHERE {where}", values)
+
+    def alert(self, tx_hash: str) -> Alert | None:
+        """The alert of one transaction, or None."""
+        sql = f"SELECT {_RAISED_COLUMNS} FROM {_RAISED}"
+        found = self._db.rows(f"{sql} WHERE a.tx_hash IN (?, ?) ORDER BY a.chain", spellings(tx_hash))
+        with self._decoding("an alert"):
+            return alert_from_row(found[0]) if found else None
+
+    def lapsed(self, unique_keys: Collection[str]) -> set[str]:
+        """Which of these alerts are no longer at the alarm level under the newest calibration."""
+        marks = ", ".join("?" * len(unique_keys))
+        sql = f"SELECT unique_key FROM alerts WHERE lapsed = 1 AND unique_key IN ({marks})"
+        return {key for (key,) in self._db.rows(sql, tuple(unique_keys))}
+
+    def history(self, unique_key: str) -> list[Disposition]:
+        """Everything that happened to an alert, oldest first."""
+        sql = "SELECT time, who, what, note FROM dispositions WHERE unique_key = ? ORDER BY number"
+        return [Disposition(*row) for row in self._db.rows(sql, (unique_key,))]
+
+    def score(self, tx_hash: str) -> TxScore | None:
+        """The shown score of a transaction, or None. Hexadecimal hashes may be in either case."""
+        sql = f"SELECT {_SCORE} FROM scores s WHERE s.shown = 1 AND s.tx_hash IN (?, ?) ORDER BY s.chain"
+        found = self._db.rows(sql, spellings(tx_hash))
+        with self._decoding(f"the score of {tx_hash}"):
+            return score_from_row(found[0]) if found else None
+
+    def frames(self, tx_hash: str) -> tuple[Frame, ...]:
+        """The painted call tree of a transaction in pre-order; empty where none was kept."""
+        join = "scores s JOIN frames f ON " + " AND ".join(f"s.{name} = f.{name}" for name in _KEY)
+        sql = f"SELECT f.tree FROM {join} WHERE s.shown = 1 AND s.tx_hash IN (?, ?) ORDER BY s.chain"
+        found = self._db.rows(sql, spellings(tx_hash))
+        with self._decoding(f"the call tree of {tx_hash}"):
+            return unpack_frames(found[0][0]) if found else ()
+
+    def scores(
+        self, search: Search = ALL, *, limit: int = 50, offset: int = 0, order: Order = "p_value"
+    ) -> list[TxScore]:
+        """One page of shown scores. `severity` and `status` look at the transaction's alert."""
+        where, values = condition(search)
+        sql = f"SELECT {_SCORE} FROM {_SHOWN} AND {where} ORDER BY {_ORDERS[order]} LIMIT ? OFFSET ?"
+        with self._decoding("a score"):
+            return [score_from_row(row) for row in self._db.rows(sql, (*values, limit, offset))]
+
+    def count_scores(self, search: Search = ALL) -> int:
+        """How many shown scores a search finds in all."""
+        where, values = condition(search)
+        return self._count(f"{_SHOWN} AND {where}", values)
+
+    def iter_scores(self) -> Iterator[TxScore]:
+        """All shown scores by chain, block, index and hash: the same whatever order they were written in."""
+        with self._decoding("a score"):
+            order = _ORDERS["chain"]
+            for row in self._db.execute(f"SELECT {_SCORE} FROM scores s WHERE s.shown = 1 ORDER BY {order}"):
+                yield score_from_row(row)
+
+    def summary(self) -> Summary:
+        """Counts for an overview, judged at the latest run's alarm level."""
+        latest = self.runs(limit=1)
+        return summarise(self._db, latest[0].alarm_level if latest else None)
+
+    def verify(self) -> list[str]:
+        """What is wrong with the store, one line each; empty where all is well."""
+        return verify(self._db)
+
+    def _put_score(self, score: TxScore, frames: Sequence[Frame] | None) -> bool:
+        """Store a score and its frames; True where the score is new or was another."""
+        if score.value != score.value:
+            raise StoreError(
+                f"the score of {score.tx_hash} is not a number; report this with its transaction"
+            )
+        self._db.execute(_NEW_CALIBRATION, (score.calibration, score.calibration))
+        row = score_row(score)
+        changed = self._db.upsert("scores", (*SCORE_COLUMNS, "shown"), _KEY, (*row, 1), keep=("shown",))
+        key = (storable(score.chain), storable(score.tx_hash), storable(score.calibration))
+        if changed:
+            self._db.execute(_SHOW_NEWEST, key[:2] * 2)
+        if frames is not None:
+            self._db.upsert("frames", (*_KEY, "tree"), _KEY, (*key, pack_frames(frames)))
+        return changed
+
+    def _put_alert(self, score: TxScore, severity: str | None, now: int) -> bool:
+        """Raise, renew or lapse the alert of a score that was just stored; True where it is a new one."""
+        chain, tx_hash, calibration = map(storable, (score.chain, score.tx_hash, score.calibration))
+        if (
+            self._count(
+                "scores WHERE shown = 1 AND chain = ? AND tx_hash = ? AND calibration = ?",
+                (chain, tx_hash, calibration),
+            )
+            == 0
+        ):
+            return False
+        key = f"{chain}:{tx_hash}"
+        found = self._db.rows("SELECT severity, calibration, lapsed FROM alerts WHERE unique_key = ?", (key,))
+        if not found:
+            if severity is not None:
+                row = (key, chain, tx_hash, calibration, severity, "open", now, "", 0)
+                self._db.execute("INSERT INTO alerts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            return severity is not None
+        before = found[0][0]
+        after = (*found[0][:2], 1) if severity is None else (severity, calibration, 0)
+        if after != found[0]:
+            change = "UPDATE alerts SET severity = ?, calibration = ?, lapsed = ? WHERE unique_key = ?"
+            self._db.execute(change, (*after, key))
+            what = "lapsed" if severity is None else "renewed" if severity == before else f"now {severity}"
+            p_value = "unknown" if score.p_value is None else f"{score.p_value:.3g}"
+            note = f"p = {p_value} under calibration {calibration}"
+            self._remember(key, Disposition(now, "blockscan", what, note))
+        return False
+
+    def _remember(self, unique_key: str, entry: Disposition) -> None:
+        number = self._count("dispositions WHERE unique_key = ?", (unique_key,))
+        row = (unique_key, number, entry.time, entry.who, entry.what, entry.note)
+        self._db.execute("INSERT INTO dispositions VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def _count(self, tables: str, values: Sequence[Any]) -> int:
+        return int(self._db.rows(f"SELECT COUNT(*) FROM {tables}", values)[0][0])
+
+    @contextmanager
+    def _decoding(self, what: str) -> Iterator[None]:
+        try:
+            with self._db.errors():
+                yield
+        except (zlib.error, ValueError, TypeError, KeyError) as error:
+            path = self._db.path
+            raise StoreError(
+                f"{what} in {path} is damaged: {error}; `blockscan score` again replaces it"
+            ) from error

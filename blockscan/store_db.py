@@ -1,0 +1,163 @@
+"""A SQLite file as the score store needs it: WAL, migrations, short transactions, plain errors."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from blockscan.errors import StoreError
+from blockscan.store_schema import MIGRATIONS
+
+_BUSY_SECONDS = 30
+
+
+class Database:
+    """One connection to a store's file, with the newest schema in place."""
+
+    def __init__(self, path: Path, *, read_only: bool) -> None:
+        """Open `path`, or create it (mode 0600) unless `read_only`.
+
+        Raises:
+            StoreError: not a store, a newer schema, or a file that cannot be opened.
+        """
+        self.path = path
+        with self.errors():
+            if not read_only and not path.exists():
+                os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+            uri = f"file:{quote(str(path.absolute()))}?mode={'ro' if read_only else 'rw'}"
+            self._connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+            try:
+                self._prepare(read_only=read_only)
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Run one statement; its errors become StoreErrors."""
+        with self.errors():
+            return self._connection.execute(sql, values)
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """All rows of a query."""
+        with self.errors():
+            return self._connection.execute(sql, values).fetchall()
+
+    def upsert(
+        self,
+        table: str,
+        columns: Sequence[str],
+        key: Sequence[str],
+        row: Sequence[Any],
+        *,
+        keep: Sequence[str] = (),
+    ) -> bool:
+        """Insert `row`, or update the one with the same `key`; False where the same row stands already.
+
+        Columns named in `keep` are set on insert only.
+        """
+        given = dict(zip(columns, row, strict=True))
+        compared = [name for name in columns if name not in keep]
+        match = " AND ".join(f"{name} = ?" for name in key)
+        query = f"SELECT {', '.join(compared)} FROM {table} WHERE {match}"
+        if self.rows(query, [given[name] for name in key]) == [tuple(given[name] for name in compared)]:
+            return False
+        change = ", ".join(f"{name} = excluded.{name}" for name in compared if name not in key)
+        self.execute(
+            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) "
+            f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {change}",
+            row,
+        )
+        return True
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside is stored, or nothing of it."""
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.rollback()
+            raise
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Say of a database error what it was about, where, and what to do."""
+        try:
+            yield
+        except sqlite3.ProgrammingError:
+            raise
+        except (sqlite3.Error, OSError, OverflowError) as error:
+            raise StoreError(_explain(self.path, error)) from error
+
+    def _prepare(self, *, read_only: bool) -> None:
+        tables = {name for (name,) in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables and not {"meta", "scores", "alerts"} <= tables:
+            raise StoreError(f"{self.path} is a database of another program; give another path for the store")
+        version = self._version() if tables else 0
+        if version > len(MIGRATIONS):
+            raise StoreError(
+                f"{self.path} has schema {version}, made by a newer BlockScan (this one reads "
+                f"{len(MIGRATIONS)}); upgrade BlockScan, or give another path"
+            )
+        if read_only and version < len(MIGRATIONS):
+            raise StoreError(
+                f"{self.path} has schema {version}, older than {len(MIGRATIONS)}; "
+                "run `blockscan score` on it once to bring it up to date"
+            )
+        if not read_only:
+            self.execute("PRAGMA journal_mode = WAL")
+            self.execute("PRAGMA synchronous = FULL")
+            self.execute("PRAGMA foreign_keys = ON")
+            if version < len(MIGRATIONS):
+                self._migrate()
+
+    def _version(self) -> int:
+        found = self.rows("SELECT value FROM meta WHERE name = 'schema_version'")
+        if not found or not str(found[0][0]).isdecimal():
+            raise StoreError(f"{self.path} does not say which schema it has; restore it from a backup")
+        return int(found[0][0])
+
+    def _migrate(self) -> None:
+        """Bring the schema up to date; each step leaves a row in `meta` with its time."""
+        with self.transaction():
+            # Another process may have done it while this one waited for the lock.
+            fresh = not self.rows("SELECT name FROM sqlite_master WHERE name = 'meta'")
+            done = 0 if fresh else self._version()
+            for number, statements in enumerate(MIGRATIONS[done:], start=done + 1):
+                for statement in statements:
+                    self.execute(statement)
+                stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+                self.upsert("meta", ("name", "value"), ("name",), (f"migration_{number}", stamp))
+                self.upsert("meta", ("name", "value"), ("name",), ("schema_version", str(number)))
+
+
+def _explain(path: Path, error: Exception) -> str:
+    text = str(error)
+    if "full" in text:
+        return (
+            f"the disk is full at {path}: this batch was not stored, everything before it is safe; "
+            "free some space and run the same command again"
+        )
+    if "locked" in text or "busy" in text:
+        return f"{path} was locked by another writer for {_BUSY_SECONDS} s; try again when it has finished"
+    if "readonly" in text:
+        return f"{path} cannot be written; it was opened for reading, or its permissions forbid it"
+    if "not a database" in text:
+        return f"{path} is not a BlockScan store; give another path"
+    if "malformed" in text:
+        return f"{path} is damaged ({text}); restore it from a backup, or score again into a new store"
+    if isinstance(error, OSError):
+        return f"{path} cannot be opened: {error.strerror}; check the path and its permissions"
+    if isinstance(error, sqlite3.IntegrityError | OverflowError):
+        return f"{path} refuses a value ({text}): this batch was not stored; correct the rows that were given"
+    return f"{path} cannot be used ({text}); check the path and its permissions"

@@ -1,0 +1,219 @@
+"""The tables of the score store, their migrations, its nouns, and how nouns become rows.
+
+The SQL keeps to what SQLite and PostgreSQL share; times are Unix seconds (UTC).
+"""
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from blockscan.findings import Alert, Evidence, Frame, TxScore
+
+SEVERITIES = ("critical", "high", "medium", "low")
+STATUSES = ("open", "acknowledged", "dismissed", "confirmed", "orphaned")
+SCORE_COLUMNS = tuple(field.name for field in fields(TxScore))
+
+# One tuple of statements per schema version. A released entry never changes: append the next one.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)""",
+        """CREATE TABLE calibrations (fingerprint TEXT PRIMARY KEY, number BIGINT NOT NULL UNIQUE)""",
+        """CREATE TABLE scores (
+            chain TEXT NOT NULL, tx_hash TEXT NOT NULL, block_number BIGINT, tx_index BIGINT, time BIGINT,
+            sender TEXT NOT NULL, target TEXT, value DOUBLE PRECISION NOT NULL,
+            p_value DOUBLE PRECISION CHECK (p_value BETWEEN 0 AND 1), reason TEXT NOT NULL,
+            evidence TEXT NOT NULL, calls BIGINT NOT NULL, tokens BIGINT NOT NULL, windows BIGINT NOT NULL,
+            source TEXT NOT NULL, trace_status TEXT NOT NULL, model TEXT NOT NULL,
+            calibration TEXT NOT NULL REFERENCES calibrations (fingerprint),
+            shown BIGINT NOT NULL, PRIMARY KEY (chain, tx_hash, calibration))""",
+        """CREATE INDEX scores_by_p ON scores (shown, p_value)""",
+        """CREATE INDEX scores_by_place ON scores (shown, chain, block_number, tx_index, tx_hash)""",
+        """CREATE INDEX scores_by_hash ON scores (tx_hash)""",
+        """CREATE TABLE frames (
+            chain TEXT NOT NULL, tx_hash TEXT NOT NULL, calibration TEXT NOT NULL, tree BYTEA NOT NULL,
+            PRIMARY KEY (chain, tx_hash, calibration),
+            FOREIGN KEY (chain, tx_hash, calibration) REFERENCES scores (chain, tx_hash, calibration))""",
+        """CREATE TABLE alerts (
+            unique_key TEXT PRIMARY KEY,
+            chain TEXT NOT NULL, tx_hash TEXT NOT NULL, calibration TEXT NOT NULL,
+            severity TEXT NOT NULL CHECK (severity IN ('critical', 'high', 'medium', 'low')),
+            status TEXT NOT NULL
+                CHECK (status IN ('open', 'acknowledged', 'dismissed', 'confirmed', 'orphaned')),
+            created_at BIGINT NOT NULL, note TEXT NOT NULL, lapsed BIGINT NOT NULL, UNIQUE (chain, tx_hash),
+            FOREIGN KEY (chain, tx_hash, calibration) REFERENCES scores (chain, tx_hash, calibration))""",
+        """CREATE TABLE dispositions (
+            unique_key TEXT NOT NULL REFERENCES alerts (unique_key), number BIGINT NOT NULL,
+            time BIGINT NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL, note TEXT NOT NULL,
+            PRIMARY KEY (unique_key, number))""",
+        """CREATE TABLE runs (
+            id TEXT PRIMARY KEY, started BIGINT NOT NULL, finished BIGINT, inputs TEXT NOT NULL,
+            counts TEXT NOT NULL, model TEXT NOT NULL, calibrations TEXT NOT NULL,
+            alarm_level DOUBLE PRECISION, source TEXT NOT NULL)""",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Which alerts or scores; what is empty does not restrict.
+
+    `text` is looked for in hash, sender, target and reason; `since` and `until` bound the chain time
+    (Unix seconds, half open).
+    """
+
+    text: str = ""
+    severity: tuple[str, ...] = ()
+    status: tuple[str, ...] = ()
+    since: int | None = None
+    until: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of scoring: what went in, what came out, what judged it. Times in Unix seconds."""
+
+    id: str
+    started: int
+    finished: int | None
+    inputs: tuple[str, ...]
+    counts: dict[str, int]
+    model: str
+    calibrations: tuple[str, ...]
+    alarm_level: float | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disposition:
+    """One entry of an alert's history: when (Unix seconds), who, what."""
+
+    time: int
+    who: str
+    what: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write did: rows seen, scores new or changed, alerts raised for the first time."""
+
+    rows: int
+    changed: int
+    raised: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Counts over the shown scores.
+
+    `judged` counts scores with a p-value, `at_alarm` those at or under `alarm_level`, which is the
+    latest run's (both None where no run stated one). `histogram` counts p-values in equal bins (lower,
+    upper]. `timeline` lists (start of period, severity, alerts) by chain time, `period` in seconds.
+    `judges` lists (model, calibration, scores), most scores first.
+    """
+
+    scored: int
+    judged: int
+    alarm_level: float | None
+    at_alarm: int | None
+    by_severity: dict[str, int]
+    by_status: dict[str, int]
+    histogram: tuple[int, ...]
+    period: int
+    timeline: tuple[tuple[int, str, int], ...]
+    judges: tuple[tuple[str, str, int], ...]
+
+
+RUN_COLUMNS = tuple(field.name for field in fields(Run))
+
+
+def score_row(score: TxScore) -> tuple[Any, ...]:
+    """A score as the values of SCORE_COLUMNS; the same score always gives the same values."""
+    values = {name: getattr(score, name) for name in SCORE_COLUMNS}
+    values["evidence"] = json.dumps([asdict(item) for item in score.evidence], separators=(",", ":"))
+    return tuple(storable(value) if isinstance(value, str) else value for value in values.values())
+
+
+def score_from_row(row: Sequence[Any]) -> TxScore:
+    """The inverse of `score_row`.
+
+    Raises:
+        ValueError, TypeError, KeyError: the row's evidence is damaged.
+    """
+    values = dict(zip(SCORE_COLUMNS, row, strict=True))
+    values["evidence"] = tuple(_evidence(item) for item in json.loads(values["evidence"]))
+    return TxScore(**values)
+
+
+def alert_from_row(row: Sequence[Any]) -> Alert:
+    """An alert from SCORE_COLUMNS followed by unique_key, severity, status, created_at and note."""
+    key, severity, status, created_at, note = row[-5:]
+    return Alert(key, score_from_row(row[:-5]), severity, status, created_at, note)
+
+
+def pack_frames(frames: Sequence[Frame]) -> bytes:
+    """Frames as zlib-compressed JSON."""
+    text = json.dumps([asdict(frame) for frame in frames], separators=(",", ":"))
+    return zlib.compress(text.encode("ascii"))
+
+
+def unpack_frames(packed: bytes) -> tuple[Frame, ...]:
+    """The inverse of `pack_frames`.
+
+    Raises:
+        zlib.error, ValueError, TypeError, KeyError: the bytes are damaged.
+    """
+    items = json.loads(zlib.decompress(packed))
+    return tuple(Frame(**{**item, "evidence": tuple(map(_evidence, item["evidence"]))}) for item in items)
+
+
+def storable(text: str) -> str:
+    """Text without what a database refuses: lone surrogates and NUL become visible escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
+
+
+def run_row(run: Run) -> tuple[Any, ...]:
+    """A run as the values of RUN_COLUMNS."""
+    lists = {"inputs": json.dumps(run.inputs), "calibrations": json.dumps(run.calibrations)}
+    return tuple((asdict(run) | lists | {"counts": json.dumps(run.counts, sort_keys=True)}).values())
+
+
+def run_from_row(row: Sequence[Any]) -> Run:
+    """The inverse of `run_row`.
+
+    Raises:
+        ValueError, TypeError, KeyError: the row is damaged.
+    """
+    values = {name: value for name, value in zip(RUN_COLUMNS, row, strict=True)}
+    values |= {name: tuple(json.loads(values[name])) for name in ("inputs", "calibrations")}
+    return Run(**values | {"counts": json.loads(values["counts"])})
+
+
+def condition(search: Search) -> tuple[str, list[Any]]:
+    """A search as an SQL condition over scores `s` and alerts `a`, and its values."""
+    terms: list[tuple[str, Sequence[Any]]] = [("1 = 1", ())]
+    for column, wanted in (("a.severity", search.severity), ("a.status", search.status)):
+        if wanted:
+            terms.append((f"{column} IN ({', '.join('?' * len(wanted))})", wanted))
+    if search.since is not None:
+        terms.append(("s.time >= ?", (search.since,)))
+    if search.until is not None:
+        terms.append(("s.time < ?", (search.until,)))
+    if search.text:
+        pattern = search.text.lower().replace("!", "!!").replace("%", "!%").replace("_", "!_")
+        columns = ("s.tx_hash", "s.sender", "s.target", "s.reason")
+        either = " OR ".join(f"LOWER({column}) LIKE ? ESCAPE '!'" for column in columns)
+        terms.append((f"({either})", (storable(f"%{pattern}%"),) * len(columns)))
+    return " AND ".join(sql for sql, _ in terms), [value for _, values in terms for value in values]
+
+
+def spellings(tx_hash: str) -> tuple[str, str]:
+    """The hash as given and, for hexadecimal ones, as nodes write it."""
+    given = storable(tx_hash)
+    return given, given.lower() if given[:2].lower() == "0x" else given
+
+
+def _evidence(item: dict[str, Any]) -> Evidence:
+    return Evidence(**{**item, "expected": tuple(item["expected"])})

@@ -1,0 +1,60 @@
+"""A table of alerts; choosing a row opens its transaction."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import streamlit as st
+
+from blockscan.findings import Alert
+from blockscan.safetext import safe_text
+from dashboard.charts import SEVERITY_COLOURS
+from dashboard.wording import rarity, short, utc
+
+
+def alert_table(alerts: Sequence[Alert], lapsed: Collection[str], *, key: str) -> None:
+    """Show alerts, one row each, and go to the transaction page when a row is chosen."""
+    rows = [_row(alert, lapsed=alert.unique_key in lapsed) for alert in alerts]
+    # A column that says the same in every row only takes room.
+    shown = [
+        name for name in rows[0] if name not in ("Chain", "Note") or len({row[name] for row in rows}) > 1
+    ]
+    chosen: Any = st.dataframe(
+        rows,
+        key=key,
+        hide_index=True,
+        width="stretch",
+        height=38 + 35 * len(alerts) if len(alerts) < 20 else 740,
+        on_select="rerun",
+        selection_mode="single-row",
+        column_order=shown,
+        column_config={
+            "Severity": st.column_config.MultiselectColumn(
+                width=84, options=list(SEVERITY_COLOURS), color=list(SEVERITY_COLOURS.values())
+            ),
+            "Rarity": st.column_config.TextColumn(width=84, help="One in so many ordinary transactions"),
+            "Transaction": st.column_config.TextColumn(width=130),
+            "Reason": st.column_config.TextColumn(width=390),
+            "Status": st.column_config.TextColumn(width=90),
+            "Time (UTC)": st.column_config.TextColumn(width=125),
+            "Target": st.column_config.TextColumn(width=130),
+        },
+    )
+    places = chosen["selection"]["rows"]
+    if places:
+        st.switch_page("views/transaction.py", query_params={"tx": alerts[places[0]].score.tx_hash})
+    st.caption("Choose a row (the box at its left) to open the transaction.")
+
+
+def _row(alert: Alert, *, lapsed: bool) -> dict[str, Any]:
+    score = alert.score
+    return {
+        "Severity": [alert.severity],
+        "Rarity": rarity(score.p_value),
+        "Transaction": short(score.tx_hash),
+        "Reason": safe_text(score.reason),
+        "Status": f"{alert.status} (lapsed)" if lapsed else alert.status,
+        "Time (UTC)": utc(score.time)[:16],
+        "Target": short(score.target) if score.target else "contract creation",
+        "Chain": safe_text(score.chain),
+        "Note": safe_text(alert.note),
+    }

@@ -1,0 +1,82 @@
+"""What a person makes of an alert: its status, a form to change it, and its history."""
+
+import getpass
+from collections.abc import Sequence
+from typing import Literal
+
+import streamlit as st
+
+from blockscan.findings import Alert
+from blockscan.safetext import safe_text
+from blockscan.store import Disposition
+from dashboard import results
+from dashboard.wording import utc
+
+_COLOURS: dict[str, Literal["red", "orange", "yellow", "blue"]] = {
+    "critical": "red",
+    "high": "orange",
+    "medium": "yellow",
+    "low": "blue",
+}
+_DECISIONS = {
+    "acknowledged": "Acknowledge: I am looking at it",
+    "confirmed": "Confirm: this is an attack",
+    "dismissed": "Dismiss: a false alarm",
+    "open": "Reopen",
+}
+
+
+def triage(path: str, alert: Alert, history: Sequence[Disposition]) -> None:
+    """Show the alert's severity and status, a form to decide, and the history."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.badge(alert.severity, color=_COLOURS[alert.severity])
+        st.badge(alert.status, color="gray")
+        with st.popover("Decide", icon=":material/gavel:", key="triage_popover"):
+            _form(path, alert)
+        if history:
+            with st.popover(f"History ({len(history)})", icon=":material/history:"):
+                _history(history)
+    if alert.note:
+        st.text(safe_text(alert.note, limit=1000))
+
+
+def _form(path: str, alert: Alert) -> None:
+    # Keys name the transaction: a note begun for one must not be recorded for the next.
+    tx_hash = alert.score.tx_hash
+    with st.form("triage", border=False):
+        status = st.radio(
+            "Decision",
+            [name for name in _DECISIONS if name != alert.status],
+            format_func=lambda name: _DECISIONS[name],
+            key=f"decision-{tx_hash}",
+        )
+        note = st.text_area("Note", max_chars=1000, height=80, key=f"note-{tx_hash}")
+        by = st.text_input("By", value=_user(), max_chars=100, key=f"by-{tx_hash}")
+        if st.form_submit_button("Record decision", type="primary"):
+            if by.strip():
+                results.decide(path, alert.unique_key, status, note=note.strip(), by=by.strip())
+                st.rerun()
+            st.warning("Say who decides.")
+
+
+def _history(history: Sequence[Disposition]) -> None:
+    st.dataframe(
+        [
+            {
+                "when": utc(entry.time),
+                "who": safe_text(entry.who),
+                "what": safe_text(entry.what),
+                "note": safe_text(entry.note, limit=1000),
+            }
+            for entry in history
+        ],
+        hide_index=True,
+        width=620,
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""

@@ -1,0 +1,74 @@
+"""Cached reads of the score store for the views, and the one write: what a person decides on an alert."""
+
+import os
+
+import streamlit as st
+
+from blockscan.errors import StoreError
+from blockscan.findings import Alert, Frame, TxScore
+from blockscan.store import Disposition, Order, Run, Search, Summary, open_store
+from dashboard import STORE_VARIABLE
+
+PAGE_SIZE = 50
+_SECONDS = 10
+_ENTRIES = 64
+
+
+def store_path() -> str:
+    """The store that this dashboard shows.
+
+    Raises:
+        StoreError: the environment names none.
+    """
+    path = os.environ.get(STORE_VARIABLE, "")
+    if not path:
+        raise StoreError(f"{STORE_VARIABLE} is not set; start the dashboard with `blockscan dashboard`")
+    return path
+
+
+@st.cache_data(ttl=_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def overview(path: str) -> tuple[Summary, list[Run], list[Alert]]:
+    """The summary, the latest runs and the ten most unusual alerts that are not dismissed."""
+    with open_store(path, read_only=True) as store:
+        undecided = Search(status=("open", "acknowledged", "confirmed"))
+        return store.summary(), store.runs(limit=5), store.alerts(undecided, limit=10)
+
+
+@st.cache_data(ttl=_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def count_alerts(path: str, search: Search) -> int:
+    """How many alerts a search finds."""
+    with open_store(path, read_only=True) as store:
+        return store.count_alerts(search)
+
+
+@st.cache_data(ttl=_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def alert_page(path: str, search: Search, order: Order, page: int) -> tuple[list[Alert], set[str]]:
+    """One page of alerts (counted from 1), and the keys of those that lapsed."""
+    with open_store(path, read_only=True) as store:
+        found = store.alerts(search, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE, order=order)
+        return found, store.lapsed([alert.unique_key for alert in found])
+
+
+@st.cache_data(ttl=_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def judgement(path: str, tx_hash: str) -> tuple[TxScore | None, Alert | None, bool, list[Disposition]]:
+    """A transaction's newest score, its alert, whether that lapsed, and the alert's history."""
+    with open_store(path, read_only=True) as store:
+        alert = store.alert(tx_hash)
+        if alert is None:
+            return store.score(tx_hash), None, False, []
+        lapsed = bool(store.lapsed([alert.unique_key]))
+        return store.score(tx_hash), alert, lapsed, store.history(alert.unique_key)
+
+
+@st.cache_data(ttl=_SECONDS, max_entries=8, show_spinner=False)
+def call_frames(path: str, tx_hash: str) -> tuple[Frame, ...]:
+    """A transaction's painted call tree; empty where none was kept."""
+    with open_store(path, read_only=True) as store:
+        return store.frames(tx_hash)
+
+
+def decide(path: str, unique_key: str, status: str, *, note: str, by: str) -> None:
+    """Record a decision and forget what was cached."""
+    with open_store(path) as store:
+        store.set_status(unique_key, status, note=note, by=by)
+    st.cache_data.clear()

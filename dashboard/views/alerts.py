@@ -1,0 +1,68 @@
+"""Alerts: filter, page, open. Every filter lives in the address, so that a link shows the same list."""
+
+from datetime import UTC, date, datetime, time, timedelta
+
+import streamlit as st
+
+from blockscan.store import Order, Search
+from blockscan.store_schema import SEVERITIES, STATUSES
+from dashboard import results
+from dashboard.components.alert_table import alert_table
+from dashboard.components.paging import choose_page
+
+_ORDERS: dict[str, Order] = {"Most unusual first": "p_value", "Newest first": "time"}
+
+
+def main() -> None:
+    """Draw the page."""
+    path = results.store_path()
+    st.title("Alerts")
+    search, order = _filters()
+    total = results.count_alerts(path, search)
+    if total == 0:
+        st.info("No alert matches. Clear a filter, or score more transactions.")
+        return
+    pages = -(-total // results.PAGE_SIZE)
+    counted, chooser = st.columns([4, 1], vertical_alignment="bottom")
+    counted.markdown(f"**{total:,}** alert{'s' if total != 1 else ''}")
+    with chooser:
+        page = choose_page(pages, key="page", bind="query-params")
+    alerts, lapsed = results.alert_page(path, search, order, page)
+    alert_table(alerts, lapsed, key=f"alerts-{hash((search, order, page))}")
+    if lapsed:
+        st.caption("Lapsed: under the newest calibration the transaction is no longer at the alarm level.")
+
+
+def _filters() -> tuple[Search, Order]:
+    text, severity, status = st.columns([2, 2, 2])
+    wanted = text.text_input(
+        "Search",
+        key="q",
+        bind="query-params",
+        placeholder="hash, address or words of the reason",
+        max_chars=200,
+    )
+    severities = severity.multiselect(
+        "Severity", SEVERITIES, key="severity", bind="query-params", placeholder="any"
+    )
+    statuses = status.multiselect("Status", STATUSES, key="status", bind="query-params", placeholder="any")
+    since, until, order = st.columns([2, 2, 2])
+    first = since.date_input("From (UTC)", None, key="from", bind="query-params", format="YYYY-MM-DD")
+    last = until.date_input("To (UTC), inclusive", None, key="to", bind="query-params", format="YYYY-MM-DD")
+    chosen = order.selectbox("Order", list(_ORDERS), key="order", bind="query-params")
+    search = Search(
+        text=wanted.strip(),
+        severity=tuple(severities),
+        status=tuple(statuses),
+        since=_midnight(first),
+        until=_midnight(last + timedelta(days=1)) if last else None,
+    )
+    return search, _ORDERS[chosen]
+
+
+def _midnight(day: date | None) -> int | None:
+    return None if day is None else int(datetime.combine(day, time(), UTC).timestamp())
+
+
+if __name__ == "__main__":
+    main()

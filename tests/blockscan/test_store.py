@@ -1,0 +1,421 @@
+import json
+import sqlite3
+import stat
+import threading
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from blockscan import store_db
+from blockscan.errors import StoreError
+from blockscan.findings import Evidence, Frame, TxScore
+from blockscan.store import Run, ScoreStore, Search, open_store
+
+HOUR = 3600
+START = 1_700_000_000 // HOUR * HOUR
+
+
+def make_score(number: int, **changes: object) -> TxScore:
+    evidence = (Evidence(0, "selector", "0x12345678", ("0xa9059cbb", "transfer"), 9.5, 0.0004),)
+    score = TxScore(
+        chain="ethereum",
+        tx_hash=f"0x{number:064x}",
+        block_number=100 + number // 3,
+        tx_index=number % 3,
+        time=START + number * 60,
+        sender=f"0x{number:040x}",
+        target="0x" + "ab" * 20,
+        value=float(number),
+        p_value=min(1.0, (number + 1) / 100),
+        reason=f"transaction {number}",
+        evidence=evidence,
+        calls=3,
+        tokens=50,
+        windows=1,
+        source="geth callTracer",
+        trace_status="exact",
+        model="m1",
+        calibration="c1",
+    )
+    return replace(score, **changes)
+
+
+def make_frames(count: int = 2) -> tuple[Frame, ...]:
+    surprising = (Evidence(1, "value", "7", (), 3.0, 0.01),)
+    return tuple(
+        Frame(i, i - 1, i, "CALL", "0xaa", "0xbb", "transfer", "0", "", i / count, surprising if i else ())
+        for i in range(count)
+    )
+
+
+def rows(numbers: range, **changes: object) -> list[tuple[TxScore, str | None, tuple[Frame, ...] | None]]:
+    scores = [make_score(number, **changes) for number in numbers]
+    return [(s, "high" if s.p_value is not None and s.p_value <= 0.05 else None, None) for s in scores]
+
+
+def exported(store: ScoreStore) -> bytes:
+    return b"\n".join(json.dumps(asdict(score)).encode() for score in store.iter_scores())
+
+
+def everything(path: Path) -> list[tuple[object, ...]]:
+    with sqlite3.connect(path) as db:
+        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found = [row for table in tables for row in db.execute(f"SELECT rowid, * FROM {table}")]
+    db.close()
+    return found
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "results.db"
+
+
+def test_what_is_written_is_read(path: Path) -> None:
+    frames = make_frames(1200)
+    with open_store(path) as store:
+        written = store.write([(make_score(1, p_value=None, target=None), None, frames)])
+        assert (written.rows, written.changed, written.raised) == (1, 1, 0)
+        assert store.score(make_score(1).tx_hash) == make_score(1, p_value=None, target=None)
+        assert store.score(make_score(1).tx_hash.upper().replace("0X", "0x")) is not None
+        assert store.frames(make_score(1).tx_hash) == frames
+        assert store.score("0x77") is None
+        assert store.frames("0x77") == ()
+        assert store.alert(make_score(1).tx_hash) is None
+        assert store.verify() == []
+
+
+def test_a_rerun_changes_no_row_and_no_byte(path: Path) -> None:
+    with open_store(path) as store:
+        store.write([(s, severity, make_frames()) for s, severity, _ in rows(range(30))], now=1000)
+        key = store.alerts(limit=1)[0].unique_key
+        store.set_status(key, "confirmed", note="seen on chain", by="ada", now=1001)
+        before = exported(store)
+    stored = everything(path)
+    with open_store(path) as store:
+        again = store.write(reversed(rows(range(30))), now=9999)
+        assert (again.rows, again.changed, again.raised) == (30, 0, 0)
+        assert exported(store) == before
+        assert store.alerts(limit=1)[0].status == "confirmed"
+    assert everything(path) == stored
+
+
+def test_the_order_of_writing_does_not_show(path: Path, tmp_path: Path) -> None:
+    numbered = [(make_score(i, p_value=1 - i / 50), "low", None) for i in range(40)]
+    numbered += [(make_score(i, chain="a-chain", block_number=None), None, None) for i in range(5)]
+    with open_store(path) as one, open_store(tmp_path / "other.db") as other:
+        one.write(numbered)
+        other.write(reversed(numbered))
+        assert exported(one) == exported(other)
+        assert [a.unique_key for a in one.alerts()] == [a.unique_key for a in other.alerts()]
+        places = [(s.chain, s.block_number or 0, s.tx_index) for s in one.iter_scores()]
+        assert places == sorted(places)
+
+
+def test_dispositions_survive_reruns_and_recalibration(path: Path) -> None:
+    with open_store(path) as store:
+        store.write(rows(range(3)), now=10)
+        key = store.alerts()[0].unique_key
+        store.set_status(key, "acknowledged", note="looking", by="ada", now=11)
+        store.set_status(key, "dismissed", note="arbitrage", by="bob", now=12)
+        store.set_status(key, "dismissed", note="arbitrage", by="bob", now=13)
+        store.write(rows(range(3), calibration="c2"), now=14)
+        alert = store.alerts()[0]
+        assert (alert.status, alert.note, alert.created_at) == ("dismissed", "arbitrage", 10)
+        assert alert.score.calibration == "c2"
+        told = [(entry.time, entry.who, entry.what) for entry in store.history(key)]
+        assert told == [
+            (11, "ada", "acknowledged"),
+            (12, "bob", "dismissed"),
+            (14, "blockscan", "renewed"),
+        ]
+
+
+def test_an_alert_outlives_its_alarm_and_says_so(path: Path) -> None:
+    key = "ethereum:" + make_score(0).tx_hash
+    with open_store(path) as store:
+        store.write(rows(range(3)))
+        store.write([(make_score(0, calibration="c2", p_value=0.4), None, None)])
+        assert store.lapsed([key, "ethereum:0x1"]) == {key}
+        assert store.alert(make_score(0).tx_hash).score.p_value == 0.01
+        assert store.score(make_score(0).tx_hash).p_value == 0.4
+        assert [e.what for e in store.history(key)] == ["lapsed"]
+        assert "p = 0.4 under calibration c2" in store.history(key)[0].note
+        store.write([(make_score(0, calibration="c2", p_value=0.02), "critical", None)])
+        assert store.lapsed([key]) == set()
+        assert store.alert(make_score(0).tx_hash).severity == "critical"
+        assert [e.what for e in store.history(key)] == ["lapsed", "now critical"]
+        assert store.verify() == []
+
+
+def test_an_older_calibration_written_again_changes_no_view(path: Path) -> None:
+    with open_store(path) as store:
+        store.write([(make_score(0), None, make_frames(2))])
+        store.write([(make_score(0, calibration="c2", value=7.0), "low", make_frames(3))])
+        store.write([(make_score(0), "critical", make_frames(2))])
+        assert store.score(make_score(0).tx_hash).value == 7.0
+        assert len(store.frames(make_score(0).tx_hash)) == 3
+        assert store.alerts()[0].severity == "low"
+        assert store.count_scores() == 1
+        assert store.verify() == []
+
+
+def test_search_and_paging_happen_in_the_store(path: Path) -> None:
+    with open_store(path) as store:
+        store.write((s, ("critical", "high", "low")[s.tx_index], None) for s, _, _ in rows(range(60)))
+        pages = [store.alerts(limit=25, offset=offset) for offset in (0, 25, 50)]
+        assert [len(page) for page in pages] == [25, 25, 10]
+        found = [alert.score.p_value for page in pages for alert in page]
+        assert found == sorted(found)
+        assert store.count_alerts() == 60
+        assert store.count_alerts(Search(severity=("high", "low"))) == 40
+        assert store.count_alerts(Search(status=("dismissed",))) == 0
+        assert store.count_alerts(Search(text="TRANSACTION 7")) == 1
+        assert store.count_alerts(Search(text=make_score(9).sender)) == 1
+        assert store.count_alerts(Search(text="%")) == 0
+        assert store.count_alerts(Search(text="_")) == 0
+        assert store.count_alerts(Search(text="' OR 1=1 --")) == 0
+        assert store.count_alerts(Search(since=START + 60, until=START + 600)) == 9
+        newest = store.alerts(order="time", limit=1)[0]
+        assert newest.score.time == START + 59 * 60
+        assert [s.value for s in store.scores(Search(severity=("low",)), limit=2, order="chain")] == [
+            2.0,
+            5.0,
+        ]
+        assert store.count_scores(Search(text="transaction")) == 60
+
+
+def test_the_summary_counts(path: Path) -> None:
+    with open_store(path) as store:
+        assert store.summary().scored == 0
+        store.write(rows(range(100)))
+        store.write([(make_score(200, p_value=None, time=None), "medium", None)])
+        run = Run("r1", 5, 9, ("a.parquet",), {"scored": 101}, "m1", ("c1",), 0.05, "archive")
+        store.record_run(run)
+        store.record_run(run)
+        assert store.runs() == [run]
+        summary = store.summary()
+    assert (summary.scored, summary.judged, summary.at_alarm) == (101, 100, 5)
+    assert summary.by_severity == {"high": 5, "medium": 1}
+    assert summary.by_status == {"open": 6}
+    assert summary.histogram == (5,) * 20
+    assert (summary.period, summary.timeline) == (HOUR, ((START, "high", 5),))
+    assert summary.judges == (("m1", "c1", 101),)
+
+
+def test_a_long_timeline_counts_by_day(path: Path) -> None:
+    with open_store(path) as store:
+        store.write([(make_score(i, time=START + i * 40 * HOUR), "low", None) for i in range(4)])
+        assert store.summary().period == 24 * HOUR
+        assert sum(count for _, _, count in store.summary().timeline) == 4
+
+
+def test_hostile_text_is_kept_as_text(path: Path) -> None:
+    nasty = "'); DROP TABLE scores; -- ![](http://x) \ud800 \0 \u202e"
+    with open_store(path) as store:
+        store.write([(make_score(0, reason=nasty), "low", None)])
+        store.write([(make_score(0, reason=nasty), "low", None)])
+        kept = store.score(make_score(0).tx_hash).reason
+        assert kept == nasty.replace("\ud800", "\\ud800").replace("\0", "\\x00")
+        assert store.verify() == []
+
+
+def test_a_full_disk_loses_nothing_that_was_stored(path: Path) -> None:
+    with open_store(path) as store:
+        store.write(rows(range(50)))
+        store.set_status(store.alerts()[0].unique_key, "confirmed", note="", by="ada")
+        before, triage = exported(store), store.alerts()
+        pages = store._db.rows("PRAGMA page_count")[0][0]
+        store._db.execute(f"PRAGMA max_page_count = {pages + 2}")
+        with pytest.raises(StoreError, match=r"the disk is full at .*results\.db.*free some space"):
+            store.write(rows(range(50, 5000)))
+        assert exported(store) == before
+        assert store.alerts() == triage
+    with open_store(path) as store:
+        assert exported(store) == before
+        assert store.verify() == []
+        assert store.write(rows(range(50, 5000))).changed == 4950
+
+
+def test_batches_before_a_failure_stay(path: Path) -> None:
+    def broken() -> object:
+        yield from rows(range(600))
+        raise RuntimeError("the node went away")
+
+    with open_store(path) as store:
+        with pytest.raises(RuntimeError):
+            store.write(broken())
+        assert store.count_scores() == 500
+
+
+def test_readers_read_while_a_writer_writes(path: Path) -> None:
+    with open_store(path) as store:
+        store.write(rows(range(10)))
+    inside, go_on = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with open_store(path) as writer, writer._db.transaction():
+            writer._put_score(make_score(10), None)
+            inside.set()
+            assert go_on.wait(20)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        assert inside.wait(20)
+        with open_store(path, read_only=True) as reader:
+            assert reader.count_scores() == 10
+            assert len(reader.alerts()) == 5
+    finally:
+        go_on.set()
+        thread.join()
+    with open_store(path, read_only=True) as reader:
+        assert reader.count_scores() == 11
+
+
+def test_a_reader_in_the_middle_holds_up_no_writer(path: Path) -> None:
+    with open_store(path) as writer, open_store(path, read_only=True) as reader:
+        writer.write(rows(range(10)))
+        scores = reader.iter_scores()
+        next(scores)
+        writer.write(rows(range(10, 20)))
+        assert sum(1 for _ in scores) == 9
+        assert reader.count_scores() == 20
+
+
+def test_a_second_writer_is_told_that_the_store_is_locked(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_db, "_BUSY_SECONDS", 0.05)
+    with (
+        open_store(path) as one,
+        open_store(path) as other,
+        one._db.transaction(),
+        pytest.raises(StoreError, match="locked by another writer"),
+    ):
+        other.write(rows(range(1)))
+
+
+def test_a_read_only_store_cannot_be_written(path: Path) -> None:
+    open_store(path).close()
+    with open_store(path, read_only=True) as store, pytest.raises(StoreError, match="cannot be written"):
+        store.write(rows(range(1)))
+
+
+def test_a_new_store_is_private(path: Path) -> None:
+    with open_store(path) as store:
+        store.write(rows(range(1)))
+        modes = {stat.S_IMODE(entry.stat().st_mode) for entry in path.parent.iterdir()}
+    assert modes == {0o600}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"Parquet? no, a text file\n" * 200, "is not a BlockScan store"),
+        (None, "is a directory"),
+    ],
+)
+def test_what_is_not_a_store_is_refused(path: Path, content: bytes | None, message: str) -> None:
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    for read_only in (False, True):
+        with pytest.raises(StoreError, match=message):
+            open_store(path, read_only=read_only)
+    assert content is None or path.read_bytes() == content
+
+
+def test_the_database_of_another_program_is_refused(path: Path) -> None:
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE meta (name, value)")
+    db.close()
+    with pytest.raises(StoreError, match="another program"):
+        open_store(path)
+
+
+def test_a_newer_schema_is_refused(path: Path) -> None:
+    with open_store(path) as store:
+        store._db.execute("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
+    with pytest.raises(StoreError, match="schema 99, made by a newer BlockScan"):
+        open_store(path)
+
+
+def test_an_older_schema_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_store(path) as store:
+        store.write(rows(range(9)))
+        before = exported(store)
+    monkeypatch.setattr(store_db, "MIGRATIONS", (*store_db.MIGRATIONS, ("CREATE TABLE labels (name TEXT)",)))
+    with pytest.raises(StoreError, match="schema 1, older than 2"):
+        open_store(path, read_only=True)
+    for _ in range(2):
+        with open_store(path) as store:
+            assert exported(store) == before
+            names = [name for (name,) in store._db.rows("SELECT name FROM meta ORDER BY name")]
+            assert names == ["migration_1", "migration_2", "schema_version"]
+
+
+def test_missing_places_and_other_urls_are_named(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"there is no directory .*nowhere"):
+        open_store(tmp_path / "nowhere" / "results.db")
+    with pytest.raises(StoreError, match=r"no store at .*results\.db; run `blockscan score`"):
+        open_store(path, read_only=True)
+    assert not path.exists()
+    with pytest.raises(StoreError, match=r"postgresql://\.\.\. is not supported yet") as caught:
+        open_store("postgresql://user:secret@host/db")
+    assert "secret" not in str(caught.value)
+    with open_store(f"sqlite:///{path}") as store:
+        store.write(rows(range(1)))
+    with open_store(path, read_only=True) as store:
+        assert store.count_scores() == 1
+
+
+def test_a_damaged_row_is_named_and_found_by_verify(path: Path) -> None:
+    with open_store(path) as store:
+        store.write([(make_score(0), None, make_frames())])
+        store._db.execute("UPDATE frames SET tree = ?", (b"junk",))
+        with pytest.raises(StoreError, match=r"call tree of 0x0000.* is damaged"):
+            store.frames(make_score(0).tx_hash)
+        assert len(store.verify()) == 1
+        store._db.execute("UPDATE scores SET evidence = '[{'")
+        with pytest.raises(StoreError, match="is damaged"):
+            store.score(make_score(0).tx_hash)
+        assert len(store.verify()) == 2
+        store.write([(make_score(0), None, make_frames())])
+        assert store.verify() == []
+
+
+def test_a_truncated_file_is_reported(path: Path) -> None:
+    with open_store(path) as store:
+        store.write(rows(range(500)))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(StoreError, match="damaged"), open_store(path, read_only=True) as store:
+        list(store.iter_scores())
+
+
+@pytest.mark.parametrize(
+    ("changes", "severity", "message"),
+    [
+        ({"value": float("nan")}, None, "not a number"),
+        ({"p_value": 1.5}, None, "CHECK"),
+        ({"block_number": 2**70}, None, "too large"),
+        ({}, "terrible", "CHECK"),
+    ],
+)
+def test_values_that_cannot_be_stored_are_refused(
+    path: Path, changes: dict[str, object], severity: str | None, message: str
+) -> None:
+    with open_store(path) as store:
+        with pytest.raises(StoreError, match=message):
+            store.write([(make_score(0), None, None), (make_score(1, **changes), severity, None)])
+        assert store.count_scores() == 0
+
+
+def test_status_changes_are_checked(path: Path) -> None:
+    with open_store(path) as store:
+        store.write(rows(range(1)))
+        with pytest.raises(StoreError, match="unknown status 'gone'"):
+            store.set_status("ethereum:0x", "gone", note="", by="ada")
+        with pytest.raises(StoreError, match="no alert 'ethereum:0x'"):
+            store.set_status("ethereum:0x", "open", note="", by="ada")

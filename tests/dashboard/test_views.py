@@ -1,0 +1,213 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Element
+
+from blockscan.findings import Alert
+from blockscan.store import Disposition, open_store
+from dashboard import results
+
+View = Callable[..., AppTest]
+# Elements that show text as it is; everything else may render markdown or HTML.
+PLAIN = {"text", "code", "dataframe", "text_input", "text_area", "bidi_component"}
+WORDS = ("title", "subheader", "caption", "markdown", "text", "code", "info", "warning", "error", "metric")
+
+
+def tx_hash(number: int) -> str:
+    return f"0x{number:064x}"
+
+
+def told(app: AppTest) -> str:
+    """Everything that the view says in words."""
+    elements = [element for kind in WORDS for element in getattr(app, kind)]
+    return "\n".join(f"{getattr(e, 'label', '')} {e.value}" for e in elements)
+
+
+def alerts_in(app: AppTest) -> list[str]:
+    return list(app.dataframe[0].value["Transaction"])
+
+
+def assert_no_markup(app: AppTest) -> None:
+    """Chain text is in plain elements only."""
+    assert not app.exception
+    elements = [node for node in app._tree if isinstance(node, Element)]
+    assert len(elements) > 2
+    for element in elements:
+        if element.type not in PLAIN:
+            proto = str(element.proto)
+            assert "evil.test" not in proto, f"{element.type} shows chain text: {proto[:200]}"
+            assert "<script" not in proto
+    assert [html.proto.body[:7] for html in app.get("html")] == ["<style>"]
+
+
+def test_overview_tells_counts_and_provenance(store: Path, open_view: View) -> None:
+    app = open_view("overview")
+    assert_no_markup(app)
+    figures = {metric.label: metric.value for metric in app.metric}
+    assert figures["Transactions scored"] == "120"
+    assert figures["Alerts"] == "60"
+    assert figures["Share of transactions at the alarm level"] == "50.00%"
+    assert [figures[name] for name in ("Critical", "High", "Medium", "Low")] == ["15"] * 4
+    assert len(app.get("vega_lite_chart")) == 2
+    top = app.dataframe[0].value
+    assert len(top) == 10
+    assert top["Rarity"][0] == "1 in 10,000"
+    runs = app.dataframe[2].value
+    assert runs["finished"][0] == "2023-11-14 22:14:20 UTC"
+    assert runs["calibrations"][0] == "cccccccc…cccccc"
+
+
+def test_overview_of_an_empty_store_names_the_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_view: View
+) -> None:
+    open_store(tmp_path / "empty.db").close()
+    monkeypatch.setenv("BLOCKSCAN_STORE", str(tmp_path / "empty.db"))
+    app = open_view("overview")
+    assert not app.exception
+    assert "no scores yet" in app.info[0].value
+    assert "blockscan score" in app.code[0].value
+    assert "No alert matches" in open_view("alerts").info[0].value
+
+
+@pytest.mark.parametrize("view", ["overview", "alerts", "transaction"])
+def test_an_unreadable_store_is_a_message(
+    view: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_view: View
+) -> None:
+    path = tmp_path / "![](x) not.db"
+    path.write_text("no database" * 100)
+    monkeypatch.setenv("BLOCKSCAN_STORE", str(path))
+    app = open_view(view, tx="0x1")
+    assert_no_markup(app)
+    assert "cannot be read" in app.error[0].value
+    assert "is not a BlockScan store" in app.text[0].value
+    monkeypatch.delenv("BLOCKSCAN_STORE")
+    assert "BLOCKSCAN_STORE is not set" in open_view(view, tx="0x1").text[0].value
+
+
+def test_alerts_are_paged_by_the_store(store: Path, open_view: View) -> None:
+    app = open_view("alerts")
+    assert_no_markup(app)
+    assert "60" in app.markdown[0].value
+    assert len(alerts_in(app)) == 50
+    app.number_input(key="page").set_value(2).run()
+    assert len(alerts_in(app)) == 10
+    app.multiselect(key="severity").set_value(["low"]).run()
+    assert not app.exception
+    assert len(alerts_in(app)) == 15
+
+
+def test_a_filter_that_leaves_fewer_pages_goes_to_the_last(
+    store: Path, open_view: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "PAGE_SIZE", 10)
+    app = open_view("alerts", page="6")
+    assert alerts_in(app)[-1] == "0x000000…00003b"
+    app.multiselect(key="severity").set_value(["low", "high"]).run()
+    assert not app.exception
+    assert app.number_input(key="page").value == 3
+    assert len(alerts_in(app)) == 10
+
+
+def test_the_address_sets_the_filters(store: Path, open_view: View) -> None:
+    app = open_view("alerts", q=tx_hash(1), severity=["critical", "high"], order="Newest first")
+    assert alerts_in(app) == ["0x000000…000001"]
+    assert app.multiselect(key="severity").value == ["critical", "high"]
+    assert alerts_in(open_view("alerts", order="Newest first"))[0] == "0x000000…00003b"
+    assert len(alerts_in(open_view("alerts", **{"from": "2023-11-14", "to": "2023-11-14"}))) == 50
+    assert "No alert matches" in open_view("alerts", **{"from": "2023-11-16"}).info[0].value
+    assert "No alert matches" in open_view("alerts", status="confirmed").info[0].value
+
+
+def test_a_nonsense_address_is_harmless(store: Path, open_view: View) -> None:
+    app = open_view("alerts", severity="![](http://evil.test)", page="-7", order="9", **{"from": "yesterday"})
+    assert_no_markup(app)
+    assert len(alerts_in(app)) == 50
+
+
+def test_transaction_tells_the_verdict_the_facts_and_the_evidence(store: Path, open_view: View) -> None:
+    app = open_view("transaction", tx=tx_hash(0))
+    assert_no_markup(app)
+    assert app.subheader[0].value == "Rarer than 1 in 10,000 of ordinary transactions (p = 0.0001)."
+    words = told(app)
+    for expected in (
+        "transaction 0 ![](http://evil.test/x.png)",
+        tx_hash(0),
+        "0x" + "aa" * 20,
+        "2023-11-14 22:13:20 UTC",
+        "5 calls, 80 tokens, 1 window",
+        "geth callTracer (exact)",
+        "**Frame 2**",
+        "selector: 1 in 2,500 (p = 0.0004)",
+        "transfer(address,uint256)",
+    ):
+        assert expected in words, expected
+    assert "\u202e" not in words
+    evidence = app.dataframe[0].value
+    assert list(evidence["field"]) == ["selector", "value"]
+    assert list(evidence["rarity"]) == ["1 in 2,500", "1 in 50"]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_large_trees_show_the_hottest_first_and_all_on_request(
+    number: int, store: Path, open_view: View
+) -> None:
+    app = open_view("transaction", tx=tx_hash(number))
+    assert_no_markup(app)
+    total = 1500 if number == 1 else 1100
+    app.segmented_control(key="frames").set_value("All").run()
+    assert not app.exception
+    pages = app.number_input(key="frames_page")
+    assert pages.max == -(-total // 250)
+    pages.set_value(pages.max).run()
+    assert not app.exception
+
+
+def test_transactions_without_tree_alert_or_score_say_so(store: Path, open_view: View) -> None:
+    assert "No call tree was kept" in told(open_view("transaction", tx=tx_hash(50)))
+    ordinary = told(open_view("transaction", tx=tx_hash(100)))
+    assert "Ordinary: 78%" in ordinary
+    assert "No alert" in ordinary
+    unknown = open_view("transaction", tx="![](http://evil.test)")
+    assert_no_markup(unknown)
+    assert "no score for that transaction" in unknown.info[0].value
+    assert "Give a transaction hash" in open_view("transaction").info[0].value
+    assert "contract creation" in told(open_view("transaction", tx=tx_hash(3)))
+
+
+def decided(path: Path) -> tuple[Alert | None, list[Disposition]]:
+    with open_store(path, read_only=True) as opened:
+        return opened.alert(tx_hash(0)), opened.history(f"ethereum:{tx_hash(0)}")
+
+
+def test_a_decision_is_recorded_with_note_and_name(store: Path, open_view: View) -> None:
+    app = open_view("transaction", tx=tx_hash(0))
+    app.radio(key=f"decision-{tx_hash(0)}").set_value("confirmed")
+    app.text_area(key=f"note-{tx_hash(0)}").set_value("drained the vault ![](http://evil.test)")
+    app.text_input(key=f"by-{tx_hash(0)}").set_value("ada")
+    app.button[0].click().run()
+    assert_no_markup(app)
+    alert, history = decided(store)
+    assert (alert.status, alert.note) == ("confirmed", "drained the vault ![](http://evil.test)")
+    assert [(entry.who, entry.what) for entry in history] == [("ada", "confirmed")]
+    assert "drained the vault" in told(app)
+    assert "confirmed" not in app.radio(key=f"decision-{tx_hash(0)}").options
+
+
+def test_a_decision_needs_a_name(store: Path, open_view: View) -> None:
+    app = open_view("transaction", tx=tx_hash(0))
+    app.text_input(key=f"by-{tx_hash(0)}").set_value("  ")
+    app.button[0].click().run()
+    assert "Say who decides" in app.warning[0].value
+    assert decided(store)[1] == []
+
+
+def test_a_lapsed_alert_says_so(store: Path, open_view: View) -> None:
+    with open_store(store) as opened:
+        opened.write([(replace(opened.score(tx_hash(0)), p_value=0.3, calibration="d"), None, None)])
+    app = open_view("transaction", tx=tx_hash(0))
+    assert "Ordinary: 30%" in app.subheader[0].value
+    assert "no longer at the alarm level" in app.warning[0].value
+    assert "open (lapsed)" in set(open_view("alerts").dataframe[0].value["Status"])
