@@ -1,0 +1,89 @@
+"""The labels side file: the only place where labels are read, and only evaluation reads it."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from blockscan.errors import ConfigError
+from blockscan.safetext import safe_text
+
+LABELS = ("benign", "attack", "grey")
+COLUMNS = ("tx_hash", "label", "stage", "family", "incident", "kind")
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a person says a transaction was; empty strings where the file does not say.
+
+    label: benign, attack or grey (neither; never evaluated). stage: of an attack, "exploit" or a step
+    around it. family: sort of attack. incident: groups the transactions of one attack. kind: sort of
+    benign transaction.
+    """
+
+    label: str
+    stage: str = ""
+    family: str = ""
+    incident: str = ""
+    kind: str = ""
+
+
+def hash_key(tx_hash: str) -> str:
+    """The hash as it is compared: hexadecimal without regard to case, base58 as it stands."""
+    stripped = tx_hash.strip()
+    return stripped.lower() if stripped[:2].lower() == "0x" else stripped
+
+
+def read_labels(path: Path) -> dict[str, Label]:
+    """Labels by `hash_key`. The header names the columns; two bare columns need no header.
+
+    Raises:
+        ConfigError: unreadable, no such columns, or a line with an unknown label, without a hash, or
+            at odds with an earlier line; the message names the line.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = csv.reader(stream, strict=True)
+            # line_num first becomes right when its row has been read.
+            numbered = [(row, rows.line_num) for row in rows if any(cell.strip() for cell in row)]
+    except OSError as error:
+        raise ConfigError(f"labels {path} cannot be read ({error.strerror})") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ConfigError(f"labels {path} are not a UTF-8 CSV file: {error}") from error
+    if not numbered:
+        raise ConfigError(f"labels {path} are empty; give a CSV with columns {','.join(COLUMNS[:2])}")
+    columns = _columns(numbered[0][0], path)
+    labels: dict[str, Label] = {}
+    for row, line in numbered[columns is not None :]:
+        key, label = _label(row, columns or list(COLUMNS[:2]), where=f"{path} line {line}")
+        if labels.setdefault(key, label) != label:
+            raise ConfigError(f"{path} line {line}: {key} already has another label; keep one line of it")
+    if not labels:
+        raise ConfigError(f"labels {path} hold a header and no label")
+    return labels
+
+
+def _columns(first: list[str], path: Path) -> list[str] | None:
+    """The header's columns, or None if the first line is already data."""
+    names = [cell.strip().lower() for cell in first]
+    if "tx_hash" in names and "label" in names:
+        return names
+    if len(names) == 2 and names[1] in LABELS:
+        return None
+    raise ConfigError(
+        f"labels {path} line 1: columns tx_hash and label are needed, found {safe_text(', '.join(names))}"
+    )
+
+
+def _label(row: list[str], columns: list[str], *, where: str) -> tuple[str, Label]:
+    cells = dict(zip(columns, (cell.strip() for cell in row), strict=False))
+    label = cells.get("label", "").lower()
+    if label not in LABELS:
+        raise ConfigError(
+            f"{where}: unknown label '{safe_text(label)}'; one of {', '.join(LABELS)} is needed"
+        )
+    if not cells.get("tx_hash"):
+        raise ConfigError(f"{where}: no transaction hash")
+    optional = {name: cells.get(name, "") for name in COLUMNS[2:]}
+    return hash_key(cells["tx_hash"]), Label(
+        label, optional["stage"].lower(), optional["family"], optional["incident"], optional["kind"]
+    )

@@ -1,0 +1,192 @@
+"""Evidence order, the reason line and the painted tree, on a small flash-loan story and a deep tree."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from blockscan.detect.explain import Reading, paint, reason, strongest_evidence
+from blockscan.tokens import Field, Modality, TokenLosses, TokenSequence
+from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, TraceStatus, Transaction
+
+NAN = float("nan")
+
+
+def make_call(target, *steps, kind=CallKind.CALL, data=b"", value=0, error=None):
+    return Call(kind, "0xcaller", target, data, b"", value, error, None, tuple(steps))
+
+
+def make_transaction(root, status=TraceStatus.COMPLETE):
+    return Transaction(
+        chain="ethereum",
+        hash="0xabc",
+        block_number=1,
+        block_hash="0xb",
+        index=0,
+        time=1,
+        sender="0xa",
+        ok=True,
+        gas_used=None,
+        root=root,
+        source=TraceSource.CALL_TRACER_LOGS,
+        log_order=LogOrder.EXACT,
+        status=status,
+    )
+
+
+def make_reading(tokens, *, texts=None, piece_text=lambda piece: f"piece{piece}"):
+    """`tokens`: (field, node, unit, p) each; surprise is -ln p, the model expects pieces 5 and 6."""
+    field, node, unit, p = (np.array(column) for column in zip(*tokens, strict=True))
+    p = p.astype(np.float64)
+    scored = ~np.isnan(p)
+    count = len(tokens)
+    sequence = TokenSequence(
+        "0xabc",
+        np.full(count, 6, np.int32),
+        np.full(count, Modality.STRUCTURE, np.uint8),
+        field.astype(np.uint8),
+        node.astype(np.int32),
+        np.zeros(count, np.int16),
+        unit.astype(np.int32),
+        np.full(count, -1, np.int32),
+        scored,
+    )
+    expected = np.where(scored[:, None], [[5, 6, 4]], -1).astype(np.int32)
+    losses = TokenLosses("0xabc", -np.log(p).astype(np.float32), np.zeros(count, np.int32), expected, 1)
+    units = int(unit.max()) + 1
+    return Reading(sequence, losses, p, texts or [f"unit{i}" for i in range(units)], piece_text)
+
+
+STORY = make_transaction(
+    make_call(
+        "0xrouter",
+        Log("0xpool", (b"\x11" * 32,), b""),
+        make_call(
+            "0xloan",
+            make_call(
+                "0xvault", Log("0xtoken", (), b""), data=b"\xa9\x05\x9c\xbb\x00", value=7, error="reverted"
+            ),
+            Log("0xloan", (b"\x22" * 32,), b""),
+            kind=CallKind.DELEGATECALL,
+        ),
+    )
+)
+STORY_TOKENS = [
+    (Field.KIND, 0, 0, 0.9),
+    (Field.EMITTER, 0, 1, 0.2),
+    (Field.TOPIC0, 0, 2, 0.01),
+    (Field.KIND, 1, 3, 0.4),
+    (Field.TARGET, 2, 4, 1e-3),
+    (Field.TARGET, 2, 4, 1e-7),
+    (Field.VALUE, 2, 5, 1e-5),
+    (Field.MARK, 2, 6, NAN),
+    (Field.EMITTER, 2, 7, 0.5),
+    (Field.EMITTER, 1, 8, 0.03),
+    (Field.TOPIC0, 1, 9, 1e-2),
+]
+
+
+def test_evidence_is_one_per_value_strongest_first():
+    evidence = strongest_evidence(make_reading(STORY_TOKENS))
+    assert [each.found for each in evidence[:5]] == ["unit4", "unit5", "unit2", "unit9", "unit8"]
+    assert len(evidence) == 9  # ten values, one never scored
+    first = evidence[0]
+    assert (first.node, first.field, first.p_value) == (2, "target", 1e-7)
+    assert first.surprise == pytest.approx(16.118, abs=1e-3)
+    assert first.expected == ("piece5", "piece4")  # 6 is what stood there
+
+
+def test_evidence_is_capped_and_ties_go_to_the_more_surprising_then_the_earlier():
+    reading = make_reading([(Field.VALUE, 0, i, 0.5) for i in range(20)])
+    reading.losses.surprise[7] = 3.0
+    evidence = strongest_evidence(reading, limit=3)
+    assert [each.found for each in evidence] == ["unit7", "unit0", "unit1"]
+
+
+def test_rarity_within_the_field_ranks_before_surprise():
+    reading = make_reading([(Field.VALUE, 0, 0, 0.3), (Field.KIND, 0, 1, 1e-6)])
+    reading.losses.surprise[:] = (9.0, 2.0)
+    assert [each.field for each in strongest_evidence(reading)] == ["kind", "value"]
+
+
+def test_reason_says_field_found_expected_and_place():
+    line = reason(STORY, strongest_evidence(make_reading(STORY_TOKENS)))
+    assert line == (
+        "unusual call to unit4, in a CALL 2 deep, to 0xvault; expected piece5 or piece4; "
+        "rarer than 1 in a million such values (and 1 more rare value)"
+    )
+
+
+def test_reason_at_the_root_and_without_expectation():
+    reading = make_reading([(Field.SELECTOR, 0, 0, 1e-3)])
+    reading.losses.expected[:] = -1
+    line = reason(STORY, strongest_evidence(reading))
+    assert line == "unusual function unit0, in the outermost call, to 0xrouter; about 1 in 1,000 such values"
+
+
+def test_reason_of_truncated_and_of_unscored():
+    cut = dataclasses.replace(STORY, status=TraceStatus.TRUNCATED)
+    assert reason(cut, ()) == "trace cut off at a size cap; nothing in it could be scored"
+    assert reason(STORY, strongest_evidence(make_reading([(Field.MARK, 0, 0, NAN)]))) == (
+        "nothing in it could be scored"
+    )
+
+
+def test_painted_tree_has_every_call_and_log_in_order_with_its_heat():
+    frames = paint(STORY, make_reading(STORY_TOKENS))
+    shown = [(f.kind, f.node, f.parent, f.depth, f.target, round(f.heat, 3)) for f in frames]
+    assert shown == [
+        ("CALL", 0, -1, 0, "0xrouter", 0.011),
+        ("LOG", 0, 0, 1, "0xpool", 0.5),
+        ("DELEGATECALL", 1, 0, 1, "0xloan", 0.099),
+        ("CALL", 2, 1, 2, "0xvault", 1.0),
+        ("LOG", 2, 2, 3, "0xtoken", 0.075),
+        ("LOG", 1, 1, 2, "0xloan", 0.5),
+    ]
+    vault = frames[3]
+    assert (vault.selector, vault.value, vault.error) == ("0xa9059cbb", "7", "reverted")
+    assert [each.found for each in vault.evidence] == ["unit4", "unit5"]
+    assert [each.found for each in frames[5].evidence] == ["unit9", "unit8"]
+    assert frames[0].evidence == ()
+
+
+def test_logs_that_the_tokens_do_not_tell_apart_are_painted_on_their_call():
+    tokens = [token for token in STORY_TOKENS if token[:2] != (Field.EMITTER, 0)]
+    frames = paint(STORY, make_reading(tokens))
+    assert [frame.heat for frame in frames if frame.kind == "LOG"] == [0.0, 0.0, 0.0]
+    assert frames[0].heat == pytest.approx(0.5)
+
+
+def test_a_tree_1024_deep_is_painted():
+    root = make_call("0x1023")
+    for depth in reversed(range(1023)):
+        root = make_call(f"0x{depth}", root)
+    tokens = [(Field.TARGET, node, node, 1e-5 if node == 1000 else 0.5) for node in range(1024)]
+    reading = make_reading(tokens)
+    frames = paint(make_transaction(root), reading)
+    assert len(frames) == 1024 and frames[-1].depth == 1023
+    assert [frame.node for frame in frames if frame.heat == 1.0] == [1000]
+    line = reason(make_transaction(root), strongest_evidence(reading))
+    assert "in a CALL 1000 deep, to 0x1000" in line
+
+
+def test_hostile_text_is_made_safe_everywhere():
+    hostile = "\x1b[31m\u202eevil\u200b[/]\n" + "A" * 500
+    root = make_call(hostile, Log(hostile, (), b""), error=hostile)
+    transaction = make_transaction(dataclasses.replace(root, caller=hostile))
+    reading = make_reading(
+        [(Field.TARGET, 0, 0, 1e-5), (Field.EMITTER, 0, 1, 1e-3)],
+        texts=[hostile] * 2,
+        piece_text=lambda piece: hostile,
+    )
+    evidence = strongest_evidence(reading)
+    frames = paint(transaction, reading)
+    texts = [reason(transaction, evidence)]
+    for each in (*evidence, *(e for frame in frames for e in frame.evidence)):
+        texts += [each.found, *each.expected]
+    for frame in frames:
+        texts += [frame.caller, frame.target, frame.error]
+    assert len(texts) > 12
+    for text in texts:
+        assert not set(text) & set("\x1b\u202e\u200b\n")
+        assert len(text) < 800

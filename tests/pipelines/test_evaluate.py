@@ -1,0 +1,202 @@
+"""Evaluation end to end on small hand-worked sets: classes, baselines, alarm figures, errors, output."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from blockscan.errors import ConfigError
+from pipelines.evaluate import ScoredRow, evaluate, render
+from pipelines.labels import Label, read_labels
+
+
+def make_rows(values, p_values=None, *, tokens=None):
+    p_values = p_values if p_values is not None else [None] * len(values)
+    return [
+        ScoredRow(f"0x{i:02x}", value, p, (tokens or range(1, 99))[i], 1, 100 + i)
+        for i, (value, p) in enumerate(zip(values, p_values, strict=True))
+    ]
+
+
+def run(rows, labels, **options):
+    options = {"alarm_level": 0.01, "rng": np.random.default_rng(0), "resamples": 50} | options
+    return evaluate(rows, labels, **options)
+
+
+SMALL_ROWS = make_rows(
+    [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0],
+    [0.001, 0.005, 0.01, 0.02, 0.3, None, 0.5, 0.6, 0.7],
+)
+SMALL_LABELS = {
+    "0x00": Label("attack", "exploit", "reentrancy", "first"),
+    "0x01": Label("benign", kind="arbitrage"),
+    "0x02": Label("attack", "", "oracle", "second"),
+    "0x03": Label("attack", "exploit", "oracle", "first"),
+    "0x04": Label("attack", "preparation", "oracle", "third"),
+    "0x05": Label("benign", kind="arbitrage"),
+    "0x06": Label("grey"),
+    "0x07": Label("benign", kind="batch"),
+    "0xff": Label("attack"),
+}
+
+
+def test_small_set_by_hand():
+    result = run(SMALL_ROWS, SMALL_LABELS)
+    coverage = result.coverage
+    assert (coverage.benign, coverage.attacks, coverage.grey, coverage.other_stages) == (3, 3, 1, 1)
+    assert (coverage.unlabelled, coverage.unscored, coverage.without_p) == (1, 1, 1)
+    assert coverage.blocks == (100, 107)
+    assert result.detectors["BlockScan"]["auroc"].value == pytest.approx(7 / 9)
+    assert (result.realised_fpr.value, result.realised_fpr.n) == (pytest.approx(1 / 3), 3)
+    assert (result.recall.value, result.recall.n) == (pytest.approx(2 / 3), 3)
+    assert (result.incident_recall.value, result.incident_recall.n) == (1.0, 2)
+    assert {name: (e.value, e.n) for name, e in result.family_recall.items()} == {
+        "oracle": (0.5, 2),
+        "reentrancy": (1.0, 1),
+    }
+    assert {name: (e.value, e.n) for name, e in result.kind_fpr.items()} == {
+        "arbitrage": (0.5, 2),
+        "batch": (0.0, 1),
+    }
+
+
+def test_detectors_are_named_and_length_is_the_first_baseline():
+    counts = np.random.default_rng(1).normal(size=(9, 4))
+    counts[[0, 2, 3]] += 9.0
+    train = np.random.default_rng(2).normal(size=(300, 4))
+    result = run(SMALL_ROWS, SMALL_LABELS, train_counts=train, test_counts=counts)
+    assert list(result.detectors) == ["BlockScan", "length", "calls", "Isolation Forest"]
+    # Tokens rise where values fall, so length ranks the other way round; calls are all the same.
+    assert result.detectors["length"]["auroc"].value == pytest.approx(2 / 9)
+    assert result.detectors["calls"]["auroc"].value == pytest.approx(0.5)
+    assert result.detectors["Isolation Forest"]["auroc"].value == 1.0
+
+
+def test_counts_belong_to_their_rows_also_after_rows_that_are_not_evaluated():
+    labels = {"0x03": Label("benign"), "0x05": Label("benign"), "0x08": Label("attack")}
+    counts = np.zeros((9, 4))
+    counts[8] = 9.0
+    train = np.random.default_rng(2).normal(size=(300, 4))
+    result = run(SMALL_ROWS, labels, train_counts=train, test_counts=counts)
+    assert result.detectors["Isolation Forest"]["auroc"].value == 1.0
+
+
+def test_same_seed_same_result_to_the_last_digit():
+    counts = np.random.default_rng(1).normal(size=(9, 4))
+    first, second = (run(SMALL_ROWS, SMALL_LABELS, train_counts=counts, test_counts=counts) for _ in range(2))
+    assert json.dumps(first.to_dict()) == json.dumps(second.to_dict())
+
+
+def test_infinite_values_are_ranked_and_the_result_is_json():
+    rows = make_rows([float("inf"), 1.0, 2.0])
+    labels = {"0x00": Label("attack"), "0x01": Label("benign"), "0x02": Label("benign")}
+    text = json.dumps(run(rows, labels).to_dict(), allow_nan=False)
+    assert json.loads(text)["detectors"]["BlockScan"]["auroc"]["value"] == 1.0
+
+
+def test_hashes_are_compared_without_case():
+    rows = make_rows([2.0, 1.0] + [0.0] * 10)
+    result = run(rows, {"0x0b": Label("benign"), "0x00": Label("attack")})
+    upper = [ScoredRow(r.tx_hash.upper(), r.value, r.p_value, r.tokens, r.calls) for r in rows]
+    assert run(upper, {"0x0b": Label("benign"), "0x00": Label("attack")}).recall == result.recall
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels", "message"),
+    [
+        (SMALL_ROWS, {"0xee": Label("attack")}, "none of the 1 labelled transactions is among the 9 scored"),
+        ([], SMALL_LABELS, "none of the 9 labelled transactions is among the 0 scored"),
+        (
+            SMALL_ROWS,
+            {"0x00": Label("attack")},
+            "needs both classes.* 0 are labelled benign and 1 are exploits",
+        ),
+        (
+            SMALL_ROWS,
+            {"0x00": Label("benign")},
+            "needs both classes.* 1 are labelled benign and 0 are exploits",
+        ),
+        (SMALL_ROWS[:2] + SMALL_ROWS[:1], SMALL_LABELS, "0x00 is scored 2 times"),
+        (make_rows([float("nan"), 1.0]), SMALL_LABELS, "0x00 has no number as its value"),
+    ],
+)
+def test_sets_that_cannot_be_evaluated(rows, labels, message):
+    with pytest.raises(ConfigError, match=message):
+        run(rows, labels)
+
+
+def test_tables_show_figures_interval_and_hostile_names_as_text():
+    labels = SMALL_LABELS | {"0x00": Label("attack", "exploit", "[/]\x1b[31mred", "first")}
+    console = Console(file=io.StringIO(), width=90, force_terminal=True)
+    result = run(SMALL_ROWS, labels)
+    console.print(render(result))
+    shown = console.file.getvalue()
+    assert "\x1b[31m" not in shown and "[/][31mred" in shown
+    auroc = result.detectors["BlockScan"]["auroc"]
+    for part in (
+        f"{auroc.value:.3f}",
+        f"{auroc.low:.3f}-{auroc.high:.3f}",
+        "3 benign, 3 attacks",
+        "1 grey",
+        "length",
+    ):
+        assert part in shown
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_full_labels_file(tmp_path):
+    text = (
+        "\ufefftx_hash,label,stage,family,incident,kind\r\n"
+        "0xAB,attack,Exploit,oracle,one,\r\n\r\n0xcd,benign,,,,batch\r\n"
+    )
+    assert read_labels(write(tmp_path / "l.csv", text)) == {
+        "0xab": Label("attack", "exploit", "oracle", "one"),
+        "0xcd": Label("benign", kind="batch"),
+    }
+
+
+@pytest.mark.parametrize("header", ["", "label_source,", "tx_hash,label\n"])
+def test_plain_two_column_labels(tmp_path, header):
+    if header.startswith("label_source"):
+        text = "label_source,label,tx_hash\nme,attack,0x1\nme,grey,5Kj\n"
+    else:
+        text = header + "0x1,attack\n5Kj,grey\n"
+    assert read_labels(write(tmp_path / "l.csv", text)) == {"0x1": Label("attack"), "5Kj": Label("grey")}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "tx_hash,label\n0x1,benign\n0x2,evil\n",
+            "line 3: unknown label 'evil'; one of benign, attack, grey",
+        ),
+        ("tx_hash,label\n\n\n0x2,\x1b[31m\n", r"line 4: unknown label '\[31m'"),
+        ('tx_hash,label,kind\n0x1,benign,"two\nlines"\n0x2,evil\n', "line 4: unknown label 'evil'"),
+        ("tx_hash,label\n,benign\n", "line 2: no transaction hash"),
+        ("tx_hash,label\n0x1\n", "line 2: unknown label ''"),
+        ("tx_hash,label\n0xA,benign\n0xa,attack\n", "line 3: 0xa already has another label"),
+        ("hash,verdict\n0x1,benign\n", "line 1: columns tx_hash and label are needed, found hash, verdict"),
+        ("", "are empty"),
+        ("tx_hash,label\n", "hold a header and no label"),
+        ('tx_hash,label\n"0x1,benign\n', "are not a UTF-8 CSV file"),
+    ],
+)
+def test_bad_labels_name_the_line(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        read_labels(write(tmp_path / "l.csv", text))
+
+
+def test_unreadable_labels(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_labels(tmp_path / "missing.csv")
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not a UTF-8 CSV"):
+        read_labels(tmp_path / "binary.csv")
