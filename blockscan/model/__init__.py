@@ -1,0 +1,1 @@
+"""The encoder that learns what normal transactions look like, and its reconstruction losses."""

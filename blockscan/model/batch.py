@@ -1,0 +1,208 @@
+"""Windows of many transactions as flat arrays, and the unpadded batches that are cut from them.
+
+Legend: T tokens, W windows (segments) of a table, N of them in one batch.
+"""
+
+import hashlib
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from blockscan.errors import ConfigError
+from blockscan.model.attention import Layout, layout_of
+from blockscan.tokens import MASK_ID, TokenSequence, VocabularyShape, windows
+
+BUFFER = 4096  # windows that best-fit-decreasing may choose from at once
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """Segments one after the other, without padding; tensors of shape (T,), int64.
+
+    ids_T: vocabulary ids, MASK_ID where hidden. field_T, depth_T, group_T: as in TokenSequence.
+    position_T: place within the segment, from 0.
+    """
+
+    ids_T: Tensor
+    field_T: Tensor
+    depth_T: Tensor
+    group_T: Tensor
+    position_T: Tensor
+    layout: Layout
+
+
+@dataclass(frozen=True, slots=True)
+class WindowTable:
+    """Every window of some sequences. Token arrays are the sequences end to end.
+
+    start_W, length_W: the tokens of a window. sequence_W: index of its sequence. index_W: its place there.
+    unit_T counts from 0 within each sequence.
+    """
+
+    ids_T: NDArray[np.int32]
+    field_T: NDArray[np.uint8]
+    depth_T: NDArray[np.int16]
+    group_T: NDArray[np.int32]
+    unit_T: NDArray[np.int32]
+    start_W: NDArray[np.int64]
+    length_W: NDArray[np.int64]
+    sequence_W: NDArray[np.int64]
+    index_W: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Tokens of some windows: place_T in the table's arrays, segment_T counts the windows from 0."""
+
+    place_T: NDArray[np.int64]
+    segment_T: NDArray[np.int64]
+    position_T: NDArray[np.int64]
+    length_N: NDArray[np.int64]
+
+
+def window_table(
+    sequences: Sequence[TokenSequence], longest: int, vocabulary: VocabularyShape
+) -> WindowTable:
+    """Cut sequences (at least one) into windows of at most `longest` tokens; empty ones give none.
+
+    Raises:
+        ConfigError: an id is outside the vocabulary, or is one that a tokenizer never writes.
+    """
+    begins = np.cumsum([0] + [len(sequence) for sequence in sequences])
+    rows = [
+        (int(begin) + cut.start, cut.stop - cut.start, which, index)
+        for which, (sequence, begin) in enumerate(zip(sequences, begins, strict=False))
+        for index, cut in enumerate(windows(sequence, longest))
+        if cut.stop > cut.start
+    ]
+    start_W, length_W, sequence_W, index_W = np.array(rows, dtype=np.int64).reshape(-1, 4).T
+    ids_T = np.concatenate([sequence.ids for sequence in sequences])
+    if len(ids_T) and not MASK_ID < ids_T.min() <= ids_T.max() < vocabulary.size:
+        raise ConfigError(
+            f"token ids run from {ids_T.min()} to {ids_T.max()}, but the vocabulary from {MASK_ID + 1} to "
+            f"{vocabulary.size - 1}; encode the transactions with the tokenizer of this model"
+        )
+    return WindowTable(
+        ids_T,
+        np.concatenate([sequence.field for sequence in sequences]),
+        np.concatenate([sequence.depth for sequence in sequences]),
+        np.concatenate([sequence.group for sequence in sequences]),
+        np.concatenate([sequence.unit for sequence in sequences]),
+        start_W,
+        length_W,
+        sequence_W,
+        index_W,
+    )
+
+
+def content_digest(sequence: TokenSequence) -> bytes:
+    """BLAKE2b (16 bytes) of all that the model is given of a sequence."""
+    digest = hashlib.blake2b(sequence.tx_hash.encode("utf-8", "surrogatepass"), digest_size=16)
+    for array in (
+        sequence.ids,
+        sequence.field,
+        sequence.depth,
+        sequence.unit,
+        sequence.group,
+        sequence.scored,
+    ):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.digest()
+
+
+def cut_windows(table: WindowTable, chosen_N: NDArray[np.int64]) -> Cut:
+    """The tokens of the chosen windows, in that order."""
+    length_N = table.length_W[chosen_N]
+    begin_N = np.cumsum(length_N) - length_N
+    segment_T = np.repeat(np.arange(len(chosen_N)), length_N)
+    position_T = np.arange(int(length_N.sum())) - begin_N[segment_T]
+    return Cut(table.start_W[chosen_N][segment_T] + position_T, segment_T, position_T, length_N)
+
+
+def pack(
+    table: WindowTable,
+    cut: Cut,
+    hidden_T: NDArray[np.bool_],
+    *,
+    ids_T: NDArray[np.int32] | None = None,
+    device: torch.device | str = "cpu",
+) -> PackedBatch:
+    """A batch of the cut's windows with the hidden tokens replaced by MASK_ID.
+
+    `ids_T` replaces the table's ids (training renames aliases).
+    """
+    visible_T = table.ids_T[cut.place_T] if ids_T is None else ids_T
+
+    def tensor(array: NDArray[np.integer]) -> Tensor:
+        return torch.from_numpy(array.astype(np.int64)).to(device)
+
+    return PackedBatch(
+        tensor(np.where(hidden_T, MASK_ID, visible_T)),
+        tensor(table.field_T[cut.place_T]),
+        tensor(table.depth_T[cut.place_T]),
+        tensor(table.group_T[cut.place_T]),
+        tensor(cut.position_T),
+        layout_of(cut.length_N.tolist(), device),
+    )
+
+
+def best_fit(length_N: NDArray[np.int64], capacity: int) -> list[list[int]]:
+    """Best-fit-decreasing bin packing: indices per bin, each bin's lengths summing to at most `capacity`.
+
+    Raises:
+        ConfigError: a window alone exceeds the capacity.
+    """
+    if len(length_N) and length_N.max() > capacity:
+        raise ConfigError(
+            f"a window of {length_N.max()} tokens does not fit a batch of {capacity}; "
+            "raise batch_tokens to at least model.longest"
+        )
+    bins: list[list[int]] = []
+    rooms: list[tuple[int, int]] = []  # (free tokens, bin), ascending
+    for item in np.argsort(-length_N, kind="stable").tolist():
+        length = int(length_N[item])
+        fit = bisect_left(rooms, (length, -1))
+        if fit < len(rooms):
+            room, which = rooms.pop(fit)
+        else:
+            room, which = capacity, len(bins)
+            bins.append([])
+        bins[which].append(item)
+        insort(rooms, (room - length, which))
+    return bins
+
+
+def epoch_batches(
+    length_W: NDArray[np.int64], capacity: int, rng: np.random.Generator
+) -> Iterator[NDArray[np.int64]]:
+    """Every window once, in batches of at most `capacity` tokens, shuffled; shortest first within one.
+
+    Best-fit-decreasing within buffers of BUFFER windows. Sorting puts equal lengths next to each other,
+    where the sdpa kernel takes them in one call.
+    """
+    order_W = rng.permutation(len(length_W))
+    for begin in range(0, len(order_W), BUFFER):
+        buffer_N = order_W[begin : begin + BUFFER]
+        bins = best_fit(length_W[buffer_N], capacity)
+        for which in rng.permutation(len(bins)):
+            chosen_N = buffer_N[bins[which]]
+            yield chosen_N[np.argsort(length_W[chosen_N], kind="stable")]
+
+
+def sorted_batches(length_N: NDArray[np.int64], capacity: int) -> Iterator[slice]:
+    """Cut items that are sorted by length into consecutive batches of at most `capacity` tokens.
+
+    A batch holds at least one item, be it longer than the capacity.
+    """
+    ends_N = np.cumsum(length_N)
+    begin = 0
+    while begin < len(length_N):
+        done = int(ends_N[begin - 1]) if begin else 0
+        end = max(begin + 1, int(np.searchsorted(ends_N, done + capacity, side="right")))
+        yield slice(begin, end)
+        begin = end

@@ -1,0 +1,200 @@
+"""The masked language model: a ModernBERT-style encoder (arXiv 2412.13663) over packed batches.
+
+Pre-norm blocks without biases, GeGLU, rotary positions; every `global_every`-th layer, the first included,
+sees the whole segment, the others a local window. The decoder is tied to the token embedding and is
+evaluated only where it is asked. A hidden token shows the model its place, its field and its depth, and
+nothing else: its value group is withheld too, since it would point at visible copies of the answer.
+
+Legend: T tokens, M asked positions, E width, H heads, D head width, R = D / 2, F feed-forward, V vocabulary.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from blockscan.config import ModelConfig
+from blockscan.errors import ConfigError
+from blockscan.model.attention import Kernel, Layout, choose_kernel
+from blockscan.model.batch import PackedBatch
+from blockscan.model.rope import rope_table, rotate
+from blockscan.tokens import MASK_ID, Field, VocabularyShape
+
+DEPTHS = 32  # call depths with an embedding of their own; deeper frames share the last one
+GROUPS = 64  # slots that value groups are folded into; slot 0 of the table means no group
+EMBEDDING_STD = 0.02
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each on a normed input and added to the residual stream."""
+
+    def __init__(self, config: ModelConfig, window: int | None, kernel: Kernel) -> None:
+        super().__init__()
+        self.heads, self.window, self.kernel = config.heads, window, kernel
+        self.attention_norm = nn.LayerNorm(config.width, bias=False)
+        self.qkv = _linear(config.width, 3 * config.width)
+        self.attention_out = _linear(config.width, config.width)
+        self.feed_norm = nn.LayerNorm(config.width, bias=False)
+        self.gate_up = _linear(config.width, 2 * config.feed_forward)
+        self.feed_out = _linear(config.feed_forward, config.width)
+
+    def forward(self, x_TE: Tensor, turn_TR: Tensor, layout: Layout) -> Tensor:
+        """One layer: (T, E) to (T, E)."""
+        qkv_THD = self.qkv(self.attention_norm(x_TE)).unflatten(-1, (3 * self.heads, -1))
+        qk_THD, v_THD = qkv_THD.split((2 * self.heads, self.heads), dim=1)
+        q_THD, k_THD = rotate(qk_THD, turn_TR).chunk(2, dim=1)
+        out_THD = self.kernel(q_THD, k_THD, v_THD, layout, self.window)
+        x_TE = x_TE + self.attention_out(out_THD.flatten(1))
+        gate_TF, up_TF = self.gate_up(self.feed_norm(x_TE)).chunk(2, dim=-1)
+        grown_TE: Tensor = x_TE + self.feed_out(F.gelu(gate_TF) * up_TF)
+        return grown_TE
+
+
+class MaskedLM(nn.Module):
+    """Encoder and tied decoder. Weights are drawn on the CPU, so a seed means the same on every device.
+
+    Raises:
+        ConfigError: the sizes do not fit each other, or the attention kernel cannot run on `device`.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        vocabulary: VocabularyShape,
+        *,
+        device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        _check(config, vocabulary)
+        self.config, self.vocabulary = config, vocabulary
+        head_width = config.width // config.heads
+        kernel = choose_kernel(config.attention, device=usable_device(device), head_width=head_width)
+        self.token = _embedding(vocabulary.size, config.width)
+        self.field = _embedding(len(Field), config.width)
+        self.depth = _embedding(DEPTHS, config.width)
+        self.group = _embedding(1 + GROUPS, config.width)
+        self.embedding_norm = nn.LayerNorm(config.width, bias=False)
+        self.blocks = nn.ModuleList(
+            Block(config, None if layer % config.global_every == 0 else config.window, kernel)
+            for layer in range(config.layers)
+        )
+        self.final_norm = nn.LayerNorm(config.width, bias=False)
+        self.decoder_dense = _linear(config.width, config.width)
+        self.decoder_norm = nn.LayerNorm(config.width, bias=False)
+        self.decoder_bias = nn.Parameter(torch.zeros(vocabulary.size))
+        self.register_buffer(
+            "turn_global", rope_table(config.longest, head_width, config.rope_global), persistent=False
+        )
+        self.register_buffer(
+            "turn_local", rope_table(config.longest, head_width, config.rope_local), persistent=False
+        )
+        _draw(self, generator or torch.Generator().manual_seed(0))
+        self.to(device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.token.weight.device
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """Encode a batch: one vector per token, (T, E)."""
+        hidden_T = batch.ids_T == MASK_ID
+        slot_T = torch.where((batch.group_T < 0) | hidden_T, 0, batch.group_T % GROUPS + 1)
+        x_TE = self.embedding_norm(
+            self.token(batch.ids_T)
+            + self.field(batch.field_T)
+            + self.depth(batch.depth_T.clamp(0, DEPTHS - 1))
+            + self.group(slot_T)
+        )
+        global_TR = self.get_buffer("turn_global")[batch.position_T]
+        local_TR = self.get_buffer("turn_local")[batch.position_T]
+        for block in self.blocks:
+            x_TE = block(x_TE, global_TR if block.window is None else local_TR, batch.layout)
+        encoded_TE: Tensor = self.final_norm(x_TE)
+        return encoded_TE
+
+    def transform(self, x_ME: Tensor) -> Tensor:
+        """What the decoder does before it compares with the token embeddings, (M, E)."""
+        h_ME: Tensor = self.decoder_norm(F.gelu(self.decoder_dense(x_ME)))
+        return h_ME
+
+    def logits(self, x_ME: Tensor) -> Tensor:
+        """Decode encoded tokens into scores of every vocabulary id, (M, V)."""
+        return F.linear(self.transform(x_ME), self.token.weight, self.decoder_bias)
+
+
+def usable_device(name: torch.device | str) -> torch.device:
+    """The device called `name`, such as "cpu" or "cuda:1".
+
+    Raises:
+        ConfigError: there is no such kind of device, or this machine has none.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"there is no device {name!r}; choose cpu or cuda") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"this machine has no device {device}; choose cpu, or install a CUDA build of torch"
+        )
+    return device
+
+
+def parameter_groups(model: MaskedLM, weight_decay: float) -> list[dict[str, object]]:
+    """Parameters for AdamW: matrices decay; norms, biases and embeddings do not."""
+    free = {id(weight) for weight in _embeddings(model)}
+    matrices = [p for p in model.parameters() if p.ndim > 1 and id(p) not in free]
+    others = [p for p in model.parameters() if p.ndim == 1 or id(p) in free]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _embeddings(model: MaskedLM) -> Iterator[Tensor]:
+    for table in (model.token, model.field, model.depth, model.group):
+        yield table.weight
+
+
+def _draw(model: MaskedLM, generator: torch.Generator) -> None:
+    """Truncated normal weights; what is added to the residual stream is scaled by (2 * layers) ** -0.5."""
+    for weight in _embeddings(model):
+        _normal(weight, EMBEDDING_STD, generator)
+    residual = (2 * model.config.layers) ** -0.5
+    for name, weight in model.named_parameters():
+        if weight.ndim == 2 and name.startswith(("blocks.", "decoder_dense")):
+            scale = residual if name.endswith("_out.weight") else 1.0
+            _normal(weight, scale * weight.shape[1] ** -0.5, generator)
+
+
+def _normal(weight: Tensor, std: float, generator: torch.Generator) -> None:
+    nn.init.trunc_normal_(weight, std=std, a=-3 * std, b=3 * std, generator=generator)
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear map without bias for `_draw` to fill; nn.Linear alone would use up global randomness."""
+    layer = nn.Linear(inputs, outputs, bias=False, device="meta")
+    layer.weight = nn.Parameter(torch.empty(outputs, inputs))
+    return layer
+
+
+def _embedding(rows: int, width: int) -> nn.Embedding:
+    return nn.Embedding(rows, width, _weight=torch.empty(rows, width))
+
+
+def _check(config: ModelConfig, vocabulary: VocabularyShape) -> None:
+    for name in ("layers", "width", "heads", "feed_forward", "longest", "global_every"):
+        if getattr(config, name) < 1:
+            raise ConfigError(f"model.{name} must be at least 1, not {getattr(config, name)}")
+    if config.width % (2 * config.heads):
+        raise ConfigError(
+            f"model.width = {config.width} must be a multiple of twice model.heads = {config.heads}"
+        )
+    if config.window < 2:
+        raise ConfigError(f"model.window must be at least 2 tokens, not {config.window}")
+    if vocabulary.size <= MASK_ID + 1:
+        raise ConfigError(
+            f"a vocabulary of {vocabulary.size} ids leaves nothing to predict; fit the tokenizer again"
+        )
+    for start, stop in vocabulary.alias_spans:
+        if not MASK_ID < start < stop <= vocabulary.size:
+            raise ConfigError(f"alias span {start}:{stop} does not fit a vocabulary of {vocabulary.size} ids")

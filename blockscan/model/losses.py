@@ -1,0 +1,239 @@
+"""What the model is surprised by: the training loss, and one surprise for every scored token.
+
+Legend: T tokens, W windows, S sequences, M hidden positions, E width, V vocabulary,
+I items (a window with one fold hidden).
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from blockscan.config import ScoreConfig
+from blockscan.errors import ArtifactError, ConfigError
+from blockscan.model.batch import WindowTable, content_digest, cut_windows, pack, sorted_batches, window_table
+from blockscan.model.encoder import MaskedLM
+from blockscan.model.masking import fold_of_tokens
+from blockscan.tokens import TokenLosses, TokenSequence, VocabularyShape
+
+log = logging.getLogger(__name__)
+
+CHUNK = 1 << 21  # logits held at a time: 8 MiB in float32, which stays near the caches of a CPU
+PACKED_TOLERANCE = 1e-4  # nats; 5e-7 was the most seen with a trained model; see token_losses
+
+Spans = tuple[tuple[int, int], ...]
+
+
+def autocast(device: torch.device, *, bf16: bool) -> torch.autocast:
+    """Matrix products in bfloat16 if asked for; a CPU without bfloat16 instructions stays at float32.
+
+    On such a CPU emulated products are many times slower; the log says what was taken.
+    """
+    native = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
+    if bf16 and not native:
+        log.warning("this CPU has no bfloat16 instructions: computing in float32")
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16 and native)
+
+
+def masked_cross_entropy(model: MaskedLM, x_ME: Tensor, targets_M: Tensor) -> Tensor:
+    """Summed -log p of the targets in nats, where x_ME are the encoded hidden positions.
+
+    A target inside an alias span counts with the probability of the whole span.
+    """
+    spans, learn = model.vocabulary.alias_spans, torch.is_grad_enabled()
+    loss: Tensor = _SpanCrossEntropy.apply(  # type: ignore[no-untyped-call]  # torch does not annotate it
+        model.transform(x_ME), model.token.weight, model.decoder_bias, targets_M, spans, learn
+    )
+    return loss
+
+
+class _SpanCrossEntropy(torch.autograd.Function):
+    """Decoder and cross-entropy in one; logits exist only in chunks, so memory does not grow with M * V.
+
+    With logits z, a target t costs logsumexp(z) - z[t], one in a span s logsumexp(z) - logsumexp(z[s]). The
+    gradient is softmax(z) less the one-hot t, or less softmax(z[s]): each chunk of logits is turned into
+    its gradient in place, in the forward pass, which halves a training step on a CPU.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        h_ME: Tensor,
+        weight_VE: Tensor,
+        bias_V: Tensor,
+        targets_M: Tensor,
+        spans: Spans,
+        learn: bool,  # noqa: FBT001  # apply() takes positional arguments only
+    ) -> Tensor:
+        total = bias_V.new_zeros(())
+        grad_h_ME, grad_VE, grad_V = (torch.zeros_like(x) for x in (h_ME, weight_VE, bias_V))
+        rows = max(1, CHUNK // len(bias_V))
+        for i in range(0, len(h_ME), rows):
+            h_CE, target_C1 = h_ME[i : i + rows], targets_M[i : i + rows, None]
+            z_CV = F.linear(h_CE, weight_VE, bias_V).to(bias_V.dtype)
+            log_mass_C1 = z_CV.logsumexp(-1, keepdim=True)
+            truth_C1 = z_CV.gather(1, target_C1)
+            shares = []
+            for start, stop in spans:
+                inside_C1 = (target_C1 >= start) & (target_C1 < stop)
+                span_C1 = z_CV[:, start:stop].logsumexp(-1, keepdim=True)
+                truth_C1 = torch.where(inside_C1, span_C1, truth_C1)
+                shares.append((start, stop, inside_C1, (z_CV[:, start:stop] - span_C1).exp() * inside_C1))
+            total += (log_mass_C1 - truth_C1).sum()
+            if not learn:
+                continue
+            slope_CV = z_CV.sub_(log_mass_C1).exp_()
+            plain_C1 = torch.ones_like(truth_C1)
+            for start, stop, inside_C1, share in shares:
+                slope_CV[:, start:stop] -= share
+                plain_C1.masked_fill_(inside_C1, 0.0)
+            slope_CV.scatter_add_(1, target_C1, -plain_C1)
+            grad_h_ME[i : i + rows] = slope_CV @ weight_VE
+            grad_VE += slope_CV.T @ h_CE
+            grad_V += slope_CV.sum(0)
+        ctx.save_for_backward(grad_h_ME, grad_VE, grad_V)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *slope: Tensor) -> tuple[Tensor | None, ...]:
+        grad_h_ME, grad_VE, grad_V = ctx.saved_tensors
+        return grad_h_ME * slope[0], grad_VE * slope[0], grad_V * slope[0], None, None, None
+
+
+def token_losses(
+    model: MaskedLM,
+    sequences: Sequence[TokenSequence],
+    config: ScoreConfig,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[TokenLosses]:
+    """How surprised the model is by every scored token, hidden with the rest of its value; in input order.
+
+    Every window passes once per fold of its values. Batches are packed in a canonical order (length,
+    tx_hash, window, fold), so the same set in any order gives the same bytes, on the same machine with the
+    same number of threads. In other company a transaction may land elsewhere in a batch, where sums round
+    differently: in float32 (attention sdpa) its surprises then stay within PACKED_TOLERANCE nats.
+
+    Args:
+        model: on the device that is to compute.
+        sequences: in any order; a hash may occur twice.
+        config: folds, tokens of a batch, pieces to list, and whether to compute in bfloat16.
+        progress: called after each batch with the tokens done and the tokens in all.
+
+    Raises:
+        ConfigError: the config or the sequences do not fit the model.
+        ArtifactError: the model answers with numbers that are not finite.
+    """
+    _check(config, model.vocabulary)
+    if not sequences:
+        return []
+    table = window_table(sequences, model.config.longest, model.vocabulary)
+    fold_T = np.concatenate([fold_of_tokens(sequence, config.folds) for sequence in sequences])
+    asked_T = np.concatenate([sequence.scored for sequence in sequences])
+    surprise_T = np.full(len(asked_T), np.nan, dtype=np.float32)
+    rank_T = np.full(len(asked_T), -1, dtype=np.int32)
+    expected_TK = np.full((len(asked_T), config.expected), -1, dtype=np.int32)
+    window_I, fold_I = _items(table, sequences, fold_T, asked_T, config.folds)
+    done, total = 0, int(table.length_W[window_I].sum())
+    for rows in sorted_batches(table.length_W[window_I], config.batch_tokens):
+        cut = cut_windows(table, window_I[rows])
+        hidden_T = fold_T[cut.place_T] == fold_I[rows][cut.segment_T]
+        ask = np.flatnonzero(hidden_T & asked_T[cut.place_T])
+        place_M = cut.place_T[ask]
+        with torch.inference_mode(), autocast(model.device, bf16=config.bf16):
+            x_TE = model(pack(table, cut, hidden_T, device=model.device))
+            surprise_T[place_M], rank_T[place_M], expected_TK[place_M] = _judge(
+                model, x_TE[torch.from_numpy(ask).to(model.device)], table.ids_T[place_M], config.expected
+            )
+        done += len(cut.place_T)
+        if progress:
+            progress(done, total)
+    if not np.isfinite(surprise_T[asked_T]).all():
+        raise ArtifactError(
+            "the model gives surprises that are not finite; its weights are damaged, train it again"
+        )
+    return _per_sequence(sequences, table, surprise_T, rank_T, expected_TK)
+
+
+def _check(config: ScoreConfig, vocabulary: VocabularyShape) -> None:
+    if config.folds < 1 or config.batch_tokens < 1:
+        raise ConfigError("score.folds and score.batch_tokens must be at least 1")
+    answers = vocabulary.size - sum(stop - start - 1 for start, stop in vocabulary.alias_spans)
+    if not 1 <= config.expected <= answers:
+        raise ConfigError(f"score.expected must be between 1 and {answers}, not {config.expected}")
+
+
+def _items(
+    table: WindowTable,
+    sequences: Sequence[TokenSequence],
+    fold_T: NDArray[np.int64],
+    asked_T: NDArray[np.bool_],
+    folds: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Window and fold of every pass that a scored token needs, in canonical order."""
+    window_T = np.repeat(np.arange(len(table.length_W)), table.length_W)
+    window_I, fold_I = np.divmod(np.unique(window_T[asked_T] * folds + fold_T[asked_T]), folds)
+    order_S = sorted(
+        range(len(sequences)), key=lambda which: (sequences[which].tx_hash, content_digest(sequences[which]))
+    )
+    rank_S = np.empty(len(sequences), dtype=np.int64)
+    rank_S[order_S] = np.arange(len(sequences))
+    order_I = np.lexsort(
+        (fold_I, table.index_W[window_I], rank_S[table.sequence_W[window_I]], table.length_W[window_I])
+    )
+    return window_I[order_I], fold_I[order_I]
+
+
+def _judge(
+    model: MaskedLM, x_ME: Tensor, ids_M: NDArray[np.int32], expected: int
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
+    """Surprise (M,), rank (M,) and best ids (M, expected) of the true ids at encoded positions."""
+    truth_M1 = torch.from_numpy(_first_of_span(ids_M, model.vocabulary.alias_spans)).to(x_ME.device)[:, None]
+    rows = max(1, CHUNK // model.vocabulary.size)
+    parts = []
+    for i in range(0, len(x_ME), rows):
+        logits_MV = model.logits(x_ME[i : i + rows]).float()
+        for start, stop in model.vocabulary.alias_spans:
+            whole_M = logits_MV[:, start:stop].logsumexp(-1)
+            logits_MV[:, start:stop] = -torch.inf
+            logits_MV[:, start] = whole_M
+        truth_logit_M1 = logits_MV.gather(1, truth_M1[i : i + rows])
+        surprise_M1 = logits_MV.logsumexp(-1, keepdim=True) - truth_logit_M1
+        best_MK = logits_MV.topk(expected, dim=-1).indices
+        # Written over the logits: summing floats is ten times as fast as summing booleans.
+        rank_M1 = torch.gt(logits_MV, truth_logit_M1, out=logits_MV).sum(-1, keepdim=True)
+        parts.append(torch.cat((surprise_M1, rank_M1, best_MK), dim=1).cpu())
+    answer = torch.cat(parts).numpy() if parts else np.empty((0, 2 + expected), dtype=np.float32)
+    return answer[:, 0], answer[:, 1].astype(np.int32), answer[:, 2:].astype(np.int32)
+
+
+def _first_of_span(ids_M: NDArray[np.int32], spans: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    merged_M = ids_M.astype(np.int64)
+    for start, stop in spans:
+        merged_M[(ids_M >= start) & (ids_M < stop)] = start
+    return merged_M
+
+
+def _per_sequence(
+    sequences: Sequence[TokenSequence],
+    table: WindowTable,
+    surprise_T: NDArray[np.float32],
+    rank_T: NDArray[np.int32],
+    expected_TK: NDArray[np.int32],
+) -> list[TokenLosses]:
+    windows_S = np.bincount(table.sequence_W, minlength=len(sequences))
+    results, begin = [], 0
+    for sequence, count in zip(sequences, windows_S.tolist(), strict=True):
+        own = slice(begin, begin + len(sequence))
+        begin = own.stop
+        results.append(
+            TokenLosses(
+                sequence.tx_hash, surprise_T[own].copy(), rank_T[own].copy(), expected_TK[own].copy(), count
+            )
+        )
+    return results

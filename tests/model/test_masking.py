@@ -1,0 +1,116 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blockscan.model.masking import alias_orders, fold_of_tokens, random_mask, rename_aliases
+from blockscan.tokens import TokenSequence, VocabularyShape
+
+
+def test_whole_values_are_hidden_at_the_asked_rate():
+    rng = np.random.default_rng(0)
+    segment = np.repeat([0, 1, 2], [200, 3, 100])
+    unit = np.concatenate([np.arange(200) // 2, np.arange(3), np.arange(100) // 5])
+    hidden = random_mask(segment, unit, 0.3, rng)
+    for which, units in ((0, 100), (1, 3), (2, 20)):
+        own = unit[segment == which]
+        chosen = set(own[hidden[segment == which]])
+        assert len(chosen) == round(0.3 * units)
+        assert np.array_equal(hidden[segment == which], np.isin(own, list(chosen)))
+
+
+def test_pieces_that_are_apart_are_hidden_together():
+    unit = np.array([0, 1, 0, 2, 1, 0])
+    for seed in range(20):
+        hidden = random_mask(np.zeros(6, dtype=int), unit, 0.3, np.random.default_rng(seed))
+        assert len(set(unit[hidden])) == 1
+        assert np.array_equal(hidden, unit == unit[hidden][0])
+
+
+def test_something_is_always_hidden():
+    assert random_mask(np.array([0]), np.array([0]), 0.01, np.random.default_rng(0)).all()
+
+
+def test_masks_vary_with_the_generator_and_repeat_with_its_seed():
+    segment, unit = np.zeros(100, dtype=int), np.arange(100)
+    masks = [random_mask(segment, unit, 0.3, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    assert np.array_equal(masks[0], masks[1])
+    assert not np.array_equal(masks[0], masks[2])
+
+
+@settings(max_examples=60, deadline=None)
+@given(name=st.text(), units=st.integers(1, 60), folds=st.integers(1, 7), seed=st.integers(0, 99))
+def test_each_value_lies_in_one_fold_and_folds_are_balanced(name, units, folds, seed):
+    unit = np.sort(np.concatenate([np.arange(units), np.random.default_rng(seed).integers(0, units, 30)]))
+    fold = fold_of_tokens(_sequence(name, unit), folds)
+    assert fold.shape == unit.shape
+    assert ((fold >= 0) & (fold < folds)).all()
+    of_unit = [set(fold[unit == which].tolist()) for which in range(units)]
+    assert all(len(found) == 1 for found in of_unit)
+    counts = np.bincount([found.pop() for found in of_unit], minlength=folds)
+    assert counts.max() - counts.min() <= 1
+
+
+def test_folds_depend_on_the_hash_and_the_value_only():
+    unit = np.arange(40)
+    fold = fold_of_tokens(_sequence("0xaa", unit), 4)
+    other_content = replace(_sequence("0xaa", unit), ids=np.full(40, 9, dtype=np.int32))
+    assert np.array_equal(fold, fold_of_tokens(other_content, 4))
+    assert not np.array_equal(fold, fold_of_tokens(_sequence("0xab", unit), 4))
+    assert not np.array_equal(fold, np.arange(40) % 4)
+
+
+def test_folds_stay_as_they_were():
+    """Scores in a store were made with these folds: a change here must be deliberate."""
+    assert fold_of_tokens(_sequence("0xfeed", np.arange(12)), 4).tolist() == [
+        0,
+        2,
+        3,
+        1,
+        1,
+        2,
+        3,
+        2,
+        0,
+        0,
+        3,
+        1,
+    ]
+
+
+def test_aliases_are_permuted_within_their_span_and_their_transaction():
+    shape = VocabularyShape(50, ((10, 20), (30, 33)))
+    rng = np.random.default_rng(0)
+    orders = alias_orders(shape, 2, rng)
+    ids = np.array([5, 10, 11, 10, 31, 49, 5, 10, 11, 10, 31, 49], dtype=np.int32)
+    renamed = rename_aliases(ids, np.repeat([0, 1], 6), shape, orders)
+    assert renamed[[0, 5, 6, 11]].tolist() == [5, 49, 5, 49]
+    for half in (renamed[:6], renamed[6:]):
+        assert half[1] == half[3] != half[2]
+        assert all(10 <= one < 20 for one in half[1:4])
+        assert 30 <= half[4] < 33
+    assert renamed[:6].tolist() != renamed[6:].tolist()
+    for (start, stop), order in zip(shape.alias_spans, orders, strict=True):
+        assert np.array_equal(np.sort(order, axis=1), np.tile(np.arange(start, stop), (2, 1)))
+
+
+@pytest.mark.parametrize("name", ["", "\ud800", "x" * 5000])
+def test_any_string_may_be_a_hash(name):
+    assert len(fold_of_tokens(_sequence(name, np.arange(3)), 2)) == 3
+
+
+def _sequence(name, unit):
+    blank = np.zeros(len(unit), dtype=np.int32)
+    return TokenSequence(
+        name,
+        blank,
+        blank.astype(np.uint8),
+        blank.astype(np.uint8),
+        blank,
+        blank.astype(np.int16),
+        unit.astype(np.int32),
+        blank,
+        np.ones(len(unit), dtype=np.bool_),
+    )
