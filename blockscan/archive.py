@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ class Archive:
         target = self.path / f"part-{origin}-{info.first:012d}-{info.last:012d}.parquet"
         draft = target.with_name(f".{target.name}.draft")
         try:
-            pq.write_table(table, draft, compression="zstd", row_group_size=256)
+            pq.write_table(table, draft, compression="zstd", row_group_size=128)
             draft.rename(target)
         except OSError as error:
             draft.unlink(missing_ok=True)
@@ -241,15 +241,23 @@ def part_info(path: Path) -> PartInfo:
     return PartInfo(**(raw | {"rejected": tuple(raw["rejected"])}))
 
 
-def read_part(path: Path) -> Iterator[RawBlock]:
-    """The rows of one part file, without holding more than a few in memory.
+def read_part(path: Path, keep: Callable[[int | None], bool] | None = None) -> Iterator[RawBlock]:
+    """The rows of one part file, without holding more than a few hundred in memory.
+
+    Args:
+        path: a part file.
+        keep: asked with each row's block number; rows that it refuses are not even decompressed where a
+            whole row group is refused.
 
     Raises:
         ArtifactError: the file is damaged.
     """
     with _open(path) as parquet:
-        for batch in parquet.iter_batches(batch_size=64):
-            yield from map(_row, batch.to_pylist())
+        for group in range(parquet.num_row_groups):
+            numbers = parquet.read_row_group(group, columns=["number"]).column(0).to_pylist()
+            wanted = [place for place, number in enumerate(numbers) if keep is None or keep(number)]
+            if wanted:
+                yield from map(_row, parquet.read_row_group(group).take(wanted).to_pylist())
 
 
 def _cell(row: RawBlock, name: str) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from blockscan.archive import MANIFEST as ARCHIVE_MANIFEST
 from blockscan.archive import Archive, Coverage, PartInfo, RawBlock, covered_ranges, file_sha256
 from blockscan.chains.ethereum import parse
 from blockscan.chains.rpc import EthereumNode
@@ -42,14 +43,14 @@ def ingest_node(node: EthereumNode, blocks: BlockRange, out: Path) -> IngestRepo
     missing = _missing(archive, blocks.start, stop)
     added = 0
     rejected: list[str] = []
-    with progress("ingest blocks", sum(last - first + 1 for first, last in missing)) as advance:
+    with progress("ingest blocks", sum(last - first + 1 for first, last in missing)) as bar:
         for first, last in missing:
             part = _Part(first)
             for number in range(first, last + 1):
                 raw = node.fetch(number)
                 rejected += _trial_parse(raw)
                 part.add(raw)
-                advance(1)
+                bar.advance(1)
                 if number == last or part.full:
                     added += _append_blocks(archive, part.rows, part.first, number)
                     part = _Part(number + 1)
@@ -69,6 +70,14 @@ def _append_blocks(archive: Archive, batch: Sequence[RawBlock], first: int, last
     count = sum(len(raw.tx_hashes) for raw in batch)
     archive.append(batch, PartInfo("", "node", first, last, count))
     return count
+
+
+def missing_blocks(out: Path, blocks: BlockRange, newest_stop: int) -> int:
+    """How many blocks of a range `ingest_node` would fetch into `out`."""
+    stop = blocks.stop if blocks.stop is not None else newest_stop
+    if not (out / ARCHIVE_MANIFEST).is_file():
+        return stop - blocks.start
+    return sum(last - first + 1 for first, last in _missing(Archive(out), blocks.start, stop))
 
 
 def _missing(archive: Archive, start: int, stop: int) -> list[tuple[int, int]]:
@@ -105,10 +114,10 @@ def ingest_files(files: Sequence[Path], out: Path, only_chain: str | None = None
     archive = Archive.begin(out, "evm")
     seen = {_digest(tx_hash) for tx_hash in archive.tx_hashes()}
     readers = [_FileReader(archive, path, seen, only_chain) for path in files]
-    with progress("ingest files", len(files)) as advance:
+    with progress("ingest files", len(files)) as bar:
         for reader in readers:
             reader.run()
-            advance(1)
+            bar.advance(1)
     return IngestReport(
         added=sum(reader.added for reader in readers),
         duplicates=sum(reader.duplicates for reader in readers),

@@ -251,7 +251,7 @@ def _restore(work: Path, run: _Run, identity: dict[str, Any], *, resume: bool) -
         return
     if not resume:
         raise ConfigError(
-            f"{work} holds an unfinished run; resume it, or remove that directory to start again"
+            f"{work} holds an unfinished run; go on with --resume, or remove it to start again"
         )
     before = progress["run"]
     differing = [name for name in identity if before.get(name) != identity[name]]

@@ -1,6 +1,6 @@
 """Progress bars for long work, on stderr, so that stdout stays data."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -8,35 +8,48 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
 console = Console(stderr=True, highlight=False)
-"""Where people are told things; results a program may read go to stdout."""
+"""Where people are told things; results that a program may read go to stdout."""
 
-Advance = Callable[[int], None]
+
+class Bar:
+    """One bar of a running display."""
+
+    def __init__(self, bars: Progress, task: TaskID) -> None:
+        """See `progress`."""
+        self._bars = bars
+        self._task = task
+
+    def advance(self, count: int, note: str = "") -> None:
+        """Move on by `count` units; a note, if given, replaces the one beside the bar."""
+        self._bars.advance(self._task, count)
+        if note:
+            self._bars.update(self._task, note=note)
+
+    def to(self, done: int, total: int) -> None:
+        """Set the bar to `done` of `total` units."""
+        self._bars.update(self._task, completed=done, total=total)
 
 
 @contextmanager
-def progress(what: str, total: int | None) -> Iterator[Advance]:
-    """Show a bar for the work inside; call what is yielded with the number of units done.
+def progress(what: str, total: int | None) -> Iterator[Bar]:
+    """Show a bar for the work inside, which moves what is yielded.
 
     On a terminal the bar moves; elsewhere one line is written when the work ends.
     """
     columns = (
-        TextColumn("{task.description:<34}", markup=False),
-        BarColumn(bar_width=28),
+        TextColumn("{task.description:<24}", markup=False),
+        BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console) as bars:
-        task = bars.add_task(what, total=total, note="")
-
-        def advance(count: int, note: str = "") -> None:
-            bars.update(task, advance=count, note=note)
-
-        yield advance
+        yield Bar(bars, bars.add_task(what, total=total, note=""))

@@ -6,6 +6,7 @@ A shard is the unit of the batch scoring job: one part of an archive, one file, 
 import gzip
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -30,11 +31,11 @@ class Rejects:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A named set of transactions that can be read again; `rows` is their number where it is known."""
+    """A named set of transactions that can be read again; `rows` is at least their number."""
 
     name: str
     read: Callable[[], Iterator[Transaction]]
-    rows: int | None = None
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +132,7 @@ def _open(path: Path) -> BinaryIO:
 
 def _part_shard(path: Path, rejects: Rejects, blocks: BlockRange | None) -> Shard:
     def read() -> Iterator[Transaction]:
-        for raw in read_part(path):
-            if blocks is not None and (raw.number is None or raw.number not in blocks):
-                continue
+        for raw in read_part(path, lambda number: _inside(number, blocks)):
             try:
                 yield from parse(raw)
             except ParseError as error:
@@ -147,11 +146,20 @@ def _file_shard(path: Path, rejects: Rejects, blocks: BlockRange | None) -> Shar
         for line in read_lines(path):
             if line.transaction is None:
                 rejects.lines.append(line.error)
-            elif _inside(line.transaction, blocks):
+            elif _inside(line.transaction.block_number, blocks):
                 yield line.transaction
 
-    return Shard(path.name, read)
+    return Shard(path.name, read, _line_count(path))
 
 
-def _inside(transaction: Transaction, blocks: BlockRange | None) -> bool:
-    return blocks is None or (transaction.block_number is not None and transaction.block_number in blocks)
+def _line_count(path: Path) -> int:
+    """Lines of a file, as far as a damaged gzip can be read."""
+    count = 0
+    with _open(path) as stream, suppress(EOFError, gzip.BadGzipFile, zlib.error):
+        while chunk := stream.read(1 << 20):
+            count += chunk.count(b"\n")
+    return count + 1
+
+
+def _inside(number: int | None, blocks: BlockRange | None) -> bool:
+    return blocks is None or (number is not None and number in blocks)

@@ -197,7 +197,7 @@ def test_an_unfinished_run_is_neither_overwritten_nor_mixed_with_another(tmp_pat
     out = tmp_path / "model"
     with pytest.raises(KeyboardInterrupt):
         _run(out, on_step=_stop_at(4))
-    with pytest.raises(ConfigError, match="holds an unfinished run; resume it, or remove"):
+    with pytest.raises(ConfigError, match="holds an unfinished run; go on with --resume, or remove"):
         _run(out)
     with pytest.raises(ConfigError, match=r"has another train.learning_rate \(0.002, now 0.1\); resume with"):
         _run(out, resume=True, learning_rate=0.1)

@@ -1,0 +1,93 @@
+"""The whole road on the recorded chain: exactly the public steps, over HTTP, in a few minutes.
+
+A replay server on loopback answers JSON-RPC from the recording, so ingest takes the same road as with a
+node. Labels are read at the end, by the evaluation alone.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from blockscan.artifact import require_empty
+from blockscan.chains.rpc import EthereumNode
+from blockscan.chains.transport import Endpoint
+from blockscan.config import Config
+from blockscan.findings import Alert
+from blockscan.store import open_store
+from pipelines import commands
+from pipelines.evaluate import Evaluation
+from pipelines.evaluate import detector_table as metric_table
+from pipelines.ingest import ingest_node
+from pipelines.labels import Label, hash_key, read_labels
+from pipelines.progress import console
+from pipelines.ranges import BlockRange
+from pipelines.render import alert_table, pairs, to_stdout
+from pipelines.simulation.replay import serve
+
+FPR = 0.01
+TOP = 15
+SHOWN = ("auroc", "recall@fpr=0.01", "recall@k=5", "recall@k=10", "recall@k=15")
+
+
+def run(out: Path, config: Config) -> dict[str, Any]:
+    """Run the demo into a new directory and print its result; returns the figures.
+
+    Raises:
+        ArtifactError: `out` is not empty.
+    """
+    require_empty(out)
+    began = time.monotonic()
+    with as_file(files("pipelines.simulation") / "recording") as recording:
+        meta = json.loads((recording / "meta.json").read_text())
+        labels_csv = recording / "labels.csv"
+        archive, model, store = out / "archive", out / "model", out / "scores.sqlite"
+        with serve(recording) as url:
+            blocks = BlockRange(meta["first_block"], meta["last_block"] + 1)
+            report = ingest_node(EthereumNode(Endpoint(url)), blocks, archive)
+        train, later = meta["train_until_block"], meta["calibrate_until_block"]
+        past = f"{blocks.start}:{train + 1}"
+        trained = _learn(archive, model, config, past, f"{train + 1}:{later + 1}")
+        shards, _ = commands.shards_of(archive, f"{later + 1}:")
+        scored = commands.score(shards, model, store, out / "scores", device="auto")
+        evaluation = commands.evaluate(store, labels_csv, archive, past, seed=0)
+        labels = read_labels(labels_csv)
+    summary = {
+        "transactions": report.coverage.transactions,
+        "trained on (tokens)": trained["tokens seen"],
+        "validation loss": trained["validation loss"],
+        "scored": scored["scored"],
+        "alerts": scored["alerts"],
+        "seconds in all": round(time.monotonic() - began),
+    }
+    _show(store, labels, evaluation, summary)
+    return summary | {"evaluation": evaluation.to_dict(), "store": str(store)}
+
+
+def _learn(archive: Path, model: Path, config: Config, past: str, later: str) -> Mapping[str, Any]:
+    """Tokenizer and model from the benign past, calibration from later benign blocks."""
+    shards, _ = commands.shards_of(archive, past)
+    commands.fit(shards, model, config, None)
+    trained = commands.train(shards, model, config, None, device="auto", resume=False)
+    shards, _ = commands.shards_of(archive, later)
+    commands.calibrate(shards, model, config, None, fpr=FPR, device="auto")
+    return trained
+
+
+def _show(store: Path, labels: dict[str, Label], evaluation: Evaluation, summary: dict[str, Any]) -> None:
+    with open_store(store, read_only=True) as results:
+        alerts = results.alerts(limit=TOP)
+    rows = [(alert.score, alert.severity, _label_of(alert, labels)) for alert in alerts]
+    to_stdout(alert_table(rows, f"The {len(rows)} strongest alerts (labels were not known to the detector)"))
+    to_stdout(metric_table(evaluation, list(SHOWN), title="Detection, beside the baselines"))
+    to_stdout(pairs(summary, "Summary"))
+    console.print(f"\nOpen the dashboard:  .venv/bin/blockscan dashboard --store {store}", markup=False)
+
+
+def _label_of(alert: Alert, labels: dict[str, Label]) -> str:
+    label = labels.get(hash_key(alert.score.tx_hash))
+    if label is None:
+        return "unknown"
+    return " ".join(part for part in (label.label, label.family, label.stage, label.kind) if part)

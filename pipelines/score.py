@@ -1,0 +1,237 @@
+"""Step 5: score transactions, write them to the store and, as a batch job, to one file per shard.
+
+The result of a set of transactions depends on no seed and no order: the set is cut into groups by the
+hash of the block (or of the transaction, where the block is unknown), and a group is packed in canonical
+order. A rerun writes the same rows again, which changes nothing.
+"""
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from blockscan.detect.calibrate import Observed, judge
+from blockscan.detect.explain import Reading, paint, reason, strongest_evidence
+from blockscan.errors import ArtifactError, ConfigError
+from blockscan.findings import Frame, TxScore
+from blockscan.model.losses import token_losses
+from blockscan.store import Run, ScoreStore
+from blockscan.tokens import TokenLosses, TokenSequence
+from blockscan.transaction import Transaction, call_count
+from pipelines.encode import watched
+from pipelines.model_dir import Detector
+from pipelines.progress import progress
+from pipelines.sources import Shard, time_order
+
+GROUP = 8000
+"""Transactions held in memory and packed together."""
+KEPT_P = 0.05
+"""The painted call tree is kept for transactions that are at least this rare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One judged transaction; `severity` is None where there is no alarm."""
+
+    score: TxScore
+    severity: str | None
+    frames: tuple[Frame, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreReport:
+    """What a run of scoring did."""
+
+    scored: int
+    alerts: int
+    without_p: int
+    windowed: int
+    seconds: float
+
+
+def score(
+    shards: list[Shard],
+    detector: Detector,
+    store: ScoreStore,
+    *,
+    parquet: Path | None = None,
+) -> ScoreReport:
+    """Score every transaction of the shards once.
+
+    Args:
+        shards: what to score; see pipelines.sources.
+        detector: tokenizer, model and calibration.
+        store: takes scores, alerts and painted trees.
+        parquet: directory for one Parquet file per shard, or None.
+
+    Raises:
+        ConfigError: there is nothing to score.
+        StoreError, ArtifactError: an output cannot be written; what was stored before stays.
+    """
+    started = time.time()
+    files: dict[str, list[TxScore]] = {shard.name: [] for shard in shards}
+    counts: Counter[str] = Counter()
+    groups = max(1, -(-sum(shard.rows for shard in shards) // GROUP))
+    for group in range(groups):
+        owner, transactions = _members(shards, group, groups)
+        scored = list(judge_all(transactions, detector, label=f"score {group + 1}/{groups} (tokens)"))
+        store.write((each.score, each.severity, each.frames) for each in scored)
+        for each in scored:
+            files[owner[each.score.tx_hash]].append(each.score)
+            counts["scored"] += 1
+            counts["alerts"] += each.severity is not None
+            counts["without_p"] += each.score.p_value is None
+            counts["windowed"] += each.score.windows > 1
+    if not counts["scored"]:
+        raise ConfigError("no transaction to score; widen the block range or ingest more")
+    if parquet is not None:
+        for name, scores in files.items():
+            write_scores(parquet / f"{name}.scores.parquet", scores)
+    store.record_run(_run(shards, detector, counts, started))
+    return ScoreReport(
+        counts["scored"], counts["alerts"], counts["without_p"], counts["windowed"], time.time() - started
+    )
+
+
+def judge_all(
+    transactions: Sequence[Transaction],
+    detector: Detector,
+    *,
+    label: str = "score (tokens)",
+    kept_p: float = KEPT_P,
+) -> Iterator[Scored]:
+    """Judge transactions together, in time order; trees are painted for p-values up to `kept_p`."""
+    ordered = sorted(transactions, key=time_order)
+    sequences = [detector.tokenizer.encode(transaction) for transaction in ordered]
+    with progress(label, None) as bar:
+        losses = token_losses(detector.model, sequences, detector.scoring, progress=bar.to)
+    for transaction, sequence, loss in zip(ordered, sequences, losses, strict=True):
+        yield _judge(transaction, sequence, loss, detector, kept_p)
+
+
+def _judge(
+    transaction: Transaction, sequence: TokenSequence, losses: TokenLosses, detector: Detector, kept_p: float
+) -> Scored:
+    calibration = detector.calibration
+    observed = Observed(sequence, losses, transaction.source.value, transaction.status.value)
+    judgement = judge(calibration, observed)
+    texts = detector.tokenizer.unit_texts(transaction)
+    reading = Reading(
+        sequence, losses, judgement.token_p, texts, lambda piece: detector.tokenizer.describe([piece])
+    )
+    evidence = strongest_evidence(reading)
+    verdict = TxScore(
+        chain=transaction.chain,
+        tx_hash=transaction.hash,
+        block_number=transaction.block_number,
+        tx_index=transaction.index,
+        time=transaction.time,
+        sender=transaction.sender,
+        target=transaction.root.target,
+        value=judgement.value,
+        p_value=judgement.p_value,
+        reason=reason(transaction, evidence),
+        evidence=evidence,
+        calls=call_count(transaction.root),
+        tokens=len(sequence),
+        windows=losses.windows,
+        source=transaction.source.value,
+        trace_status=transaction.status.value,
+        model=detector.fingerprint,
+        calibration=detector.calibrated_as,
+    )
+    alarm = calibration.alarms(verdict)
+    rare = alarm or judgement.p_value is None or judgement.p_value <= kept_p
+    return Scored(
+        verdict,
+        calibration.severity(verdict) if alarm else None,
+        paint(transaction, reading) if rare else None,
+    )
+
+
+def write_scores(path: Path, scores: Sequence[TxScore]) -> None:
+    """One Parquet file, rows in time order; the same scores give the same bytes.
+
+    Raises:
+        ArtifactError: it cannot be written; a file of that name from before stays as it was.
+    """
+    ordered = sorted(scores, key=lambda each: (each.block_number or -1, each.tx_index or -1, each.tx_hash))
+    rows = [_row(each) for each in ordered]
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), draft, compression="zstd")
+        draft.rename(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise ArtifactError(
+            f"cannot write {path}: {error}; free some space and run the same command again"
+        ) from error
+
+
+_SCHEMA = pa.schema(
+    [
+        ("chain", pa.string()),
+        ("tx_hash", pa.string()),
+        ("block_number", pa.int64()),
+        ("tx_index", pa.int64()),
+        ("time", pa.int64()),
+        ("sender", pa.string()),
+        ("target", pa.string()),
+        ("value", pa.float64()),
+        ("p_value", pa.float64()),
+        ("reason", pa.string()),
+        ("evidence", pa.string()),
+        ("calls", pa.int64()),
+        ("tokens", pa.int64()),
+        ("windows", pa.int64()),
+        ("source", pa.string()),
+        ("trace_status", pa.string()),
+        ("model", pa.string()),
+        ("calibration", pa.string()),
+    ]
+)
+
+
+def _row(score: TxScore) -> dict[str, Any]:
+    row = asdict(score)
+    return row | {"evidence": json.dumps(row["evidence"])}
+
+
+def _members(shards: list[Shard], group: int, groups: int) -> tuple[dict[str, str], list[Transaction]]:
+    """The transactions of one group, each once, and the first shard that holds each."""
+    owner: dict[str, str] = {}
+    found = []
+    for name, transaction in watched(f"read {group + 1}/{groups}", shards):
+        if transaction.hash not in owner and _group_of(transaction, groups) == group:
+            owner[transaction.hash] = name
+            found.append(transaction)
+    return owner, found
+
+
+def _group_of(transaction: Transaction, groups: int) -> int:
+    key = transaction.hash if transaction.block_number is None else str(transaction.block_number)
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()) % groups
+
+
+def _run(shards: list[Shard], detector: Detector, counts: Counter[str], started: float) -> Run:
+    inputs = tuple(shard.name for shard in shards)
+    identity = hashlib.sha256("\n".join((*sorted(inputs), detector.calibrated_as)).encode()).hexdigest()
+    return Run(
+        id=identity[:16],
+        started=int(started),
+        finished=int(time.time()),
+        inputs=inputs,
+        counts=dict(counts),
+        model=detector.fingerprint,
+        calibrations=(detector.calibrated_as,),
+        alarm_level=detector.calibration.alarm_level,
+        source="blockscan score",
+    )

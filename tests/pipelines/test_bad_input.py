@@ -1,0 +1,226 @@
+"""What users get wrong: one clear line, the right exit status, nothing lost."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RECORD = {
+    "tx_hash": "0x01",
+    "block_number": 1,
+    "trace": {"type": "CALL", "from": "0x" + "11" * 20, "to": "0x" + "22" * 20},
+}
+
+
+def refused(result: Any, status: int = 1) -> str:
+    """The single line on stderr of a refused command."""
+    assert result.exit_code == status, result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("blockscan: ")]
+    assert len(lines) == 1 and "Traceback" not in result.output
+    return str(lines[0])
+
+
+def test_malformed_lines_show_in_text_and_exit_status(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text(json.dumps(RECORD) + "\n{broken\n")
+    result = cli(
+        "ingest", "ethereum", "--from", tmp_path / "in.jsonl", "--out", tmp_path / "archive", "--json"
+    )
+    assert result.exit_code == 3
+    assert "in.jsonl:2: not valid JSON" in result.stderr
+    assert json.loads(result.stdout)["added"] == 1
+
+
+def test_several_files_may_follow_one_from(cli: Any, tmp_path: Path) -> None:
+    for number in (1, 2):
+        record = RECORD | {"tx_hash": f"0x{number}"}
+        (tmp_path / f"{number}.jsonl").write_text(json.dumps(record) + "\n")
+    arguments = [
+        "--from",
+        tmp_path / "1.jsonl",
+        tmp_path / "2.jsonl",
+        "--out",
+        tmp_path / "archive",
+        "--json",
+    ]
+    assert json.loads(cli("ingest", "ethereum", *arguments).stdout)["added"] == 2
+
+
+def test_an_unknown_config_key_names_the_nearest(cli: Any, archive: Path, tmp_path: Path) -> None:
+    arguments = ["pretrain", archive, "--model", tmp_path, "--preset", "debug"]
+    assert "nearest known one is 'steps'" in refused(cli(*arguments, "--set", "train.step=3"))
+    assert "unknown preset 'hug'" in refused(cli("pretrain", archive, "--model", tmp_path, "--preset", "hug"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ingest", "ethereum", "--out", "x"], "give either --rpc URL with --blocks"),
+        (
+            ["ingest", "ethereum", "--rpc", "ftp://u:k3y@h/", "--blocks", "1:2", "--out", "x"],
+            "must begin with http",
+        ),
+        (
+            ["ingest", "ethereum", "--rpc", "http://127.0.0.1:9/k3y", "--blocks", "9:3", "--out", "x"],
+            "no answer",
+        ),
+        (["tokenizer", "fit", "nowhere", "--model", "m"], "nowhere does not exist"),
+        (["score", "--model", "m", "--store", "s"], "give something to score"),
+        (["explain", "0x1"], "give --store FILE"),
+        (["explain", "0x1", "--store", "none.sqlite"], "there is no store at none.sqlite"),
+        (["evaluate", "--store", "none.sqlite", "--labels", "none.csv"], "none.csv"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_wrong_commands_end_in_one_line(
+    cli: Any, arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("blockscan.chains.transport.time.sleep", lambda seconds: None)
+    line = refused(cli(*arguments))
+    assert message in line and "k3y" not in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_archive_is_refused_by_every_step(cli: Any, tmp_path: Path, road: Any) -> None:
+    (tmp_path / "in.jsonl").write_text("\n")
+    assert (
+        cli("ingest", "ethereum", "--from", tmp_path / "in.jsonl", "--out", tmp_path / "empty").exit_code == 0
+    )
+    for step in (
+        ["tokenizer", "fit", tmp_path / "empty", "--model", tmp_path / "m"],
+        ["pretrain", tmp_path / "empty", "--model", road.model],
+        ["calibrate", tmp_path / "empty", "--model", road.model],
+        ["score", tmp_path / "empty", "--model", road.model, "--store", tmp_path / "s.sqlite"],
+    ):
+        assert "is empty; run `blockscan ingest` first" in refused(cli(*step))
+
+
+def test_a_range_without_transactions_is_refused(cli: Any, road: Any, tmp_path: Path) -> None:
+    arguments = ["score", road.archive, "--model", road.model, "--store", tmp_path / "s.sqlite"]
+    assert "no transaction to score" in refused(cli(*arguments, "--blocks", "9M:"))
+
+
+def test_outputs_that_exist_are_refused_and_kept(cli: Any, road: Any) -> None:
+    before = {path: path.stat().st_mtime_ns for path in road.model.rglob("*") if path.is_file()}
+    for step in (["tokenizer", "fit"], ["pretrain"], ["calibrate"]):
+        line = refused(cli(*step, road.archive, "--model", road.model, "--preset", "debug"))
+        assert "is not empty; give a new directory" in line
+    assert {path: path.stat().st_mtime_ns for path in road.model.rglob("*") if path.is_file()} == before
+
+
+def test_a_checkpoint_with_another_tokenizer_is_refused(cli: Any, road: Any, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    cli("tokenizer", "fit", road.archive, "--model", model, "--blocks", "1:20", "--preset", "debug")
+    for part in ("checkpoint", "calibration"):
+        (model / part).symlink_to(road.model / part)
+    arguments = ["score", road.archive, "--model", model, "--store", tmp_path / "s.sqlite"]
+    assert re.search(r"trained with tokenizer [0-9a-f]{12}, not with [0-9a-f]{12}", refused(cli(*arguments)))
+
+
+def test_a_target_that_the_calibration_cannot_support_says_what_is_needed(
+    cli: Any, road: Any, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for part in ("tokenizer", "checkpoint"):
+        (model / part).symlink_to(road.model / part)
+    arguments = ["calibrate", road.archive, "--model", model, "--blocks", "90:150", "--preset", "debug"]
+    assert "needs at least 9,999" in refused(cli(*arguments, "--fpr", "1e-4"))
+    assert not (model / "calibration").exists()
+
+
+def test_an_interrupted_pretraining_resumes_to_the_same_model(
+    cli: Any, road: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines import commands
+    from pipelines.pretrain import StepReport
+    from pipelines.progress import Bar
+
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "tokenizer").symlink_to(road.model / "tokenizer")
+    tiny = [
+        "--set",
+        "train.steps=12",
+        "--set",
+        "train.batch_tokens=2048",
+        "--set",
+        "train.checkpoint_every=4",
+    ]
+    arguments = ["pretrain", road.archive, "--model", model, "--blocks", "1:90", "--preset", "debug", *tiny]
+    to = Bar.to
+
+    def dying(self: Bar, done: int, total: int) -> None:
+        if total == 12 and done == 7:
+            raise KeyboardInterrupt
+        to(self, done, total)
+
+    assert StepReport and commands
+    with monkeypatch.context() as patched:
+        patched.setattr(Bar, "to", dying)
+        assert cli(*arguments).exit_code == 130
+    assert "--resume" in refused(cli(*arguments))
+    assert cli(*arguments, "--resume").exit_code == 0
+    weights = "checkpoint/model.safetensors"
+    assert (model / weights).read_bytes() == (road.model / weights).read_bytes()
+
+
+def test_a_full_disk_under_the_store_loses_nothing(
+    cli: Any, road: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sqlite3
+
+    from blockscan.store import open_store
+
+    store = tmp_path / "s.sqlite"
+    arguments = ["score", road.archive, "--model", road.model, "--store", store]
+    assert cli(*arguments, "--blocks", "377:379").exit_code == 0
+    with open_store(store, read_only=True) as results:
+        before = list(results.iter_scores())
+    connect = sqlite3.connect
+
+    def full(*positional: Any, **named: Any) -> sqlite3.Connection:
+        connection = connect(*positional, **named)
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+        return connection
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite3, "connect", full)
+        assert "full" in refused(cli(*arguments, "--blocks", "379:400"))
+    with open_store(store, read_only=True) as results:
+        assert list(results.iter_scores()) == before
+    assert cli(*arguments, "--blocks", "379:400").exit_code == 0
+
+
+def test_every_command_shows_an_example(cli: Any) -> None:
+    for command in (
+        "ingest ethereum",
+        "tokenizer fit",
+        "pretrain",
+        "calibrate",
+        "score",
+        "explain",
+        "evaluate",
+    ):
+        text = cli(*command.split(), "--help").stdout
+        assert f"blockscan {command} " in " ".join(text.split()), command
+    for command in ("demo", "dashboard"):
+        assert f"blockscan {command} --" in " ".join(cli(command, "--help").stdout.split())
+
+
+def test_a_dry_run_does_nothing(cli: Any, archive: Path, tmp_path: Path) -> None:
+    model = tmp_path / "m"
+    for step in (
+        ["tokenizer", "fit", archive],
+        ["pretrain", archive],
+        ["calibrate", archive],
+        ["score", archive],
+    ):
+        more = ["--store", tmp_path / "s.sqlite"] if step[0] == "score" else []
+        result = cli(*step, "--model", model, *more, "--dry-run")
+        assert result.exit_code == 0 and "would" in result.stderr
+    assert not list(tmp_path.iterdir())
