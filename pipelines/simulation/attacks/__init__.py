@@ -1,0 +1,1 @@
+"""Attacks with ground truth: one file per family, each a session that proves its gain from balances."""

@@ -1,0 +1,1 @@
+"""What ordinary inhabitants do: one session function per habit, grouped by trade."""
