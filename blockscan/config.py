@@ -24,7 +24,7 @@ class TokenizerConfig:
     words: int = 2000
     min_count: int = 2
     aliases: int = 64
-    buckets: int = 256
+    buckets: int = 64
     text_pieces: int = 512
 
 

@@ -72,8 +72,8 @@ class VocabularyShape:
     """What a model needs to know of a vocabulary.
 
     `size` counts all ids. Within each half-open span of `alias_spans` the ids are interchangeable names
-    ("the third unknown address of this transaction"): training permutes them per transaction, and scoring
-    asks only for the probability of the span as a whole.
+    ("the third unknown address of this transaction", "some rare function"): training permutes them per
+    transaction, and scoring asks only for the probability of the span as a whole.
     """
 
     size: int

@@ -16,6 +16,7 @@ from blockscan.tokens import MASK_ID, PAD_ID, VocabularyShape
 PAD = "[PAD]"
 MASK = "[MASK]"
 ALIASES = ("NEW", "A", "W")
+BUCKETED = ("S", "T")
 
 
 def _byte_symbols() -> dict[str, int]:
@@ -85,9 +86,14 @@ class Vocabulary:
         return tokens
 
     def shape(self) -> VocabularyShape:
-        """Size and alias spans, for the model."""
-        spans = ((self.ids[f"[{kind}1]"], self.ids[f"[{kind}{self.config.aliases}]"] + 1) for kind in ALIASES)
-        return VocabularyShape(len(self), tuple(spans))
+        """Size and alias spans, for the model.
+
+        The buckets of unknown selectors and topics are spans too: which bucket a hash falls into is
+        chance, so that only "a rare function" can be expected or not.
+        """
+        ends = [(f"[{kind}1]", f"[{kind}{self.config.aliases}]") for kind in ALIASES]
+        ends += [(f"{kind}#0", f"{kind}#{self.config.buckets - 1}") for kind in BUCKETED]
+        return VocabularyShape(len(self), tuple((self.ids[a], self.ids[b] + 1) for a, b in ends))
 
     def to_json(self) -> str:
         """The whole vocabulary as text, the same for equal vocabularies."""

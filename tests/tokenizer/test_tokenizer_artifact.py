@@ -72,7 +72,9 @@ def test_padding_mask_and_alias_spans_are_in_their_places(tokenizer: TxTokenizer
     pieces = tokenizer.vocabulary.pieces
     assert (pieces[PAD_ID], pieces[MASK_ID]) == ("[PAD]", "[MASK]")
     spans = [pieces[begin:end] for begin, end in tokenizer.shape.alias_spans]
-    assert spans == [tuple(f"[{kind}{place}]" for place in range(1, 5)) for kind in ("NEW", "A", "W")]
+    aliases = [tuple(f"[{kind}{place}]" for place in range(1, 5)) for kind in ("NEW", "A", "W")]
+    buckets = tokenizer.vocabulary.config.buckets
+    assert spans == aliases + [tuple(f"{kind}#{place}" for place in range(buckets)) for kind in ("S", "T")]
     assert tokenizer.shape.size == len(pieces)
 
 

@@ -6,9 +6,9 @@ Declared loss: which of the unknown ones of a bucket it is.
 from collections.abc import Sequence
 
 from blockscan.config import TokenizerConfig
-from tokenizer.vocabulary import Names, Vocabulary
+from tokenizer.vocabulary import BUCKETED, Names, Vocabulary
 
-WIDTH = {"S": 4, "T": 32}
+WIDTH = dict(zip(BUCKETED, (4, 32), strict=True))
 _FIRST_BYTE = 0xE0
 
 
