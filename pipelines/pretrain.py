@@ -250,9 +250,7 @@ def _restore(work: Path, run: _Run, identity: dict[str, Any], *, resume: bool) -
     if progress is None:
         return
     if not resume:
-        raise ConfigError(
-            f"{work} holds an unfinished run; go on with --resume, or remove it to start again"
-        )
+        raise ConfigError(f"{work} holds an unfinished run; go on with --resume, or remove it to start again")
     before = progress["run"]
     differing = [name for name in identity if before.get(name) != identity[name]]
     if differing:
