@@ -22,6 +22,7 @@ from pipelines.evaluate import Evaluation
 from pipelines.evaluate import detector_table as metric_table
 from pipelines.ingest import ingest_node
 from pipelines.labels import Label, hash_key, read_labels
+from pipelines.metrics import Estimate
 from pipelines.progress import console
 from pipelines.ranges import BlockRange
 from pipelines.render import alert_table, pairs, to_stdout
@@ -60,6 +61,8 @@ def run(out: Path, config: Config) -> dict[str, Any]:
         "validation loss": trained["validation loss"],
         "scored": scored["scored"],
         "alerts": scored["alerts"],
+        f"false alarms at level {FPR:g}": _share(evaluation.realised_fpr),
+        "incidents with an alert": _share(evaluation.incident_recall),
         "seconds in all": round(time.monotonic() - began),
     }
     _show(store, labels, evaluation, summary)
@@ -83,7 +86,14 @@ def _show(store: Path, labels: dict[str, Label], evaluation: Evaluation, summary
     to_stdout(alert_table(rows, f"The {len(rows)} strongest alerts (labels were not known to the detector)"))
     to_stdout(metric_table(evaluation, list(SHOWN), title="Detection, beside the baselines"))
     to_stdout(pairs(summary, "Summary"))
-    console.print(f"\nOpen the dashboard:  .venv/bin/blockscan dashboard --store {store}", markup=False)
+    console.print("\nOpen the dashboard:", markup=False)
+    console.print(f"  .venv/bin/blockscan dashboard --store {store}", markup=False, soft_wrap=True)
+
+
+def _share(estimate: Estimate) -> str:
+    return (
+        f"{100 * estimate.value:.1f} % of {estimate.n:,} ({100 * estimate.low:.1f}-{100 * estimate.high:.1f})"
+    )
 
 
 def _label_of(alert: Alert, labels: dict[str, Label]) -> str:

@@ -110,11 +110,14 @@ def _with_inner_calls(data: bytes, classify: Classify) -> Iterator[Value]:
 def _is_inner_call(data: bytes, begin: int, end: int, classify: Classify) -> bool:
     """Whether what stands there is padded, and is neither text nor a number nor an address.
 
-    The stand-ins of unknown words and selectors answer the same: encoding what was decoded enters the same
-    calls again.
+    Four letters and zeros where more was announced are no text, but a selector that happens to be printable
+    (deposit(uint256,address) is "nU?e") and a small first argument. The stand-ins of unknown words and
+    selectors answer the same: encoding what was decoded enters the same calls again.
     """
-    first = classify(data[begin : begin + WORD_BYTES])
-    return first[0] is Modality.BYTES and data[end : end + len(_PADDING)] == _PADDING
+    modality, content = classify(data[begin : begin + WORD_BYTES])
+    four_letters = isinstance(content, str) and modality is Modality.TEXT and len(content) <= SELECTOR_BYTES
+    opens_call = modality is Modality.BYTES or (four_letters and end - begin > SELECTOR_BYTES)
+    return opens_call and data[end : end + len(_PADDING)] == _PADDING
 
 
 def _with_runs(values: Iterable[Value]) -> Iterator[Value]:

@@ -188,6 +188,16 @@ def test_calls_inside_of_data_are_entered() -> None:
     ]
 
 
+def test_a_call_whose_selector_is_printable_is_entered_and_short_text_is_text() -> None:
+    classify = word_classifier(frozenset())
+    deposit = bytes.fromhex("6e553f65") + (7).to_bytes(32) + as_word(UNKNOWN[0])
+    data = (68).to_bytes(32) + deposit + bytes(28)
+    seen = [content for _, content in blob_values(data, classify)]
+    assert seen == [68, b"nU?e", 7, UNKNOWN[0]]
+    text = (4).to_bytes(32) + b"nU?e" + bytes(28) + (68).to_bytes(32) + b"letters".ljust(96, b"\0")
+    assert [content for _, content in blob_values(text, classify)] == [4, "nU?e", 68, "letters", 0, 0]
+
+
 def without_gas(root: Call) -> Call:
     steps = tuple(without_gas(step) if isinstance(step, Call) else step for step in root.steps)
     return replace(root, gas_used=None, steps=steps)
