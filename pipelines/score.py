@@ -28,7 +28,7 @@ from blockscan.transaction import Transaction, call_count
 from pipelines.encode import watched
 from pipelines.model_dir import Detector
 from pipelines.progress import progress
-from pipelines.sources import Shard, time_order
+from pipelines.sources import Shard
 
 GROUP = 8000
 """Transactions held in memory and packed together."""
@@ -107,12 +107,11 @@ def judge_all(
     label: str = "score (tokens)",
     kept_p: float = KEPT_P,
 ) -> Iterator[Scored]:
-    """Judge transactions together, in time order; trees are painted for p-values up to `kept_p`."""
-    ordered = sorted(transactions, key=time_order)
-    sequences = [detector.tokenizer.encode(transaction) for transaction in ordered]
+    """Judge transactions together, in the order given; trees are painted for p-values up to `kept_p`."""
+    sequences = [detector.tokenizer.encode(transaction) for transaction in transactions]
     with progress(label, None) as bar:
         losses = token_losses(detector.model, sequences, detector.scoring, progress=bar.to)
-    for transaction, sequence, loss in zip(ordered, sequences, losses, strict=True):
+    for transaction, sequence, loss in zip(transactions, sequences, losses, strict=True):
         yield _judge(transaction, sequence, loss, detector, kept_p)
 
 

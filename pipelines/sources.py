@@ -28,6 +28,11 @@ class Rejects:
 
     lines: list[str] = field(default_factory=list)
 
+    def add(self, line: str) -> None:
+        """Remember a line once, however often its source is read."""
+        if line not in self.lines:
+            self.lines.append(line)
+
 
 @dataclass(frozen=True, slots=True)
 class Shard:
@@ -136,7 +141,7 @@ def _part_shard(path: Path, rejects: Rejects, blocks: BlockRange | None) -> Shar
             try:
                 yield from parse(raw)
             except ParseError as error:
-                rejects.lines.append(f"{path.name} block {raw.number}: {error}")
+                rejects.add(f"{path.name} block {raw.number}: {error}")
 
     return Shard(path.stem, read, part_info(path).transactions)
 
@@ -145,7 +150,7 @@ def _file_shard(path: Path, rejects: Rejects, blocks: BlockRange | None) -> Shar
     def read() -> Iterator[Transaction]:
         for line in read_lines(path):
             if line.transaction is None:
-                rejects.lines.append(line.error)
+                rejects.add(line.error)
             elif _inside(line.transaction.block_number, blocks):
                 yield line.transaction
 

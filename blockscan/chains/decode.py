@@ -35,7 +35,6 @@ def _decode_deep(raw: bytes) -> Any:
     top: list[Any] = []
     stack: list[Any] = [top]
     key = ""
-    keys: list[str] = []
     for event, value in _events(raw):
         if event == "map_key":
             key = value
@@ -43,12 +42,10 @@ def _decode_deep(raw: bytes) -> Any:
             child: Any = {} if event == "start_map" else []
             _put(stack[-1], key, child)
             stack.append(child)
-            keys.append(key)
             if len(stack) > DEEPEST:
                 raise ParseError(f"JSON nested more than {DEEPEST:,} deep; no EVM execution nests like that")
         elif event in ("end_map", "end_array"):
             stack.pop()
-            key = keys.pop()
         else:
             _put(stack[-1], key, value)
     return top[0]

@@ -120,6 +120,17 @@ def test_a_checkpoint_with_another_tokenizer_is_refused(cli: Any, road: Any, tmp
     assert re.search(r"trained with tokenizer [0-9a-f]{12}, not with [0-9a-f]{12}", refused(cli(*arguments)))
 
 
+def test_a_calibration_of_another_checkpoint_is_refused(cli: Any, road: Any, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for part in ("tokenizer", "calibration"):
+        (model / part).symlink_to(road.model / part)
+    tiny = ["--set", "train.steps=2", "--set", "train.batch_tokens=1024", "--blocks", "1:30"]
+    assert cli("pretrain", road.archive, "--model", model, "--preset", "debug", *tiny).exit_code == 0
+    arguments = ["score", road.archive, "--model", model, "--store", tmp_path / "s.sqlite"]
+    assert "run `blockscan calibrate` again" in refused(cli(*arguments))
+
+
 def test_a_target_that_the_calibration_cannot_support_says_what_is_needed(
     cli: Any, road: Any, tmp_path: Path
 ) -> None:
@@ -135,8 +146,6 @@ def test_a_target_that_the_calibration_cannot_support_says_what_is_needed(
 def test_an_interrupted_pretraining_resumes_to_the_same_model(
     cli: Any, road: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines import commands
-    from pipelines.pretrain import StepReport
     from pipelines.progress import Bar
 
     model = tmp_path / "model"
@@ -158,7 +167,6 @@ def test_an_interrupted_pretraining_resumes_to_the_same_model(
             raise KeyboardInterrupt
         to(self, done, total)
 
-    assert StepReport and commands
     with monkeypatch.context() as patched:
         patched.setattr(Bar, "to", dying)
         assert cli(*arguments).exit_code == 130

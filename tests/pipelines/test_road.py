@@ -12,7 +12,7 @@ from blockscan.archive import Archive
 from blockscan.store import open_store
 
 RECORDING = Path(__file__).resolve().parents[2] / "pipelines" / "simulation" / "recording"
-TOLERANCE = 2e-2
+TOLERANCE = 1e-3
 """Stated bound on the anomaly value of a transaction scored alone against the same one in a batch."""
 
 
@@ -121,6 +121,33 @@ def test_order_does_not_matter_to_the_byte(road: Any, cli: Any, tmp_path: Path) 
         results.append((rows, (path.parent / "out" / "in.jsonl.scores.parquet").read_bytes()))
     assert len(results[0][0]) == len(lines) > 100
     assert results[0] == results[1]
+
+
+def test_a_transaction_that_occurs_twice_is_scored_once(road: Any, cli: Any, tmp_path: Path) -> None:
+    lines = records(road.archive, 380, 380)
+    (tmp_path / "in.jsonl").write_bytes(b"".join([*lines, *lines]))
+    result = cli(
+        "score", tmp_path / "in.jsonl", "--model", road.model, "--store", tmp_path / "s.sqlite", "--json"
+    )
+    assert json.loads(result.stdout)["scored"] == len(lines) > 5
+
+
+def test_groups_change_nothing_but_the_packing(
+    road: Any, cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines import score
+
+    monkeypatch.setattr(score, "GROUP", 40)
+    path = tmp_path / "in.jsonl"
+    lines = records(road.archive, 380, 392)
+    path.write_bytes(b"".join([*lines, b"broken\n"]))
+    arguments = ["score", path, "--model", road.model, "--store", tmp_path / "s.sqlite"]
+    result = cli(*arguments)
+    assert result.exit_code == 3 and result.stderr.count("in.jsonl:") == 1
+    together = {each.tx_hash: each.value for each, _ in exported(road.store)}
+    found = {each.tx_hash: each.value for each, _ in exported(tmp_path / "s.sqlite")}
+    assert len(found) == len(lines)
+    assert all(value == pytest.approx(together[key], abs=TOLERANCE) for key, value in found.items())
 
 
 def test_alone_and_in_a_batch_agree_within_the_stated_bound(road: Any, cli: Any, tmp_path: Path) -> None:
