@@ -25,7 +25,7 @@ def to_stdout(shown: RenderableType) -> None:
 
 def plain(text: object) -> Text:
     """Chain text for a rich table: neither markup nor terminal escapes pass."""
-    return Text(safe_text(str(text)))
+    return Text(safe_text(str(text), limit=400))
 
 
 def pairs(rows: dict[str, object], title: str) -> Table:

@@ -31,7 +31,8 @@ def hottest(frames: Sequence[Frame]) -> list[int]:
 
     Where all are ordinary, any 30 hottest. Each brings its nearest 12 ancestors; the root is always there.
     """
-    place_of = {frame.node: place for place, frame in enumerate(frames)}
+    # A log shares the node of the call that emits it, and only calls are parents.
+    place_of = {frame.node: place for place, frame in enumerate(frames) if frame.kind != "LOG"}
     ranked = sorted(range(len(frames)), key=lambda place: (-frames[place].heat, place))
     ranked = [place for place in ranked if heat_level(frames[place].heat) > 0] or ranked
     kept = {0} if frames else set()
@@ -52,7 +53,7 @@ def tree_rows(frames: Sequence[Frame], places: Sequence[int]) -> list[dict[str, 
     for place in places:
         if place > before + 1 and before >= 0:
             rows.append({"gap": place - before - 1, "depth": frames[place].depth})
-        rows.append(_row(frames[place]))
+        rows.append(_row(place, frames[place]))
         before = place
     if places and before < len(frames) - 1:
         rows.append({"gap": len(frames) - 1 - before, "depth": 0})
@@ -60,7 +61,7 @@ def tree_rows(frames: Sequence[Frame], places: Sequence[int]) -> list[dict[str, 
 
 
 def call_tree(rows: Sequence[dict[str, Any]], *, selected: int, key: str) -> int:
-    """Draw rows and return the node that is selected."""
+    """Draw rows and return the place of the frame that is selected."""
     result = _component()(
         key=key,
         data={"rows": list(rows), "selected": selected, "labels": list(HEAT_LABELS)},
@@ -71,9 +72,9 @@ def call_tree(rows: Sequence[dict[str, Any]], *, selected: int, key: str) -> int
     return chosen if isinstance(chosen, int) else selected
 
 
-def _row(frame: Frame) -> dict[str, Any]:
+def _row(place: int, frame: Frame) -> dict[str, Any]:
     return {
-        "node": frame.node,
+        "place": place,
         "depth": frame.depth,
         "kind": safe_text(frame.kind),
         "target": short(frame.target),

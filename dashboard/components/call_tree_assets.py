@@ -58,19 +58,19 @@ function indent(depth) {
 
 function frameRow(row, labels, view) {
   const element = document.createElement("div");
-  element.className = "row" + (row.node === view.selected ? " selected" : "");
-  element.dataset.node = String(row.node);
+  element.className = "row" + (row.place === view.selected ? " selected" : "");
+  element.dataset.place = String(row.place);
   element.setAttribute("role", "treeitem");
   element.setAttribute("aria-level", String(row.depth + 1));
-  element.setAttribute("aria-selected", String(row.node === view.selected));
+  element.setAttribute("aria-selected", String(row.place === view.selected));
   element.tabIndex = 0;
   const fold = document.createElement(row.parent ? "button" : "span");
   fold.className = "fold";
   if (row.parent) {
-    const closed = view.closed.has(row.node);
+    const closed = view.closed.has(row.place);
     fold.textContent = closed ? "▶" : "▼";
     fold.setAttribute("aria-label", closed ? "expand" : "collapse");
-    fold.onclick = (event) => { event.stopPropagation(); view.toggle(row.node); };
+    fold.onclick = (event) => { event.stopPropagation(); view.toggle(row.place); };
   }
   const heat = piece("heat heat" + Number(row.level), labels[row.level]);
   element.append(heat, indent(row.depth), fold, piece("kind", row.kind));
@@ -79,9 +79,9 @@ function frameRow(row, labels, view) {
   if (row.selector) element.append(piece("code", row.selector));
   if (row.value) element.append(piece("value", "value " + row.value));
   if (row.error) element.append(piece("error", "✗ " + row.error));
-  element.onclick = () => view.select(row.node);
+  element.onclick = () => view.select(row.place);
   element.onkeydown = (event) => {
-    if (event.key === "Enter" || event.key === " ") { event.preventDefault(); view.select(row.node); }
+    if (event.key === "Enter" || event.key === " ") { event.preventDefault(); view.select(row.place); }
   };
   return element;
 }
@@ -99,14 +99,14 @@ export default function ({ parentElement, data, setStateValue }) {
     return { ...row, parent: row.gap === undefined && next !== undefined && next.depth > row.depth };
   });
   const view = { closed, selected: data.selected };
-  view.select = (node) => { view.selected = node; draw(); setStateValue("selected", node); };
-  view.toggle = (node) => { closed.has(node) ? closed.delete(node) : closed.add(node); draw(); };
+  view.select = (place) => { view.selected = place; draw(); setStateValue("selected", place); };
+  view.toggle = (place) => { closed.has(place) ? closed.delete(place) : closed.add(place); draw(); };
   function draw() {
     const elements = [];
     let hiddenBelow = Infinity;
     for (const row of rows) {
       if (row.depth > hiddenBelow) continue;
-      hiddenBelow = row.gap === undefined && closed.has(row.node) ? row.depth : Infinity;
+      hiddenBelow = row.gap === undefined && closed.has(row.place) ? row.depth : Infinity;
       elements.push(row.gap === undefined ? frameRow(row, data.labels, view) : gapRow(row));
     }
     tree.replaceChildren(...elements);

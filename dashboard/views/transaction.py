@@ -28,7 +28,7 @@ def main() -> None:
         st.info("This store holds no score for that transaction. Check the hash, or score its block.")
         return
     st.subheader(verdict(score.p_value))
-    st.text(safe_text(score.reason))
+    st.text(safe_text(score.reason, limit=400))
     if alert is None:
         st.caption("No alert: the transaction is not at the alarm level.")
     else:
@@ -138,14 +138,13 @@ def _painted_tree(frames: Sequence[Frame], score: TxScore) -> None:
         else:
             page = choose_page(-(-len(frames) // FRAMES_PER_PAGE), key="frames_page")
             places = places[(page - 1) * FRAMES_PER_PAGE : page * FRAMES_PER_PAGE]
-    by_node = {frame.node: frame for frame in frames}
-    strongest = next((item.node for item in score.evidence if item.node in by_node), frames[0].node)
+    strongest = max(range(len(frames)), key=lambda place: (frames[place].heat, -place))
     key = f"tree-{score.tx_hash}"
     tree, detail = st.columns([5, 3], gap="medium")
     with tree:
         selected = call_tree(tree_rows(frames, places), selected=strongest, key=key)
     with detail.container(border=True):
-        _frame_detail(by_node.get(selected, frames[0]))
+        _frame_detail(frames[selected] if 0 <= selected < len(frames) else frames[strongest])
 
 
 def _frame_detail(frame: Frame) -> None:

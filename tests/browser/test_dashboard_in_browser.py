@@ -84,12 +84,12 @@ def test_from_the_overview_to_a_decision(
     expect(page.locator("code", has_text="transfer(address,uint256)")).to_be_visible()
     watch.assert_quiet()
 
-    page.locator('.row[data-node="4"]').click()
+    page.locator('.row[data-place="4"]').click()
     expect(page.get_by_text("Frame 4, depth 1")).to_be_visible()
     expect(page.get_by_text("Nothing in this frame surprised the model.")).to_be_visible()
-    page.locator('.row[data-node="1"] .fold').click()
+    page.locator('.row[data-place="1"] .fold').click()
     expect(rows).to_have_count(3)
-    page.locator('.row[data-node="1"]').press("Enter")
+    page.locator('.row[data-place="1"]').press("Enter")
     expect(page.get_by_text("Frame 1, depth 1")).to_be_visible()
     expect(rows).to_have_count(3)
 
@@ -120,7 +120,7 @@ def test_a_tree_1100_calls_deep_stays_usable(address: str, pictures: ModuleType,
     expect(page.locator(".tree .row:not(.gap)")).to_have_count(250)
     page.locator(".st-key-frames_page input").fill("5")
     page.locator(".st-key-frames_page input").press("Enter")
-    expect(page.locator('.row[data-node="1099"]')).to_contain_text("depth 1099")
+    expect(page.locator('.row[data-place="1099"]')).to_contain_text("depth 1099")
     expect(page.locator(".tree .row:not(.gap)")).to_have_count(100)
     watch.assert_quiet()
 

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from math import log10
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def test_the_hottest_frame_of_a_deep_chain_comes_with_near_ancestors() -> None:
     assert hottest(frames) == [0, *range(988, 1001)]
     rows = tree_rows(frames, hottest(frames))
     assert [row["gap"] for row in rows if "gap" in row] == [987, 23]
-    assert [row["node"] for row in rows if "node" in row] == hottest(frames)
+    assert [row["place"] for row in rows if "place" in row] == hottest(frames)
 
 
 def test_of_a_wide_tree_the_hottest_thirty_are_kept() -> None:
@@ -72,7 +73,7 @@ def test_of_a_wide_tree_the_hottest_thirty_are_kept() -> None:
 def test_an_ordinary_tree_still_shows_frames() -> None:
     frames = [make_frame(0, -1, 0)] + [make_frame(i, 0, 1) for i in range(1, 5)]
     assert hottest(frames) == [0, 1, 2, 3, 4]
-    assert tree_rows(frames, [0, 1, 2, 3, 4])[-1]["node"] == 4
+    assert tree_rows(frames, [0, 1, 2, 3, 4])[-1]["place"] == 4
     assert hottest([]) == []
     assert tree_rows([], []) == []
 
@@ -117,3 +118,15 @@ def test_charts_hold_every_number() -> None:
     assert [value["alerts"] for value in hours["data"]["values"]] == [2, 1]
     assert hours["encoding"]["x"]["timeUnit"] == "utcyearmonthdatehours"
     assert alerts_over_time([], 86_400)["encoding"]["x"]["timeUnit"] == "utcyearmonthdate"
+
+
+def test_a_log_is_a_row_of_its_own_though_it_shares_the_node_of_its_call() -> None:
+    log = replace(make_frame(1, 1, 2, heat=0.9), kind="LOG")
+    frames = [make_frame(0, -1, 0), make_frame(1, 0, 1), log, *(make_frame(n, 0, 1) for n in range(2, 60))]
+    assert hottest(frames) == [0, 1, 2]
+    rows = tree_rows(frames, hottest(frames))
+    assert [(row["place"], row["kind"]) for row in rows if "place" in row] == [
+        (0, "CALL"),
+        (1, "CALL"),
+        (2, "LOG"),
+    ]
