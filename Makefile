@@ -5,6 +5,7 @@ BIN := .venv/bin
 
 # `make demo` installs what the product needs; tests and lint need the extras as well.
 demo: .venv/.installed
+	rm -rf demo-out
 	$(BIN)/blockscan demo --out demo-out
 
 test: .venv/.installed-dev

@@ -61,7 +61,8 @@ class _Commands(TyperGroup):
         except BlockScanError as error:
             _fail(str(error), 1)
         except KeyboardInterrupt:
-            _fail("interrupted; what is finished is kept, run the same command again to go on", INTERRUPTED)
+            again = "run the same command again to go on (pretrain: with --resume)"
+            _fail(f"interrupted; what is finished is kept, {again}", INTERRUPTED)
 
 
 def _fail(message: str, status: int) -> NoReturn:

@@ -1,0 +1,80 @@
+"""Encoding and scoring speed on your own archive, each beside a named baseline in the same run.
+
+    python tests/benchmarks/road.py --archive demo-out/archive --model demo-out/model
+
+Prints ratios, asserts nothing. Baselines: decoding the same stored bodies with json (for encoding), and
+scoring one transaction at a time (for packed scoring).
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
+
+import torch
+
+from blockscan.archive import Archive
+from blockscan.chains.ethereum import parse
+from blockscan.config import ScoreConfig
+from blockscan.model.losses import token_losses
+from pipelines.model_dir import ModelDir, load_model
+
+
+def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Wall-clock seconds of one call, and what it returned."""
+    begin = time.perf_counter()
+    result = work()
+    return time.perf_counter() - begin, result
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--archive", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--transactions", type=int, default=2000, help="scored; all of them are encoded")
+    given = parser.parse_args()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    print(f"commit {commit.stdout.strip()}, {platform.processor() or platform.machine()}, ", end="")
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+
+    tokenizer, model, _ = load_model(ModelDir(given.model), "cpu")
+    raws = list(Archive(given.archive).raw_blocks())
+    json_s, _ = seconds(lambda: [json.loads(body) for raw in raws for body in raw.bodies.values()])
+    parse_s, blocks = seconds(lambda: [parse(raw) for raw in raws])
+    transactions = [transaction for block in blocks for transaction in block]
+    encode_s, sequences = seconds(lambda: [tokenizer.encode(each) for each in transactions])
+    count = len(transactions)
+    print(f"json.loads       {count / json_s:10,.0f} tx/s  1.00 (baseline)")
+    print(f"parse            {count / parse_s:10,.0f} tx/s  {parse_s / json_s:.2f} times its time")
+    print(f"encode           {count / encode_s:10,.0f} tx/s  {encode_s / json_s:.2f} times its time")
+
+    chosen = sequences[-given.transactions :]
+    tokens = sum(map(len, chosen))
+    few = chosen[:: max(1, len(chosen) // 200)]
+    alone_s, _ = seconds(lambda: [token_losses(model, [one], ScoreConfig()) for one in few])
+    alone = sum(map(len, few)) / alone_s
+    print(f"score, one by one {alone:9,.0f} tokens/s (all folds)  1.00 (baseline, {len(few)} transactions)")
+    for bf16 in (False, True):
+        packed_s, _ = seconds(lambda bf16=bf16: token_losses(model, chosen, ScoreConfig(bf16=bf16)))
+        name = "bf16" if bf16 else "fp32"
+        print(
+            f"score, packed {name} {tokens / packed_s:8,.0f} tokens/s, {len(chosen) / packed_s:,.0f} tx/s  ",
+            end="",
+        )
+        print(f"{tokens / packed_s / alone:.2f} times as fast")
+
+
+if __name__ == "__main__":
+    main()
