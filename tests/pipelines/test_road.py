@@ -160,6 +160,13 @@ def test_alone_and_in_a_batch_agree_within_the_stated_bound(road: Any, cli: Any,
         assert alone.value == pytest.approx(batch.value, abs=TOLERANCE)
 
 
+def test_one_part_of_an_archive_is_scored_like_the_archive(road: Any, cli: Any, tmp_path: Path) -> None:
+    part = next(path for path in Archive(road.archive).part_paths() if "-000000000377-" in path.name)
+    (tmp_path / part.name).write_bytes(part.read_bytes())
+    rows = score_file(cli, road, tmp_path / part.name)
+    assert rows == exported(road.store)
+
+
 def test_blocks_of_a_node_are_scored_like_an_archive(road: Any, cli: Any, node: str, tmp_path: Path) -> None:
     store = tmp_path / "s.sqlite"
     result = cli("score", "--rpc", node, "--blocks", "377:+3", "--model", road.model, "--store", store)
