@@ -18,10 +18,10 @@ from pipelines.options import (
     AsJson,
     Blocks,
     Device,
-    DeviceOption,
     DryRun,
     Exclude,
     ModelOption,
+    OnDevice,
     Preset,
     Set,
     Source,
@@ -164,7 +164,7 @@ def pretrain(
     exclude: Exclude = None,
     preset: Preset = "small",
     set_: Set = None,
-    device: DeviceOption = Device.AUTO,
+    device: OnDevice = Device.AUTO,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     as_json: AsJson = False,
     dry_run: DryRun = False,
@@ -198,7 +198,7 @@ def calibrate(
     exclude: Exclude = None,
     preset: Preset = "small",
     set_: Set = None,
-    device: DeviceOption = Device.AUTO,
+    device: OnDevice = Device.AUTO,
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -234,7 +234,7 @@ def score(
     parquet: Annotated[
         Path | None, typer.Option(help="Also write one Parquet file per input shard into this directory.")
     ] = None,
-    device: DeviceOption = Device.AUTO,
+    device: OnDevice = Device.AUTO,
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from blockscan.errors import ConfigError
-from pipelines.options import AsJson, Device, DeviceOption, StoreOption
+from pipelines.options import AsJson, Device, OnDevice, StoreOption
 
 
 def explain(
@@ -17,7 +17,7 @@ def explain(
     source: Annotated[Path | None, typer.Option(help="Archive to score it from again, with --model.")] = None,
     model: Annotated[Path | None, typer.Option(help="Model directory, with --source.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Show every frame of the call tree.")] = False,
-    device: DeviceOption = Device.AUTO,
+    device: OnDevice = Device.AUTO,
     as_json: AsJson = False,
 ) -> None:
     """Show why a transaction was judged as it was: evidence, expectations, painted call tree.

@@ -28,7 +28,7 @@ Blocks = Annotated[
 ]
 Preset = Annotated[str, typer.Option(help="Preset name (debug, demo, small, base) or a TOML file.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override: section.key=value.", metavar="S.K=V")]
-DeviceOption = Annotated[Device, typer.Option(help="Where to compute.")]
+OnDevice = Annotated[Device, typer.Option(help="Where to compute.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Exclude = Annotated[
