@@ -30,7 +30,11 @@ class TokenizerConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Shape of the encoder (ModernBERT, arXiv 2412.13663)."""
+    """Shape of the encoder (ModernBERT, arXiv 2412.13663).
+
+    `depth_bias`, `role_bias` (its rank) and `lca_bias` (its landmarks) let attention see the call tree, see
+    blockscan.model.tree_bias; 0 and false switch them off.
+    """
 
     layers: int = 4
     width: int = 128
@@ -42,6 +46,9 @@ class ModelConfig:
     rope_global: float = 160_000.0
     rope_local: float = 10_000.0
     attention: str = "auto"
+    depth_bias: bool = False
+    role_bias: int = 0
+    lca_bias: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,14 @@ def pretrain(
     _restore(work, run, identity, resume=resume)
     table = window_table(past, config.model.longest, shape)
     first = run.step * config.train.accumulate
-    examples = training_examples(table, shape, config.train, first=first, device=run.model.device)
+    examples = training_examples(
+        table,
+        shape,
+        config.train,
+        first=first,
+        landmarks=config.model.lca_bias,
+        device=run.model.device,
+    )
     for report in _steps(run, examples, _held_out(latest, run), work, identity):
         if on_step:
             on_step(report)
@@ -168,8 +175,13 @@ def _steps(
 def _held_out(sequences: Sequence[TokenSequence], run: _Run) -> list[Example]:
     if not any(len(sequence) for sequence in sequences):
         return []
-    longest, vocabulary = run.model.config.longest, run.model.vocabulary
-    return list(fixed_examples(sequences, longest, vocabulary, run.config, device=run.model.device))
+    model = run.model
+    longest, landmarks = model.config.longest, model.config.lca_bias
+    return list(
+        fixed_examples(
+            sequences, longest, model.vocabulary, run.config, landmarks=landmarks, device=model.device
+        )
+    )
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

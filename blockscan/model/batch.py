@@ -15,6 +15,7 @@ from torch import Tensor
 
 from blockscan.errors import ConfigError
 from blockscan.model.attention import Layout, layout_of
+from blockscan.model.tree_bias import lca_factors
 from blockscan.tokens import MASK_ID, TokenSequence, VocabularyShape, windows
 
 BUFFER = 4096  # windows that best-fit-decreasing may choose from at once
@@ -25,7 +26,7 @@ class PackedBatch:
     """Segments one after the other, without padding; tensors of shape (T,), int64.
 
     ids_T: vocabulary ids, MASK_ID where hidden. field_T, depth_T, group_T: as in TokenSequence.
-    position_T: place within the segment, from 0.
+    position_T: place within the segment, from 0. lca_TL: see tree_bias.lca_factors, if the model uses it.
     """
 
     ids_T: Tensor
@@ -34,6 +35,7 @@ class PackedBatch:
     group_T: Tensor
     position_T: Tensor
     layout: Layout
+    lca_TL: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +43,13 @@ class WindowTable:
     """Every window of some sequences. Token arrays are the sequences end to end.
 
     start_W, length_W: the tokens of a window. sequence_W: index of its sequence. index_W: its place there.
-    unit_T counts from 0 within each sequence.
+    node_T and unit_T count from 0 within each sequence.
     """
 
     ids_T: NDArray[np.int32]
     field_T: NDArray[np.uint8]
     depth_T: NDArray[np.int16]
+    node_T: NDArray[np.int32]
     group_T: NDArray[np.int32]
     unit_T: NDArray[np.int32]
     start_W: NDArray[np.int64]
@@ -91,6 +94,7 @@ def window_table(
         ids_T,
         np.concatenate([sequence.field for sequence in sequences]),
         np.concatenate([sequence.depth for sequence in sequences]),
+        np.concatenate([sequence.node for sequence in sequences]),
         np.concatenate([sequence.group for sequence in sequences]),
         np.concatenate([sequence.unit for sequence in sequences]),
         start_W,
@@ -107,6 +111,7 @@ def content_digest(sequence: TokenSequence) -> bytes:
         sequence.ids,
         sequence.field,
         sequence.depth,
+        sequence.node,
         sequence.unit,
         sequence.group,
         sequence.scored,
@@ -130,11 +135,12 @@ def pack(
     hidden_T: NDArray[np.bool_],
     *,
     ids_T: NDArray[np.int32] | None = None,
+    landmarks: int = 0,
     device: torch.device | str = "cpu",
 ) -> PackedBatch:
     """A batch of the cut's windows with the hidden tokens replaced by MASK_ID.
 
-    `ids_T` replaces the table's ids (training renames aliases).
+    `ids_T` replaces the table's ids (training renames aliases); `landmarks` is the model's `lca_bias`.
     """
     visible_T = table.ids_T[cut.place_T] if ids_T is None else ids_T
 
@@ -148,7 +154,17 @@ def pack(
         tensor(table.group_T[cut.place_T]),
         tensor(cut.position_T),
         layout_of(cut.length_N.tolist(), device),
+        _lca(table, cut, landmarks).to(device) if landmarks else None,
     )
+
+
+def _lca(table: WindowTable, cut: Cut, landmarks: int) -> Tensor:
+    ends_N = np.cumsum(cut.length_N)
+    factors = [
+        lca_factors(table.node_T[place], table.depth_T[place], landmarks)
+        for place in np.split(cut.place_T, ends_N[:-1])
+    ]
+    return torch.from_numpy(np.concatenate(factors))
 
 
 def best_fit(length_N: NDArray[np.int64], capacity: int) -> list[list[int]]:

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from blockscan.config import ModelConfig
 from blockscan.errors import ConfigError
-from blockscan.model.attention import Kernel, Layout, choose_kernel
+from blockscan.model.attention import Kernel, choose_kernel
 from blockscan.model.batch import PackedBatch
 from blockscan.model.rope import rope_table, rotate
+from blockscan.model.tree_bias import TreeBias
 from blockscan.tokens import MASK_ID, Field, VocabularyShape
 
 DEPTHS = 32  # call depths with an embedding of their own; deeper frames share the last one
@@ -38,13 +39,19 @@ class Block(nn.Module):
         self.feed_norm = nn.LayerNorm(config.width, bias=False)
         self.gate_up = _linear(config.width, 2 * config.feed_forward)
         self.feed_out = _linear(config.feed_forward, config.width)
+        bias = TreeBias(config)
+        self.bias = bias if bias.used else None
 
-    def forward(self, x_TE: Tensor, turn_TR: Tensor, layout: Layout) -> Tensor:
+    def forward(self, x_TE: Tensor, turn_TR: Tensor, batch: PackedBatch) -> Tensor:
         """One layer: (T, E) to (T, E)."""
         qkv_THD = self.qkv(self.attention_norm(x_TE)).unflatten(-1, (3 * self.heads, -1))
         qk_THD, v_THD = qkv_THD.split((2 * self.heads, self.heads), dim=1)
         q_THD, k_THD = rotate(qk_THD, turn_TR).chunk(2, dim=1)
-        out_THD = self.kernel(q_THD, k_THD, v_THD, layout, self.window)
+        width = v_THD.shape[-1]
+        if self.bias is not None:
+            seen = batch.depth_T, batch.field_T, batch.lca_TL
+            q_THD, k_THD, v_THD = self.bias.extend(q_THD, k_THD, v_THD, *seen)
+        out_THD = self.kernel(q_THD, k_THD, v_THD, batch.layout, self.window)[..., :width]
         x_TE = x_TE + self.attention_out(out_THD.flatten(1))
         gate_TF, up_TF = self.gate_up(self.feed_norm(x_TE)).chunk(2, dim=-1)
         grown_TE: Tensor = x_TE + self.feed_out(F.gelu(gate_TF) * up_TF)
@@ -111,7 +118,7 @@ class MaskedLM(nn.Module):
         global_TR = self.get_buffer("turn_global")[batch.position_T]
         local_TR = self.get_buffer("turn_local")[batch.position_T]
         for block in self.blocks:
-            x_TE = block(x_TE, global_TR if block.window is None else local_TR, batch.layout)
+            x_TE = block(x_TE, global_TR if block.window is None else local_TR, batch)
         encoded_TE: Tensor = self.final_norm(x_TE)
         return encoded_TE
 
@@ -164,6 +171,8 @@ def _draw(model: MaskedLM, generator: torch.Generator) -> None:
         if weight.ndim == 2 and name.startswith(("blocks.", "decoder_dense")):
             scale = residual if name.endswith("_out.weight") else 1.0
             _normal(weight, scale * weight.shape[1] ** -0.5, generator)
+        elif name.endswith("bias.role_k"):
+            _normal(weight, weight.shape[2] ** -0.5, generator)
 
 
 def _normal(weight: Tensor, std: float, generator: torch.Generator) -> None:
@@ -189,6 +198,8 @@ def _check(config: ModelConfig, vocabulary: VocabularyShape) -> None:
         raise ConfigError(
             f"model.width = {config.width} must be a multiple of twice model.heads = {config.heads}"
         )
+    if config.role_bias < 0 or config.lca_bias < 0:
+        raise ConfigError("model.role_bias and model.lca_bias must be 0 (off) or a rank above 0")
     if config.window < 2:
         raise ConfigError(f"model.window must be at least 2 tokens, not {config.window}")
     if vocabulary.size <= MASK_ID + 1:

@@ -146,7 +146,8 @@ def token_losses(
         ask = np.flatnonzero(hidden_T & asked_T[cut.place_T])
         place_M = cut.place_T[ask]
         with torch.inference_mode(), autocast(model.device, bf16=config.bf16):
-            x_TE = model(pack(table, cut, hidden_T, device=model.device))
+            landmarks = model.config.lca_bias
+            x_TE = model(pack(table, cut, hidden_T, landmarks=landmarks, device=model.device))
             surprise_T[place_M], rank_T[place_M], expected_TK[place_M] = _judge(
                 model, x_TE[torch.from_numpy(ask).to(model.device)], table.ids_T[place_M], config.expected
             )

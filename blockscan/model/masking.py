@@ -94,6 +94,7 @@ def training_examples(
     config: TrainConfig,
     *,
     first: int = 0,
+    landmarks: int = 0,
     device: torch.device | str = "cpu",
 ) -> Iterator[Example]:
     """Training batches for ever, from batch `first` on; batch n is a function of the seed and n.
@@ -114,7 +115,9 @@ def training_examples(
             ids_T = rename_aliases(table.ids_T[cut.place_T], sequence_T, vocabulary, orders)
             mask_rng = np.random.default_rng([config.seed, 1, count])
             hidden_T = random_mask(cut.segment_T, table.unit_T[cut.place_T], config.mask_rate, mask_rng)
-            yield _example(pack(table, cut, hidden_T, ids_T=ids_T, device=device), ids_T, hidden_T)
+            yield _example(
+                pack(table, cut, hidden_T, ids_T=ids_T, landmarks=landmarks, device=device), ids_T, hidden_T
+            )
 
 
 def fixed_examples(
@@ -123,6 +126,7 @@ def fixed_examples(
     vocabulary: VocabularyShape,
     config: TrainConfig,
     *,
+    landmarks: int = 0,
     device: torch.device | str = "cpu",
 ) -> Iterator[Example]:
     """Validation batches: one fold of as many as make its share about the mask rate; always the same."""
@@ -134,7 +138,11 @@ def fixed_examples(
         cut = cut_windows(table, order_W[rows])
         hidden_T = fold_T[cut.place_T] == 0
         if hidden_T.any():
-            yield _example(pack(table, cut, hidden_T, device=device), table.ids_T[cut.place_T], hidden_T)
+            yield _example(
+                pack(table, cut, hidden_T, landmarks=landmarks, device=device),
+                table.ids_T[cut.place_T],
+                hidden_T,
+            )
 
 
 def _example(batch: PackedBatch, ids_T: NDArray[np.int32], hidden_T: NDArray[np.bool_]) -> Example:

@@ -7,7 +7,7 @@ import torch
 from blockscan.config import ModelConfig
 from blockscan.errors import ConfigError
 from blockscan.model.attention import KERNELS, layout_of
-from blockscan.model.batch import cut_windows, pack, window_table
+from blockscan.model.batch import PackedBatch, cut_windows, pack, window_table
 from blockscan.model.encoder import Block, MaskedLM, parameter_groups
 from blockscan.model.rope import rope_table
 from blockscan.tokens import MASK_ID, VocabularyShape
@@ -29,7 +29,8 @@ def _sees(window: int | None) -> torch.Tensor:
     assert block.window == window
     turn = rope_table(40, 16, 100.0)
     x = torch.randn(40, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    out = block(x, turn, layout_of([40]))
+    none = torch.zeros(40, dtype=torch.int64)
+    out = block(x, turn, PackedBatch(none, none, none, none, none, layout_of([40])))
     rows = [torch.autograd.grad(out[i].sum(), x, retain_graph=True)[0].abs().sum(-1) for i in range(40)]
     return torch.stack(rows) > 0
 
