@@ -2,80 +2,48 @@
 
 A part file holds its rows and, in its Parquet metadata, what it covers (block ranges, or lines of an
 input file). It is written under a temporary name and renamed, so a killed ingest leaves whole parts
-only, and the next run continues after them. Nothing is ever rewritten.
+only, and the next run continues after them. Nothing is ever rewritten: a block that is fetched anew, or
+left the chain, is retired by the part that comes after, and read no more.
 """
 
 import hashlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from blockscan.archive_parts import PartInfo, RawBlock, open_part, part_info, read_part, write_part
 from blockscan.errors import ArtifactError
-from blockscan.transaction import TraceSource
+
+__all__ = [
+    "MANIFEST",
+    "Archive",
+    "Coverage",
+    "PartInfo",
+    "RawBlock",
+    "covered_ranges",
+    "file_sha256",
+    "part_info",
+    "read_part",
+]
 
 MANIFEST = "archive.json"
-_BODIES = ("record", "block", "receipts", "traces")
-_SCHEMA = pa.schema(
-    [
-        ("chain", pa.string()),
-        ("number", pa.int64()),
-        ("hash", pa.string()),
-        ("parent_hash", pa.string()),
-        ("time", pa.int64()),
-        ("source", pa.string()),
-        ("form", pa.string()),
-        ("tx_hashes", pa.list_(pa.string())),
-        *((body, pa.binary()) for body in _BODIES),
-    ]
-)
-
-
-@dataclass(frozen=True, slots=True)
-class RawBlock:
-    """What a node answered for one block, or one line of a file, verbatim.
-
-    `form` is "rpc" (bodies block, receipts, traces: JSON-RPC envelopes) or "record" (body record: one
-    JSON line with one transaction). `source` is the trace source that the endpoint offered; for a
-    record it is settled by parsing.
-    """
-
-    chain: str
-    number: int | None
-    hash: str | None
-    parent_hash: str | None
-    time: int | None
-    source: TraceSource
-    form: str
-    tx_hashes: tuple[str, ...]
-    bodies: Mapping[str, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class PartInfo:
-    """What one part covers: blocks [first, last] of a node, or lines [first, last] of an input file.
-
-    `input` is "" for a node, else the file's SHA-256. `rejected` lists what was refused, one line each.
-    """
-
-    input: str
-    name: str
-    first: int
-    last: int
-    transactions: int
-    duplicates: int = 0
-    rejected: tuple[str, ...] = field(default=())
+QUARANTINE = "quarantine"
+Ranges = list[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Report over an archive: what is in it and what is missing between its first and last block."""
+    """Report over an archive: what is in it and what is missing between its first and last block.
+
+    `quarantined` blocks (number, reason) were fetched and refused; `degraded` ones are here with less than
+    the node offers; `orphaned` counts rows of blocks that left the chain.
+    """
 
     transactions: int
     blocks: tuple[tuple[int, int], ...]
@@ -84,6 +52,10 @@ class Coverage:
     chains: Mapping[str, int]
     duplicates: int
     rejected: tuple[str, ...]
+    chain_ids: tuple[int, ...] = ()
+    quarantined: tuple[tuple[int, str], ...] = ()
+    degraded: tuple[tuple[int, str], ...] = ()
+    orphaned: int = 0
 
 
 class Archive:
@@ -96,6 +68,7 @@ class Archive:
             ArtifactError: `path` is no archive.
         """
         self.path = path
+        self._infos: dict[Path, PartInfo] = {}
         try:
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
             self.family = str(manifest["family"])
@@ -118,7 +91,7 @@ class Archive:
                     f"{path} is an archive of {archive.family}, not {family}; give another --out"
                 )
             return archive
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and not _is_free(path):
             raise ArtifactError(f"{path} is not empty and holds no archive; give a new directory as --out")
         path.mkdir(parents=True, exist_ok=True)
         _write_atomically(path / MANIFEST, json.dumps({"kind": "archive", "family": family}).encode())
@@ -130,19 +103,26 @@ class Archive:
         Raises:
             ArtifactError: the disk refused (full, read-only); nothing stored before is touched.
         """
-        columns = {name: [_cell(row, name) for row in rows] for name in _SCHEMA.names}
-        table = pa.table(columns, schema=_SCHEMA.with_metadata({"blockscan": json.dumps(asdict(info))}))
-        origin = info.input[:12] or "node"
-        target = self.path / f"part-{origin}-{info.first:012d}-{info.last:012d}.parquet"
-        draft = target.with_name(f".{target.name}.draft")
-        try:
-            pq.write_table(table, draft, compression="zstd", row_group_size=128)
-            draft.rename(target)
-        except OSError as error:
-            draft.unlink(missing_ok=True)
-            raise ArtifactError(
-                f"cannot write {target}: {error}; free some space and run the same command again to resume"
-            ) from error
+        name = f"part-{info.input[:12] or 'node'}-{info.first:012d}-{info.last:012d}"
+        target = self.path / f"{name}.parquet"
+        retired = self.retired()  # a name that was once retired would hide the new part's rows
+        for again in itertools.count(2):
+            if not target.exists() and target.name not in retired:
+                break
+            target = self.path / f"{name}-{again}.parquet"
+        write_part(target, rows, info)
+
+    def quarantine(self, number: int, reason: str, raw: RawBlock | None) -> None:
+        """Keep the answers that were refused for a block, beside the parts, for a person to look at.
+
+        Raises:
+            ArtifactError: see `append`.
+        """
+        folder = self.path / QUARANTINE
+        folder.mkdir(exist_ok=True)
+        rows = [] if raw is None else [raw]
+        refused = PartInfo("", "quarantine", number, number, 0, quarantined=((number, reason),))
+        write_part(folder / f"block-{number:012d}.parquet", rows, refused)
 
     def part_paths(self) -> list[Path]:
         """The part files in a fixed order."""
@@ -150,58 +130,164 @@ class Archive:
 
     def parts(self) -> list[PartInfo]:
         """What every part covers, in the order of `part_paths`."""
-        return [part_info(path) for path in self.part_paths()]
+        return [info for _, info in self.named_parts()]
+
+    def named_parts(self) -> list[tuple[Path, PartInfo]]:
+        """Every part file with what it covers; each is read once in this object's life."""
+        for path in (paths := self.part_paths()):
+            if path not in self._infos:
+                self._infos[path] = part_info(path)
+        return [(path, self._infos[path]) for path in paths]
+
+    def retired(self) -> dict[str, dict[int, str]]:
+        """Rows that are read no more: part file name -> block number -> why."""
+        found: dict[str, dict[int, str]] = {}
+        for _, info in self.named_parts():
+            for name, number, why in info.retired:
+                found.setdefault(name, {})[number] = why
+        return found
 
     def raw_blocks(self) -> Iterator[RawBlock]:
-        """Every row of every part."""
+        """Every row of every part that is not retired."""
+        retired = self.retired()
         for path in self.part_paths():
-            yield from read_part(path)
+            gone = retired.get(path.name, {})
+            yield from (row for row in read_part(path) if row.number not in gone)
 
     def find(self, tx_hash: str) -> Iterator[RawBlock]:
         """The rows that hold a transaction, found by its hash."""
+        retired = self.retired()
         for path in self.part_paths():
-            with _open(path) as parquet:
-                for group in range(parquet.num_row_groups):
-                    hashes = parquet.read_row_group(group, columns=["tx_hashes"]).column(0).to_pylist()
-                    if any(tx_hash in row for row in hashes):
-                        rows = map(_row, parquet.read_row_group(group).to_pylist())
-                        yield from (row for row in rows if tx_hash in row.tx_hashes)
+            gone = retired.get(path.name, {})
+            for row in _holding(path, tx_hash):
+                if row.number not in gone:
+                    yield row
 
     def tx_hashes(self) -> Iterator[str]:
         """The hash of every transaction stored."""
+        retired = self.retired()
         for path in self.part_paths():
-            for row in pq.read_table(path, columns=["tx_hashes"]).column(0).to_pylist():
-                yield from row
+            gone = retired.get(path.name, {})
+            table = pq.read_table(path, columns=["number", "tx_hashes"])
+            for number, hashes in zip(*(column.to_pylist() for column in table), strict=True):
+                if number not in gone:
+                    yield from hashes
+
+    def block_hashes(self, first: int, last: int) -> dict[int, tuple[str, str]]:
+        """Number -> (block hash, part file name) of the live node rows inside [first, last]."""
+        retired = self.retired()
+        found: dict[int, tuple[str, str]] = {}
+        for path, info in self.named_parts():
+            if info.input or info.last < first or info.first > last:
+                continue
+            table = pq.read_table(path, columns=["number", "hash"])
+            for number, block_hash in zip(*(column.to_pylist() for column in table), strict=True):
+                if first <= number <= last and number not in retired.get(path.name, {}):
+                    found[number] = (str(block_hash), path.name)
+        return found
+
+    def accounted(self) -> Ranges:
+        """The block ranges of a node that parts stand for: stored, empty or quarantined; retired ones not."""
+        return covered_ranges(self._ranges(without_quarantined=False))
+
+    def _ranges(self, *, without_quarantined: bool) -> Iterator[tuple[int, int]]:
+        retired = self.retired()
+        for path, info in self.named_parts():
+            if not info.input:
+                gone = set(retired.get(path.name, {}))
+                if without_quarantined:
+                    gone |= {number for number, _ in info.quarantined}
+                yield from _without(info.first, info.last, gone)
 
     def coverage(self) -> Coverage:
         """What is here and what is missing."""
-        sources: dict[str, int] = {}
-        chains: dict[str, int] = {}
-        numbers: set[int] = set()
-        for path in self.part_paths():
-            table = pq.read_table(path, columns=["chain", "source", "number", "tx_hashes"])
-            for chain, source, number, hashes in zip(*(column.to_pylist() for column in table), strict=True):
-                sources[source] = sources.get(source, 0) + len(hashes)
-                chains[chain] = chains.get(chain, 0) + len(hashes)
-                if number is not None:
-                    numbers.add(number)
-        parts = self.parts()
-        ranges = covered_ranges([(part.first, part.last) for part in parts if not part.input])
-        ranges = ranges or covered_ranges([(number, number) for number in numbers])
-        from_node = any(not part.input for part in parts)
-        gaps = [(a[1] + 1, b[0] - 1) for a, b in itertools.pairwise(ranges)] if from_node else []
+        parts, retired = self.named_parts(), self.retired()
+        chains, sources, numbers = self._counts(retired)
+        node = [(path, info) for path, info in parts if not info.input]
+        stored = covered_ranges(self._ranges(without_quarantined=True))
+        quarantined = {
+            number: reason
+            for _, info in node
+            for number, reason in info.quarantined
+            if not _inside(number, stored)
+        }
+        degraded = {
+            number: reason
+            for path, info in node
+            for number, reason in info.degraded
+            if number not in retired.get(path.name, {})
+        }
+        accounted = self.accounted()
+        whys = [why for rows in retired.values() for why in rows.values()]
         return Coverage(
             transactions=sum(chains.values()),
-            blocks=tuple(ranges),
-            gaps=tuple(gaps),
-            sources=sources,
-            chains=chains,
-            duplicates=sum(part.duplicates for part in parts),
-            rejected=tuple(line for part in parts for line in part.rejected),
+            blocks=tuple(stored if node else covered_ranges((number, number) for number in numbers)),
+            gaps=tuple((a[1] + 1, b[0] - 1) for a, b in itertools.pairwise(accounted)),
+            sources=dict(sources),
+            chains=dict(chains),
+            duplicates=sum(info.duplicates for _, info in parts),
+            rejected=tuple(line for _, info in parts for line in info.rejected),
+            chain_ids=self.chain_ids(),
+            quarantined=tuple(sorted(quarantined.items())),
+            degraded=tuple(sorted(degraded.items())),
+            orphaned=sum(why == "orphaned" for why in whys),
         )
 
+    def chain_ids(self) -> tuple[int, ...]:
+        """The EIP-155 ids of the chains that node parts were fetched from, where they were recorded."""
+        return tuple(sorted({info.chain_id for info in self.parts() if info.chain_id is not None}))
 
-def covered_ranges(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    def _counts(
+        self, retired: Mapping[str, Mapping[int, str]]
+    ) -> tuple[Counter[str], Counter[str], set[int]]:
+        """Transactions by chain and by source, and the numbers of the blocks that files' records name."""
+        chains: Counter[str] = Counter()
+        sources: Counter[str] = Counter()
+        numbers: set[int] = set()
+        for path in self.part_paths():
+            gone = retired.get(path.name, {})
+            table = pq.read_table(path, columns=["chain", "source", "number", "tx_hashes"])
+            for chain, source, number, hashes in zip(*(column.to_pylist() for column in table), strict=True):
+                if number not in gone:
+                    sources[source] += len(hashes)
+                    chains[chain] += len(hashes)
+                    if number is not None:
+                        numbers.add(number)
+        return chains, sources, numbers
+
+
+def _is_free(path: Path) -> bool:
+    """Whether a directory is empty but for what a run left that was killed as it began."""
+    return path.is_dir() and all(entry.name == f".{MANIFEST}.draft" for entry in path.iterdir())
+
+
+def _holding(path: Path, tx_hash: str) -> Iterator[RawBlock]:
+    with open_part(path) as parquet:
+        hashes = [
+            row
+            for group in range(parquet.num_row_groups)
+            for row in parquet.read_row_group(group, columns=["tx_hashes"]).column(0).to_pylist()
+        ]
+    if any(tx_hash in row for row in hashes):
+        yield from (row for row in read_part(path) if tx_hash in row.tx_hashes)
+
+
+def _without(first: int, last: int, gone: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """The inclusive range without some of its numbers."""
+    for number in sorted(gone):
+        if first <= number <= last:
+            if first < number:
+                yield first, number - 1
+            first = number + 1
+    if first <= last:
+        yield first, last
+
+
+def _inside(number: int, ranges: Ranges) -> bool:
+    return any(first <= number <= last for first, last in ranges)
+
+
+def covered_ranges(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """Merge inclusive ranges that touch or overlap; sorted."""
     merged: list[tuple[int, int]] = []
     for first, last in sorted(ranges):
@@ -216,70 +302,6 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _open(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
-        raise ArtifactError(
-            f"{path} is damaged ({error}); move it away and run the ingest again to fetch it anew"
-        ) from error
-
-
-def part_info(path: Path) -> PartInfo:
-    """What one part file covers.
-
-    Raises:
-        ArtifactError: the file is damaged or no part of an archive.
-    """
-    with _open(path) as parquet:
-        stored = (parquet.schema_arrow.metadata or {}).get(b"blockscan")
-    if stored is None:
-        raise ArtifactError(f"{path} is no part of an archive; give an archive, or its part-*.parquet")
-    raw = json.loads(stored)
-    return PartInfo(**(raw | {"rejected": tuple(raw["rejected"])}))
-
-
-def read_part(path: Path, keep: Callable[[int | None], bool] | None = None) -> Iterator[RawBlock]:
-    """The rows of one part file, without holding more than a few hundred in memory.
-
-    Args:
-        path: a part file.
-        keep: asked with each row's block number; rows that it refuses are not even decompressed where a
-            whole row group is refused.
-
-    Raises:
-        ArtifactError: the file is damaged.
-    """
-    with _open(path) as parquet:
-        for group in range(parquet.num_row_groups):
-            numbers = parquet.read_row_group(group, columns=["number"]).column(0).to_pylist()
-            wanted = [place for place, number in enumerate(numbers) if keep is None or keep(number)]
-            if wanted:
-                yield from map(_row, parquet.read_row_group(group).take(wanted).to_pylist())
-
-
-def _cell(row: RawBlock, name: str) -> Any:
-    if name in _BODIES:
-        return row.bodies.get(name)
-    value = getattr(row, name)
-    return list(value) if name == "tx_hashes" else value
-
-
-def _row(cells: dict[str, Any]) -> RawBlock:
-    bodies = {name: cells[name] for name in _BODIES if cells[name] is not None}
-    return RawBlock(
-        chain=cells["chain"],
-        number=cells["number"],
-        hash=cells["hash"],
-        parent_hash=cells["parent_hash"],
-        time=cells["time"],
-        source=TraceSource(cells["source"]),
-        form=cells["form"],
-        tx_hashes=tuple(cells["tx_hashes"]),
-        bodies=bodies,
-    )
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

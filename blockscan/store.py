@@ -15,9 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from blockscan import store_chain
 from blockscan.errors import StoreError
 from blockscan.findings import Alert, Frame, TxScore
+from blockscan.store_chain import Correction, ScoredBlock
 from blockscan.store_db import Database
+from blockscan.store_labels import Label, LabelsWritten, labels_of, put_labels
 from blockscan.store_report import summarise, verify
 from blockscan.store_schema import (
     RUN_COLUMNS,
@@ -40,7 +43,18 @@ from blockscan.store_schema import (
     unpack_frames,
 )
 
-__all__ = ["Disposition", "Run", "ScoreStore", "Search", "Summary", "Written", "open_store"]
+__all__ = [
+    "Correction",
+    "Disposition",
+    "Label",
+    "Run",
+    "ScoreStore",
+    "ScoredBlock",
+    "Search",
+    "Summary",
+    "Written",
+    "open_store",
+]
 
 BATCH = 500
 ALL = Search()
@@ -218,11 +232,49 @@ class ScoreStore:
         return self._count(f"{_SHOWN} AND {where}", values)
 
     def iter_scores(self) -> Iterator[TxScore]:
-        """All shown scores by chain, block, index and hash: the same whatever order they were written in."""
+        """All shown scores by chain, block, index and hash, whatever order they were written in.
+
+        Transactions that left the chain are not among them.
+        """
         with self._decoding("a score"):
-            order = _ORDERS["chain"]
-            for row in self._db.execute(f"SELECT {_SCORE} FROM scores s WHERE s.shown = 1 ORDER BY {order}"):
+            order, live = _ORDERS["chain"], "s.shown = 1 AND s.orphaned = 0"
+            for row in self._db.execute(f"SELECT {_SCORE} FROM scores s WHERE {live} ORDER BY {order}"):
                 yield score_from_row(row)
+
+    def put_blocks(self, blocks: Iterable[ScoredBlock], *, now: int | None = None) -> list[Correction]:
+        """Note blocks whose scores have been written; alerts that they bring back onto the chain."""
+        with self._db.transaction():
+            return store_chain.put_blocks(self._db, blocks, int(time.time()) if now is None else now)
+
+    def orphan_blocks(
+        self, chain: str, hashes: Collection[str], *, now: int | None = None
+    ) -> list[Correction]:
+        """Mark blocks that left the chain, with their scores and alerts; the alerts that changed."""
+        with self._db.transaction():
+            return store_chain.orphan_blocks(
+                self._db, chain, hashes, int(time.time()) if now is None else now
+            )
+
+    def known_blocks(self, chain: str, first: int, last: int) -> set[str]:
+        """Hashes of the blocks from `first` to `last` that were noted, orphaned ones included."""
+        return store_chain.known_blocks(self._db, chain, first, last)
+
+    def first_block(self, chain: str) -> int | None:
+        """Number of the first block noted for a chain, or None."""
+        return store_chain.first_block(self._db, chain)
+
+    def orphans(self, chain: str, tx_hashes: Sequence[str]) -> set[str]:
+        """Which of these transactions are on no block of the chain any more."""
+        return store_chain.orphans(self._db, chain, tx_hashes)
+
+    def put_labels(self, labels: Iterable[Label], *, withdrawn: Iterable[Label] = ()) -> LabelsWritten:
+        """Store what is known of addresses, and take back what a source no longer says of them."""
+        with self._db.transaction():
+            return put_labels(self._db, labels, withdrawn)
+
+    def labels(self, addresses: Iterable[str], chain: str) -> dict[str, tuple[Label, ...]]:
+        """What is known of some addresses, the most certain first; those without a label are left out."""
+        return labels_of(self._db, addresses, chain)
 
     def summary(self) -> Summary:
         """Counts for an overview, judged at the latest run's alarm level."""

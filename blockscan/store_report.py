@@ -15,11 +15,11 @@ def summarise(db: Database, alarm_level: float | None) -> Summary:
     """Count the shown scores and the alerts."""
     scored, judged, at_alarm = db.rows(
         """SELECT COUNT(*), COUNT(p_value), SUM(CASE WHEN p_value <= ? THEN 1 ELSE 0 END)
-        FROM scores WHERE shown = 1""",
+        FROM scores WHERE shown = 1 AND orphaned = 0""",
         (alarm_level,),
     )[0]
     period, timeline = _timeline(db)
-    judges = """SELECT model, calibration, COUNT(*) FROM scores WHERE shown = 1
+    judges = """SELECT model, calibration, COUNT(*) FROM scores WHERE shown = 1 AND orphaned = 0
         GROUP BY model, calibration ORDER BY COUNT(*) DESC, model, calibration"""
     return Summary(
         scored=scored,
@@ -34,6 +34,7 @@ def summarise(db: Database, alarm_level: float | None) -> Summary:
         period=period,
         timeline=timeline,
         judges=tuple(db.rows(judges)),
+        orphaned=db.rows("SELECT COUNT(*) FROM scores WHERE shown = 1 AND orphaned = 1")[0][0],
     )
 
 
@@ -65,7 +66,7 @@ def verify(db: Database) -> list[str]:
 
 def _histogram(db: Database) -> tuple[int, ...]:
     """Shown p-values per bin (lower, upper]; 0 belongs to the first."""
-    sql = "SELECT COUNT(*) FROM scores WHERE shown = 1 AND p_value > ? AND p_value <= ?"
+    sql = "SELECT COUNT(*) FROM scores WHERE shown = 1 AND orphaned = 0 AND p_value > ? AND p_value <= ?"
     edges = [-1.0, *(step / HISTOGRAM_BINS for step in range(1, HISTOGRAM_BINS + 1))]
     return tuple(db.rows(sql, pair)[0][0] for pair in pairwise(edges))
 
@@ -73,7 +74,7 @@ def _histogram(db: Database) -> tuple[int, ...]:
 def _timeline(db: Database) -> tuple[int, tuple[tuple[int, str, int], ...]]:
     """Alerts per hour, or per day where they span more than three days."""
     join = """alerts a JOIN scores s ON s.chain = a.chain AND s.tx_hash = a.tx_hash
-        AND s.calibration = a.calibration WHERE s.time IS NOT NULL"""
+        AND s.calibration = a.calibration WHERE s.time IS NOT NULL AND s.orphaned = 0"""
     first, last = db.rows(f"SELECT MIN(s.time), MAX(s.time) FROM {join}")[0]
     period = _HOUR if first is None or last - first <= _LONGEST_BY_HOUR else _DAY
     start = f"s.time / {period} * {period}"

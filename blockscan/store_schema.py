@@ -52,6 +52,24 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             counts TEXT NOT NULL, model TEXT NOT NULL, calibrations TEXT NOT NULL,
             alarm_level DOUBLE PRECISION, source TEXT NOT NULL)""",
     ),
+    (
+        """CREATE TABLE labels (
+            address TEXT NOT NULL, chain TEXT NOT NULL, name TEXT NOT NULL, source TEXT NOT NULL,
+            date TEXT NOT NULL, confidence DOUBLE PRECISION CHECK (confidence BETWEEN 0 AND 1),
+            PRIMARY KEY (address, chain, source, name))""",
+    ),
+    (
+        """CREATE TABLE blocks (
+            chain TEXT NOT NULL, hash TEXT NOT NULL, number BIGINT NOT NULL, scored_at BIGINT NOT NULL,
+            orphaned_at BIGINT, PRIMARY KEY (chain, hash))""",
+        """CREATE INDEX blocks_by_number ON blocks (chain, number)""",
+        """CREATE TABLE inclusions (
+            chain TEXT NOT NULL, tx_hash TEXT NOT NULL, block_hash TEXT NOT NULL,
+            PRIMARY KEY (chain, tx_hash, block_hash),
+            FOREIGN KEY (chain, block_hash) REFERENCES blocks (chain, hash))""",
+        """CREATE INDEX inclusions_by_block ON inclusions (chain, block_hash)""",
+        """ALTER TABLE scores ADD COLUMN orphaned BIGINT NOT NULL DEFAULT 0""",
+    ),
 )
 
 
@@ -111,7 +129,8 @@ class Summary:
     `judged` counts scores with a p-value, `at_alarm` those at or under `alarm_level`, which is the
     latest run's (both None where no run stated one). `histogram` counts p-values in equal bins (lower,
     upper]. `timeline` lists (start of period, severity, alerts) by chain time, `period` in seconds.
-    `judges` lists (model, calibration, scores), most scores first.
+    `judges` lists (model, calibration, scores), most scores first. Transactions that left the chain are
+    counted in `orphaned` and nowhere else.
     """
 
     scored: int
@@ -124,6 +143,7 @@ class Summary:
     period: int
     timeline: tuple[tuple[int, str, int], ...]
     judges: tuple[tuple[str, str, int], ...]
+    orphaned: int = 0
 
 
 RUN_COLUMNS = tuple(field.name for field in fields(Run))

@@ -1,23 +1,25 @@
 """Step 1: bring chain data into an archive, from a node over JSON-RPC or from files of records."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from blockscan.archive import MANIFEST as ARCHIVE_MANIFEST
-from blockscan.archive import Archive, Coverage, PartInfo, RawBlock, covered_ranges, file_sha256
-from blockscan.chains.ethereum import parse
-from blockscan.chains.rpc import EthereumNode
-from blockscan.errors import ArtifactError, ChainError, ParseError
+from blockscan.archive import Archive, Coverage, PartInfo, RawBlock, file_sha256
+from blockscan.chains.families import family_of
+from blockscan.chains.solana import only_votes
+from blockscan.errors import ArtifactError, ChainError
 from blockscan.transaction import Transaction
+from pipelines.block_writer import PART_BYTES, PART_ROWS, BlockWriter, Node
+from pipelines.prefetch import prefetch
 from pipelines.progress import progress
 from pipelines.ranges import BlockRange
-from pipelines.sources import read_lines, record_row
-
-PART_ROWS = 1000
-PART_BYTES = 64 * 1024 * 1024
-"""A part is closed at this many rows or raw bytes, which bounds memory and what a crash can lose."""
+from pipelines.sources import Line, read_lines, record_row
+from pipelines.table_lines import digest_of, read_table_lines, tables_among
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,11 @@ class IngestReport:
     coverage: Coverage
 
 
-def ingest_node(node: EthereumNode, blocks: BlockRange, out: Path) -> IngestReport:
+def ingest_node(node: Node, blocks: BlockRange, out: Path) -> IngestReport:
     """Fetch the blocks of a range that the archive does not hold yet.
+
+    Blocks whose answers do not hold together are quarantined and reported; where the chain reorganises
+    meanwhile, what left it is retired and the new branch is fetched.
 
     Raises:
         ChainError: the node failed; what was fetched until then is kept, and the same command resumes.
@@ -39,37 +44,71 @@ def ingest_node(node: EthereumNode, blocks: BlockRange, out: Path) -> IngestRepo
     stop = blocks.stop if blocks.stop is not None else node.head() + 1
     if stop > node.head() + 1:
         raise ChainError(f"block {stop - 1:,} does not exist yet; the newest is {node.head():,}")
-    archive = Archive.begin(out, "evm")
+    archive = open_for(node, out)
+    writer = BlockWriter(archive, node)
     missing = _missing(archive, blocks.start, stop)
-    added = 0
-    rejected: list[str] = []
     with progress("ingest blocks", sum(last - first + 1 for first, last in missing)) as bar:
         for first, last in missing:
-            part = _Part(first)
-            for number in range(first, last + 1):
-                raw = node.fetch(number)
-                rejected += _trial_parse(raw)
-                part.add(raw)
-                bar.advance(1)
-                if number == last or part.full:
-                    added += _append_blocks(archive, part.rows, part.first, number)
-                    part = _Part(number + 1)
-    return IngestReport(added, 0, tuple(rejected), archive.coverage())
+            number = writer.begin(first)
+            try:
+                while number <= last:
+                    number = _follow(node, writer, number, last, bar.advance)
+            except (ChainError, KeyboardInterrupt):
+                writer.flush()
+                raise
+            writer.flush()
+    return IngestReport(writer.added, 0, tuple(writer.quarantined), archive.coverage())
 
 
-def _trial_parse(raw: RawBlock) -> list[str]:
-    """A block that cannot be parsed is kept, since a later parser may read it, and reported."""
-    try:
-        parse(raw)
-    except ParseError as error:
-        return [str(error)]
-    return []
+def _follow(node: Node, writer: BlockWriter, number: int, last: int, advance: Callable[[int], None]) -> int:
+    """Add blocks until the last, or until the chain turns out to have forked; the next block to fetch."""
+    with closing(prefetch(node, range(number, last + 1))) as answers:
+        for at, answer in answers:
+            number = writer.add(at, answer)
+            if number != at + 1:
+                break
+            advance(1)
+    return number
 
 
-def _append_blocks(archive: Archive, batch: Sequence[RawBlock], first: int, last: int) -> int:
-    count = sum(len(raw.tx_hashes) for raw in batch)
-    archive.append(batch, PartInfo("", "node", first, last, count))
-    return count
+def open_for(node: Node, out: Path) -> Archive:
+    """The archive at `out`, new or of the same chain.
+
+    Raises:
+        ArtifactError: it holds blocks of another chain.
+    """
+    archive = Archive.begin(out, node.family)
+    others = set(archive.chain_ids()) - {node.chain_id}
+    if others:
+        raise ArtifactError(
+            f"{out} holds blocks of chain id {min(others)}, and the node serves {node.chain_id}; "
+            "give another --out or another --rpc"
+        )
+    if node.chain_id is None and (mixed := set(archive.coverage().chains) - {node.chain}):
+        raise ArtifactError(
+            f"{out} holds transactions of {min(mixed)}, and the node serves {node.chain}; "
+            "give another --out or another --rpc"
+        )
+    return archive
+
+
+def repair_node(node: Node, out: Path) -> IngestReport:
+    """Fetch the quarantined and the degraded blocks of an archive again; what is better replaces what was.
+
+    Raises:
+        ArtifactError: `out` is no archive, or of another chain.
+        ChainError: the node failed; what was repaired until then is kept.
+    """
+    Archive(out)
+    archive = open_for(node, out)
+    before = archive.coverage()
+    numbers = sorted({number for number, _ in (*before.quarantined, *before.degraded)})
+    writer = BlockWriter(archive, node)
+    with progress("repair blocks", len(numbers)) as bar, closing(prefetch(node, numbers)) as answers:
+        for number, answer in answers:
+            writer.replace(number, answer)
+            bar.advance(1)
+    return IngestReport(writer.added, 0, tuple(writer.quarantined), archive.coverage())
 
 
 def missing_blocks(out: Path, blocks: BlockRange, newest_stop: int) -> int:
@@ -81,10 +120,9 @@ def missing_blocks(out: Path, blocks: BlockRange, newest_stop: int) -> int:
 
 
 def _missing(archive: Archive, start: int, stop: int) -> list[tuple[int, int]]:
-    """The inclusive ranges inside [start, stop) that no part covers."""
-    have = covered_ranges([(part.first, part.last) for part in archive.parts() if not part.input])
+    """The inclusive ranges inside [start, stop) that no part accounts for."""
     missing = []
-    for first, last in have:
+    for first, last in archive.accounted():
         if start < first:
             missing.append((start, min(first, stop) - 1))
         start = max(start, last + 1)
@@ -95,26 +133,38 @@ def _missing(archive: Archive, start: int, stop: int) -> list[tuple[int, int]]:
     return [(first, last) for first, last in missing if first <= last]
 
 
-def ingest_files(files: Sequence[Path], out: Path, only_chain: str | None = None) -> IngestReport:
-    """Read files of records (JSONL, one transaction per line, plain or gzip) into an archive.
+def ingest_files(
+    files: Sequence[Path],
+    out: Path,
+    only_chain: str | None = None,
+    *,
+    family: str = "evm",
+    votes: bool = False,
+) -> IngestReport:
+    """Read files of records (JSONL, plain or gzip) and tables of cryo and ethereum-etl into an archive.
 
     Malformed lines are reported, the rest is ingested; a transaction already stored is not stored twice.
 
     Args:
-        files: in any order; a file that was read before, wholly or in part, is continued.
+        files: in any order; a file that was read before, wholly or in part, is continued. Tables, and
+            directories of them, are read together as one input.
         out: archive directory, new or existing.
-        only_chain: keep only transactions of this chain, where a file mixes several.
+        only_chain: keep only transactions of this chain, where a file mixes several; the chain of tables
+            that name none (default: ethereum).
+        family: chain family of the archive, "evm" or "solana"; records of another one are rejected.
+        votes: keep the votes of Solana's validators.
 
     Raises:
         ArtifactError: a file cannot be read, or the disk is full.
     """
-    absent = [str(path) for path in files if not path.is_file()]
+    absent = [str(path) for path in files if not path.exists()]
     if absent:
         raise ArtifactError(f"no such file: {', '.join(absent[:3])}; nothing was ingested")
-    archive = Archive.begin(out, "evm")
+    archive = Archive.begin(out, family)
     seen = {_digest(tx_hash) for tx_hash in archive.tx_hashes()}
-    readers = [_FileReader(archive, path, seen, only_chain) for path in files]
-    with progress("ingest files", len(files)) as bar:
+    inputs = _inputs(files, only_chain)
+    readers = [_FileReader(archive, *given, seen, only_chain, votes) for given in inputs]
+    with progress("ingest files", len(readers)) as bar:
         for reader in readers:
             reader.run()
             bar.advance(1)
@@ -126,39 +176,69 @@ def ingest_files(files: Sequence[Path], out: Path, only_chain: str | None = None
     )
 
 
+def _inputs(files: Sequence[Path], only_chain: str | None) -> list[tuple[str, str, "_Read"]]:
+    """Name, digest and reader of each input: every file of records, and all tables as one."""
+    tables = tables_among(files)
+    inputs: list[tuple[str, str, _Read]] = [
+        (path.name, file_sha256(path), partial(read_lines, path)) for path in files if path not in tables
+    ]
+    if tables:
+        read = partial(read_table_lines, tables, chain=only_chain or "ethereum")
+        inputs.append((", ".join(path.name for path in tables[:3]), digest_of(tables), read))
+    return inputs
+
+
+class _Read(Protocol):
+    """Reads the lines of an input from `after` + 1 on."""
+
+    def __call__(self, *, after: int) -> Iterator[Line]: ...
+
+
 @dataclass(slots=True)
 class _FileReader:
-    """One input file on its way into the archive, part by part."""
+    """One input on its way into the archive, part by part."""
 
     archive: Archive
-    path: Path
+    name: str
+    digest: str
+    read: _Read
     seen: set[bytes]
     only_chain: str | None
+    votes: bool
     added: int = 0
     duplicates: int = 0
     rejected: list[str] = field(default_factory=list)
 
     def run(self) -> None:
-        digest = file_sha256(self.path)
-        before = [part for part in self.archive.parts() if part.input == digest]
+        before = [part for part in self.archive.parts() if part.input == self.digest]
         done = max((part.last for part in before), default=0)
         self.rejected += [line for part in before for line in part.rejected]
         part = _Part(done + 1)
-        for line in read_lines(self.path, after=done):
+        for line in self.read(after=done):
             part.last = max(part.first, line.number)
             if line.transaction is None:
                 part.rejected.append(line.error)
+            elif (family := family_of(line.transaction)) != self.archive.family:
+                part.rejected.append(self._misplaced(line.number, family))
             elif self._is_new(line.transaction):
                 part.add(record_row(line.raw, line.transaction))
             else:
                 part.skipped += 1
             if part.full:
-                self._append(digest, part)
+                self._append(part)
                 part = _Part(line.number + 1)
-        self._append(digest, part)
+        self._append(part)
+
+    def _misplaced(self, number: int, family: str) -> str:
+        return (
+            f"{self.name}:{number}: a record of the {family} family, and the archive is of "
+            f"{self.archive.family}; ingest it into another --out"
+        )
 
     def _is_new(self, transaction: Transaction) -> bool:
         if self.only_chain is not None and transaction.chain != self.only_chain:
+            return False
+        if not self.votes and only_votes(transaction):
             return False
         digest = _digest(transaction.hash)
         if digest in self.seen:
@@ -167,13 +247,13 @@ class _FileReader:
         self.seen.add(digest)
         return True
 
-    def _append(self, digest: str, part: "_Part") -> None:
+    def _append(self, part: "_Part") -> None:
         if part.rows or part.skipped:
             self.archive.append(
                 part.rows,
                 PartInfo(
-                    input=digest,
-                    name=self.path.name,
+                    input=self.digest,
+                    name=self.name,
                     first=part.first,
                     last=part.last,
                     transactions=len(part.rows),

@@ -5,15 +5,15 @@ A shard is the unit of the batch scoring job: one part of an archive, one file, 
 
 import gzip
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from blockscan.archive import Archive, RawBlock, part_info, read_part
+from blockscan.archive import MANIFEST, Archive, RawBlock, part_info, read_part
 from blockscan.chains.decode import decode
-from blockscan.chains.ethereum import parse, parse_record
+from blockscan.chains.families import parse, parse_record
 from blockscan.errors import ArtifactError, ParseError
 from blockscan.transaction import Transaction
 from pipelines.ranges import BlockRange
@@ -69,11 +69,12 @@ def open_shards(source: Path, rejects: Rejects, blocks: BlockRange | None = None
         paths = archive.part_paths()
         if not any(part.transactions for part in archive.parts()):
             raise ArtifactError(f"the archive {source} is empty; run `blockscan ingest` first")
-        return [_part_shard(path, rejects, blocks) for path in paths]
+        retired = archive.retired()
+        return [_part_shard(path, rejects, blocks, retired.get(path.name, {})) for path in paths]
     if not source.is_file():
         raise ArtifactError(f"{source} does not exist; give an archive, a .jsonl[.gz] or a .parquet file")
     if source.suffix == ".parquet":
-        return [_part_shard(source, rejects, blocks)]
+        return [_part_shard(source, rejects, blocks, _retired_beside(source))]
     if ".jsonl" in source.name:
         return [_file_shard(source, rejects, blocks)]
     raise ArtifactError(f"{source}: not a kind of file that is read here (.jsonl, .jsonl.gz, .parquet)")
@@ -135,9 +136,19 @@ def _open(path: Path) -> BinaryIO:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _part_shard(path: Path, rejects: Rejects, blocks: BlockRange | None) -> Shard:
+def _retired_beside(part: Path) -> Mapping[int, str]:
+    """The retired rows of a part that lies in its archive; none are known of one that was copied away."""
+    if not (part.parent / MANIFEST).is_file():
+        return {}
+    return Archive(part.parent).retired().get(part.name, {})
+
+
+def _part_shard(path: Path, rejects: Rejects, blocks: BlockRange | None, retired: Mapping[int, str]) -> Shard:
+    def wanted(number: int | None) -> bool:
+        return _inside(number, blocks) and number not in retired
+
     def read() -> Iterator[Transaction]:
-        for raw in read_part(path, lambda number: _inside(number, blocks)):
+        for raw in read_part(path, wanted):
             try:
                 yield from parse(raw)
             except ParseError as error:

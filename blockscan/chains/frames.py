@@ -110,6 +110,7 @@ def _flatten(trace: Mapping[str, Any], forced_error: str | None) -> tuple[list[_
 def _call(raw: Mapping[str, Any], steps: "Sequence[Call | Log]", error: str | None) -> Call:
     kind = _kind(raw.get("type"))
     code = raw.get("error")
+    used = None if kind is CallKind.SELFDESTRUCT else raw.get("gasUsed")  # geth says 0, parity nothing
     return Call(
         kind=kind,
         caller=read_address(raw.get("from"), "from"),
@@ -118,7 +119,7 @@ def _call(raw: Mapping[str, Any], steps: "Sequence[Call | Log]", error: str | No
         output=read_bytes(raw.get("output"), "output"),
         value=0 if kind in _NO_VALUE else read_quantity(raw.get("value"), "value"),
         error=normal_error(code) if code else error,
-        gas_used=None if raw.get("gasUsed") is None else read_quantity(raw["gasUsed"], "gasUsed"),
+        gas_used=None if used is None else read_quantity(used, "gasUsed"),
         steps=tuple(step for step in steps if not _is_precompile(step)),
     )
 

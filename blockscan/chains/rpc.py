@@ -1,95 +1,211 @@
-"""Fetch raw EVM blocks from a node: the impure half of the Ethereum adapter."""
+"""Fetch raw EVM blocks from nodes: the impure half of the Ethereum adapter.
 
+Of several endpoints the healthy ones take turns by weight; a block comes whole from one of them, by the
+best plan that any of them offers, and is checked before it is given out.
+"""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from blockscan.archive import RawBlock
-from blockscan.chains.ethereum import chain_name
+from blockscan.chains.blocks import Parts, assemble
+from blockscan.chains.checks import (
+    InvalidAnswer,
+    check_block,
+    check_receipts,
+    check_traces,
+    check_transactions,
+)
 from blockscan.chains.frames import read_quantity
-from blockscan.chains.transport import Endpoint, MethodRefused
-from blockscan.errors import ChainError, UnsupportedTrace
-from blockscan.transaction import TraceSource
+from blockscan.chains.networks import chain_name
+from blockscan.chains.pool import Pool
+from blockscan.chains.tracing import Plan, fetch_receipts, fetch_traces, probe
+from blockscan.chains.transport import AnswerTooLarge, Endpoint, MethodRefused
+from blockscan.errors import ChainError, ParseError, RpcError, UnsupportedTrace
 
-_TRACER = {"tracer": "callTracer", "tracerConfig": {"withLog": True}, "timeout": "60s"}
+LEAST = {"callTracer": Plan.TRACE_TRANSACTION, "trace_block": Plan.TRACE_BLOCK, "receipt": Plan.RECEIPTS}
+"""What `least` may be: the poorest trace source that is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block's header as far as following the chain needs it; `time` in Unix seconds."""
+
+    number: int
+    hash: str
+    parent_hash: str
+    time: int
 
 
 class EthereumNode:
-    """A node that can trace: probes once which trace method it has, then fetches block by block."""
+    """One chain through one endpoint or several. Thread-safe."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        """Ask the node for its chain id.
+    family = "evm"
+
+    def __init__(
+        self, endpoints: Endpoint | Pool, *, chain_id: int | None = None, least: str = "receipt"
+    ) -> None:
+        """Ask every endpoint for its chain id and for the trace methods that it has.
+
+        Args:
+            endpoints: where to ask.
+            chain_id: the chain that they must serve; None takes what they say.
+            least: poorest source taken, a key of LEAST.
 
         Raises:
-            RpcError: the node does not answer.
+            RpcError: none of them answers.
+            ChainError: they serve another chain, or not all the same.
+            UnsupportedTrace: none of them offers `least`.
         """
-        self._endpoint = endpoint
-        self.chain_id = read_quantity(endpoint.fetch("eth_chainId", [])[0], "eth_chainId")
+        self._pool = Pool([endpoints]) if isinstance(endpoints, Endpoint) else endpoints
+        self._offers: dict[Endpoint, frozenset[Plan]] = {}
+        self._lock = threading.Lock()
+        self._least = LEAST[least]
+        self._expected = chain_id
+        errors = self._probe_all()
+        if self._expected is None:
+            raise RpcError("; ".join(errors))
+        self.chain_id = self._expected
         self.chain = chain_name(self.chain_id)
-        self._source: TraceSource | None = None
+        self.concurrent = self._pool.concurrent
+        if not self._plans():
+            raise UnsupportedTrace(
+                f"{self._pool.shown}: no endpoint offers traces of source {least} or better; use an archive "
+                "node or a plan with trace methods, or allow a lesser --min-source"
+            )
 
-    def head(self) -> int:
-        """Number of the newest block."""
-        return read_quantity(self._endpoint.fetch("eth_blockNumber", [])[0], "eth_blockNumber")
+    @property
+    def offers(self) -> dict[str, list[str]]:
+        """The plans of every endpoint that has answered, best first, by its redacted URL."""
+        return {
+            endpoint.shown: [plan.name.lower() for plan in sorted(plans, reverse=True)]
+            for endpoint, plans in self._offers.items()
+        }
+
+    def head(self, tag: str = "latest") -> int:
+        """Number of the newest block under a tag: latest, safe or finalized."""
+        if tag == "latest":
+            return read_quantity(self._pool.fetch("eth_blockNumber", [])[0], "eth_blockNumber")
+        block, _ = self._pool.fetch("eth_getBlockByNumber", [tag, False])
+        if not isinstance(block, Mapping):
+            raise ChainError(f"{self._pool.shown} knows no {tag} block; choose another finality")
+        return read_quantity(block.get("number"), "number")
+
+    def header(self, number: int) -> Block | None:
+        """A block's header, or None where there is no such block (yet, or any more)."""
+        block, _ = self._pool.fetch("eth_getBlockByNumber", [hex(number), False])
+        if not isinstance(block, Mapping):
+            return None
+        return Block(
+            number,
+            str(block.get("hash")),
+            str(block.get("parentHash")),
+            read_quantity(block.get("timestamp"), "timestamp"),
+        )
 
     def fetch(self, number: int) -> RawBlock:
-        """One block with receipts and traces, as the node sent them.
+        """One block with receipts and traces, as a node sent them, checked.
 
         Raises:
-            ChainError: the block does not exist, or its parts do not belong together.
-            UnsupportedTrace: the node has neither debug_traceBlockByNumber nor trace_block.
+            InvalidAnswer: what the nodes answer for the block does not hold together; with the answers.
+            ChainError: the block does not exist.
+            RpcError: the nodes failed.
         """
-        tag = hex(number)
-        block, block_body = self._endpoint.fetch("eth_getBlockByNumber", [tag, True])
-        if not isinstance(block, dict):
-            raise ChainError(f"{self._endpoint.shown} has no block {number:,}; ask for a smaller range")
-        receipts, receipts_body = self._endpoint.fetch("eth_getBlockReceipts", [tag])
-        traces, traces_body, source = self._traces(tag)
-        hashes = tuple(str(entry.get("hash")) for entry in block.get("transactions") or [])
-        self._check(number, block, receipts, traces, hashes)
+        refused: list[str] = []
+        for plan in self._plans():
+            able = [endpoint for endpoint, offers in self._offers.items() if plan in offers]
+            try:
+                raw = self._pool.attempt(partial(self._from, number, plan), able)
+            except (MethodRefused, AnswerTooLarge) as error:
+                refused.append(str(error))
+                continue
+            lesser = plan.rank < self._plans()[0].rank
+            reasons = [*(refused if lesser else []), raw.degraded]
+            return replace(raw, degraded="; ".join(filter(None, reasons)))
+        raise InvalidAnswer(f"block {number:,}: " + "; ".join(refused))
+
+    def _plans(self) -> list[Plan]:
+        """The plans that some endpoint offers and that are good enough, best first."""
+        self._probe_all()
+        return sorted(
+            {plan for offers in self._offers.values() for plan in offers if plan.rank >= self._least.rank},
+            reverse=True,
+        )
+
+    def _probe_all(self) -> list[str]:
+        """Ask the endpoints that have not answered yet; what was wrong with those that still do not."""
+        errors = []
+        for endpoint in self._pool.endpoints:
+            if endpoint in self._offers or endpoint.breaker.blocked:
+                continue
+            with self._lock:
+                if endpoint in self._offers:
+                    continue
+                try:
+                    self._expected, self._offers[endpoint] = probe(endpoint, self._expected)
+                except RpcError as error:
+                    errors.append(str(error))
+                    endpoint.breaker.rest(5)
+        return errors
+
+    def _from(self, number: int, plan: Plan, endpoint: Endpoint) -> RawBlock:
+        """One block from one endpoint. Receipts come last: their block hash proves that none changed."""
+        where = f"{endpoint.shown} block {number:,}"
+        block, body = endpoint.fetch("eth_getBlockByNumber", [hex(number), True])
+        if block is None:
+            raise ChainError(f"{endpoint.shown} has no block {number:,}; ask for a smaller range")
+        if not isinstance(block, Mapping):
+            raise InvalidAnswer(f"{where}: a block must be an object")
+        raw = self._raw(number, block, body, plan)
+        try:
+            check_block(block, number, self.chain_id)
+            return self._completed(endpoint, plan, raw, block)
+        except (ParseError, InvalidAnswer) as error:
+            kept = error.raw if isinstance(error, InvalidAnswer) and error.raw else raw
+            raise InvalidAnswer(f"{where}: {error}", kept) from None
+
+    def _completed(self, endpoint: Endpoint, plan: Plan, raw: RawBlock, block: Mapping[str, Any]) -> RawBlock:
+        """The block with traces and receipts, all of which hold together."""
+        if not block["transactions"]:
+            return raw
+        traces = fetch_traces(endpoint, plan, self._offers[endpoint], block)
+        if traces is not None and not isinstance(traces.entries, list):
+            raise InvalidAnswer("traces must be lists of objects")
+        receipts, body = fetch_receipts(endpoint, block)
+        bodies = {**raw.bodies, "receipts": body}
+        if traces is not None:
+            bodies["traces"] = traces.body
+        whole = replace(raw, bodies=bodies, degraded=traces.missing if traces else "")
+        try:
+            check_receipts(block, receipts)
+            parts = Parts(block, receipts, traces.entries if traces else None)
+            check_traces(whole, parts)
+            check_transactions(whole, parts, assemble(whole, parts))
+        except (ParseError, InvalidAnswer) as error:
+            raise InvalidAnswer(str(error), whole) from None
+        return whole
+
+    def _raw(self, number: int, block: Mapping[str, Any], body: bytes, plan: Plan) -> RawBlock:
+        entries = block.get("transactions")
+        listed = entries if isinstance(entries, list) else []
         return RawBlock(
             chain=self.chain,
             number=number,
             hash=str(block.get("hash")),
             parent_hash=str(block.get("parentHash")),
-            time=read_quantity(block.get("timestamp"), "timestamp"),
-            source=source,
+            time=_time(block),
+            source=plan.source,
             form="rpc",
-            tx_hashes=hashes,
-            bodies={"block": block_body, "receipts": receipts_body, "traces": traces_body},
+            tx_hashes=tuple(str(each.get("hash")) for each in listed if isinstance(each, Mapping)),
+            bodies={"block": body},
         )
 
-    def _traces(self, tag: str) -> tuple[Any, bytes, TraceSource]:
-        if self._source is not TraceSource.TRACE_BLOCK:
-            try:
-                traces, body = self._endpoint.fetch("debug_traceBlockByNumber", [tag, _TRACER])
-            except MethodRefused:
-                if self._source is not None:
-                    raise
-            else:
-                self._source = TraceSource.CALL_TRACER_LOGS
-                return traces, body, self._source
-        try:
-            traces, body = self._endpoint.fetch("trace_block", [tag])
-        except MethodRefused as error:
-            if self._source is not None:
-                raise
-            raise UnsupportedTrace(
-                f"{self._endpoint.shown} offers neither debug_traceBlockByNumber nor trace_block ({error}); "
-                "use an archive node or a plan with trace methods"
-            ) from error
-        self._source = TraceSource.TRACE_BLOCK
-        return traces, body, self._source
 
-    def _check(self, number: int, block: Any, receipts: Any, traces: Any, hashes: tuple[str, ...]) -> None:
-        """The three answers must speak of the same block."""
-        where = f"{self._endpoint.shown} block {number:,}"
-        if read_quantity(block.get("number"), "number") != number:
-            raise ChainError(f"{where}: the node answered with another block")
-        if not isinstance(receipts, list) or not isinstance(traces, list):
-            raise ChainError(f"{where}: receipts and traces must be lists")
-        if {str(entry.get("blockHash")) for entry in receipts} - {str(block.get("hash"))}:
-            raise ChainError(f"{where}: receipts of another block hash (a reorg?); run again")
-        if {str(entry.get("transactionHash")) for entry in receipts} != set(hashes):
-            raise ChainError(f"{where}: the receipts are not those of the block's transactions; run again")
-        key = "transactionHash" if self._source is TraceSource.TRACE_BLOCK else "txHash"
-        if {str(entry[key]) for entry in traces if entry.get(key)} != set(hashes):
-            raise ChainError(f"{where}: the traces are not those of the block's transactions; run again")
+def _time(block: Mapping[str, Any]) -> int | None:
+    try:
+        return read_quantity(block.get("timestamp"), "timestamp")
+    except ParseError:
+        return None

@@ -346,14 +346,15 @@ def test_an_older_schema_is_brought_up_to_date(path: Path, monkeypatch: pytest.M
     with open_store(path) as store:
         store.write(rows(range(9)))
         before = exported(store)
-    monkeypatch.setattr(store_db, "MIGRATIONS", (*store_db.MIGRATIONS, ("CREATE TABLE labels (name TEXT)",)))
-    with pytest.raises(StoreError, match="schema 1, older than 2"):
+    monkeypatch.setattr(store_db, "MIGRATIONS", (*store_db.MIGRATIONS, ("CREATE TABLE later (name TEXT)",)))
+    newest = len(store_db.MIGRATIONS)
+    with pytest.raises(StoreError, match=f"schema {newest - 1}, older than {newest}"):
         open_store(path, read_only=True)
     for _ in range(2):
         with open_store(path) as store:
             assert exported(store) == before
             names = [name for (name,) in store._db.rows("SELECT name FROM meta ORDER BY name")]
-            assert names == ["migration_1", "migration_2", "schema_version"]
+            assert names == [*(f"migration_{number}" for number in range(1, newest + 1)), "schema_version"]
 
 
 def test_missing_places_and_other_urls_are_named(path: Path, tmp_path: Path) -> None:

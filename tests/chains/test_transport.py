@@ -8,9 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from blockscan.chains.rpc import EthereumNode
 from blockscan.chains.transport import Endpoint, MethodRefused, redact
-from blockscan.errors import ChainError, RpcError, UnsupportedTrace
+from blockscan.errors import RpcError
 
 Answer = tuple[int, bytes]
 
@@ -114,58 +113,3 @@ def test_a_3000_deep_answer_does_not_crash() -> None:
     with server(lambda method, count: (200, body)) as url:
         result, raw = endpoint(url).fetch("debug_traceBlockByNumber", [])
     assert raw == body and isinstance(result["calls"][0], dict)
-
-
-BLOCK = {
-    "number": "0x5",
-    "hash": "0xb",
-    "parentHash": "0xa",
-    "timestamp": "0x1",
-    "transactions": [{"hash": "0x1"}],
-}
-RECEIPTS = [{"transactionHash": "0x1", "blockHash": "0xb"}]
-
-
-def node_answers(**change: object) -> Callable[[str, int], Answer]:
-    answers: dict[str, object] = {
-        "eth_chainId": "0x1",
-        "eth_getBlockByNumber": BLOCK,
-        "eth_getBlockReceipts": RECEIPTS,
-        "debug_traceBlockByNumber": [{"txHash": "0x1", "result": {}}],
-    } | change
-
-    def answer(method: str, count: int) -> Answer:
-        return ok(answers[method]) if answers.get(method, KeyError) is not KeyError else error(-32601, "no")
-
-    return answer
-
-
-def test_a_node_without_callTracer_is_asked_for_trace_block() -> None:
-    parity = [{"transactionHash": "0x1", "traceAddress": []}, {"type": "reward", "transactionHash": None}]
-    with server(node_answers(debug_traceBlockByNumber=KeyError, trace_block=parity)) as url:
-        raw = EthereumNode(endpoint(url)).fetch(5)
-    assert raw.source == "trace_block" and raw.tx_hashes == ("0x1",)
-
-
-def test_a_node_that_cannot_trace_says_what_is_needed() -> None:
-    with (
-        server(node_answers(debug_traceBlockByNumber=KeyError)) as url,
-        pytest.raises(UnsupportedTrace, match="offers neither"),
-    ):
-        EthereumNode(endpoint(url)).fetch(5)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"eth_getBlockByNumber": None}, "has no block 5"),
-        ({"eth_getBlockByNumber": BLOCK | {"number": "0x6"}}, "answered with another block"),
-        ({"eth_getBlockReceipts": [{"transactionHash": "0x1", "blockHash": "0xc"}]}, "another block hash"),
-        ({"eth_getBlockReceipts": []}, "receipts are not those"),
-        ({"debug_traceBlockByNumber": []}, "traces are not those"),
-        ({"debug_traceBlockByNumber": {"structLogs": []}}, "must be lists"),
-    ],
-)
-def test_answers_of_different_blocks_are_refused(change: dict[str, object], message: str) -> None:
-    with server(node_answers(**change)) as url, pytest.raises(ChainError, match=message):
-        EthereumNode(endpoint(url)).fetch(5)

@@ -213,6 +213,8 @@ def test_every_command_shows_an_example(cli: Any) -> None:
         "score",
         "explain",
         "evaluate",
+        "coverage",
+        "watch",
     ):
         text = cli(*command.split(), "--help").stdout
         assert f"blockscan {command} " in " ".join(text.split()), command

@@ -152,6 +152,11 @@ def test_wrong_places_are_refused(tmp_path: Path) -> None:
         Archive.begin(tmp_path / "empty", "solana")
 
 
+def test_what_a_run_left_that_was_killed_as_it_began_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / ".archive.json.draft").write_text("")
+    assert Archive.begin(tmp_path, "evm").part_paths() == []
+
+
 def test_a_damaged_part_is_named(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_bytes(line(1))
     ingest_files([tmp_path / "in.jsonl"], tmp_path / "archive")

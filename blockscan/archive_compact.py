@@ -1,0 +1,90 @@
+"""Merge the small parts that following a chain block by block leaves behind.
+
+Done in two steps, so that neither a crash nor a reader at work meets half of it: a merged part retires the
+rows of the small ones; the small files, by then read by nobody, go when the archive is compacted next.
+"""
+
+from pathlib import Path
+
+from blockscan.archive import Archive
+from blockscan.archive_parts import PartInfo, read_part
+
+SMALL_ROWS = 16
+"""A part that covers no more blocks than this is small."""
+SHORTEST_RUN = 64
+LONGEST_RUN = 1000
+LARGEST_BYTES = 16 * 1024 * 1024
+"""Compressed bytes of the small parts that become one."""
+MERGED = "merged"
+
+Parts = list[tuple[Path, PartInfo]]
+
+
+def compact(archive: Archive) -> int:
+    """Merge runs of at least 64 small parts of consecutive blocks; how many parts were merged.
+
+    Parts with rows that were replaced or orphaned stay as they are, and so do those that say so.
+
+    Raises:
+        ArtifactError: the disk refused; nothing is lost.
+    """
+    _remove_merged(archive)
+    merged = 0
+    for run in _runs(archive):
+        rows = [row for path, _ in run for row in read_part(path)]
+        retired = tuple(
+            (path.name, row.number, MERGED)
+            for path, _ in run
+            for row in read_part(path)
+            if row.number is not None
+        )
+        info = PartInfo(
+            input="",
+            name="node",
+            first=run[0][1].first,
+            last=run[-1][1].last,
+            transactions=sum(part.transactions for _, part in run),
+            chain_id=run[0][1].chain_id,
+            quarantined=tuple(each for _, part in run for each in part.quarantined),
+            degraded=tuple(each for _, part in run for each in part.degraded),
+            retired=retired,
+        )
+        archive.append(rows, info)
+        merged += len(run)
+    return merged
+
+
+def _runs(archive: Archive) -> list[Parts]:
+    """Runs of small parts, each following the one before, long enough to be worth it."""
+    retired = archive.retired()
+    small = sorted(
+        (
+            (path, info)
+            for path, info in archive.named_parts()
+            if not info.input and info.last - info.first < SMALL_ROWS
+            if path.name not in retired and not info.retired
+        ),
+        key=lambda part: part[1].first,
+    )
+    runs: list[Parts] = [[]]
+    size = 0
+    for path, info in small:
+        run = runs[-1]
+        size += path.stat().st_size
+        follows = run and info.first == run[-1][1].last + 1 and info.chain_id == run[-1][1].chain_id
+        if not follows or len(run) >= LONGEST_RUN or size > LARGEST_BYTES:
+            runs.append([])
+            size = path.stat().st_size
+        runs[-1].append((path, info))
+    return [run for run in runs if len(run) >= SHORTEST_RUN]
+
+
+def _remove_merged(archive: Archive) -> None:
+    """Remove the files whose every row stands in a merged part."""
+    retired = archive.retired()
+    for path, info in archive.named_parts():
+        gone = retired.get(path.name, {})
+        refused = {number for number, _ in info.quarantined}
+        stored = set(range(info.first, info.last + 1)) - refused if gone else set()
+        if stored and all(gone.get(number) == MERGED for number in stored):
+            path.unlink()

@@ -1,0 +1,173 @@
+"""One part of an archive: a Parquet file with its rows and, in its metadata, what it covers."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from blockscan.errors import ArtifactError
+from blockscan.transaction import TraceSource
+
+_BODIES = ("record", "block", "receipts", "traces")
+_SCHEMA = pa.schema(
+    [
+        ("chain", pa.string()),
+        ("number", pa.int64()),
+        ("hash", pa.string()),
+        ("parent_hash", pa.string()),
+        ("time", pa.int64()),
+        ("source", pa.string()),
+        ("form", pa.string()),
+        ("tx_hashes", pa.list_(pa.string())),
+        *((body, pa.binary()) for body in _BODIES),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RawBlock:
+    """What a node answered for one block, or one line of a file, verbatim.
+
+    `form` is "rpc" (bodies block, receipts, traces: JSON-RPC envelopes, or arrays of them whose ids are
+    places in the block) or "record" (body record: one JSON line with one transaction). `source` is the
+    trace source that the endpoint offered; for a record it is settled by parsing. `degraded` says why a
+    block is of a lesser source than the endpoints offer, or has transactions that could not be traced; it
+    is kept in the part's info, not in the row.
+    """
+
+    chain: str
+    number: int | None
+    hash: str | None
+    parent_hash: str | None
+    time: int | None
+    source: TraceSource
+    form: str
+    tx_hashes: tuple[str, ...]
+    bodies: Mapping[str, bytes]
+    degraded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PartInfo:
+    """What one part covers: blocks [first, last] of a node, or lines [first, last] of an input file.
+
+    `input` is "" for a node, else the file's SHA-256. `rejected` lists what was refused, one line each.
+    Of a node's blocks, `quarantined` (number, reason) have no row here, `degraded` (number, reason) have one
+    that a repair may better, and `retired` (part file, number, why) names rows of earlier parts that this
+    part replaces or that left the chain: they stay on disk and are read no more.
+    """
+
+    input: str
+    name: str
+    first: int
+    last: int
+    transactions: int
+    duplicates: int = 0
+    rejected: tuple[str, ...] = field(default=())
+    chain_id: int | None = None
+    quarantined: tuple[tuple[int, str], ...] = ()
+    degraded: tuple[tuple[int, str], ...] = ()
+    retired: tuple[tuple[str, int, str], ...] = ()
+
+
+def write_part(target: Path, rows: Sequence[RawBlock], info: PartInfo) -> None:
+    """Write a part under a temporary name, then give it its own: it is there whole, or not at all.
+
+    Raises:
+        ArtifactError: the disk refused (full, read-only); nothing stored before is touched.
+    """
+    columns = {name: [_cell(row, name) for row in rows] for name in _SCHEMA.names}
+    table = pa.table(columns, schema=_SCHEMA.with_metadata({"blockscan": json.dumps(asdict(info))}))
+    draft = target.with_name(f".{target.name}.draft")
+    try:
+        pq.write_table(table, draft, compression="zstd", row_group_size=128)
+        sync(draft)
+        draft.rename(target)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise ArtifactError(
+            f"cannot write {target}: {error}; free some space and run the same command again to resume"
+        ) from error
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's bytes are on the disk."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def open_part(path: Path) -> pq.ParquetFile:
+    """Open a part file.
+
+    Raises:
+        ArtifactError: it is damaged or gone.
+    """
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ArtifactError(
+            f"{path} is damaged ({error}); move it away and run the ingest again to fetch it anew"
+        ) from error
+
+
+def part_info(path: Path) -> PartInfo:
+    """What one part file covers.
+
+    Raises:
+        ArtifactError: the file is damaged or no part of an archive.
+    """
+    with open_part(path) as parquet:
+        stored = (parquet.schema_arrow.metadata or {}).get(b"blockscan")
+    if stored is None:
+        raise ArtifactError(f"{path} is no part of an archive; give an archive, or its part-*.parquet")
+    raw = json.loads(stored)
+    lists = {name: tuple(map(tuple, raw.get(name, ()))) for name in ("quarantined", "degraded", "retired")}
+    known = {each.name for each in fields(PartInfo)}
+    given = {name: value for name, value in raw.items() if name in known}
+    return PartInfo(**(given | lists | {"rejected": tuple(raw["rejected"])}))
+
+
+def read_part(path: Path, keep: Callable[[int | None], bool] | None = None) -> Iterator[RawBlock]:
+    """The rows of one part file, without holding more than a few hundred in memory.
+
+    Args:
+        path: a part file.
+        keep: asked with each row's block number; rows that it refuses are not even decompressed where a
+            whole row group is refused.
+
+    Raises:
+        ArtifactError: the file is damaged.
+    """
+    with open_part(path) as parquet:
+        for group in range(parquet.num_row_groups):
+            numbers = parquet.read_row_group(group, columns=["number"]).column(0).to_pylist()
+            wanted = [place for place, number in enumerate(numbers) if keep is None or keep(number)]
+            if wanted:
+                yield from map(_row, parquet.read_row_group(group).take(wanted).to_pylist())
+
+
+def _cell(row: RawBlock, name: str) -> Any:
+    if name in _BODIES:
+        return row.bodies.get(name)
+    value = getattr(row, name)
+    return list(value) if name == "tx_hashes" else value
+
+
+def _row(cells: dict[str, Any]) -> RawBlock:
+    bodies = {name: cells[name] for name in _BODIES if cells[name] is not None}
+    return RawBlock(
+        chain=cells["chain"],
+        number=cells["number"],
+        hash=cells["hash"],
+        parent_hash=cells["parent_hash"],
+        time=cells["time"],
+        source=TraceSource(cells["source"]),
+        form=cells["form"],
+        tx_hashes=tuple(cells["tx_hashes"]),
+        bodies=bodies,
+    )

@@ -1,0 +1,142 @@
+"""What the score store knows of blocks: which were scored, which left the chain, and what follows from it.
+
+A transaction is orphaned while every block that is known to have included it has left the chain. Its score
+is marked, its alert becomes `orphaned` with an entry in its history, and nothing is deleted: where another
+block includes it again, both come back.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from blockscan.store_db import Database
+from blockscan.store_schema import STATUSES, storable
+
+_AT_ONCE = 400
+_LIVE_ELSEWHERE = """SELECT 1 FROM inclusions i JOIN blocks b ON b.chain = i.chain AND b.hash = i.block_hash
+    WHERE i.chain = s.chain AND i.tx_hash = s.tx_hash AND b.orphaned_at IS NULL"""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredBlock:
+    """A block whose transactions have been scored."""
+
+    chain: str
+    number: int
+    hash: str
+    tx_hashes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """A change of an alert because the chain changed: `what` is the alert's new status."""
+
+    unique_key: str
+    tx_hash: str
+    what: str
+    note: str
+
+
+def put_blocks(db: Database, blocks: Iterable[ScoredBlock], now: int) -> list[Correction]:
+    """Note scored blocks inside of an open transaction; what they bring back from orphanhood."""
+    found: list[Correction] = []
+    for block in blocks:
+        chain, block_hash = storable(block.chain), storable(block.hash)
+        columns = ("chain", "hash", "number", "scored_at", "orphaned_at")
+        row = (chain, block_hash, block.number, now, None)
+        db.upsert("blocks", columns, ("chain", "hash"), row)
+        for tx_hash in block.tx_hashes:
+            db.execute(
+                "INSERT INTO inclusions VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                (chain, storable(tx_hash), block_hash),
+            )
+        found += _revive(db, chain, block, now)
+    return found
+
+
+def orphan_blocks(db: Database, chain: str, hashes: Collection[str], now: int) -> list[Correction]:
+    """Mark blocks as off the chain inside of an open transaction; the alerts that fall with them."""
+    found: list[Correction] = []
+    for block_hash in map(storable, hashes):
+        mark = "UPDATE blocks SET orphaned_at = ? WHERE chain = ? AND hash = ? AND orphaned_at IS NULL"
+        db.execute(mark, (now, storable(chain), block_hash))
+    for block_hash in map(storable, hashes):
+        lost = f"""SELECT s.tx_hash FROM scores s JOIN inclusions o ON o.chain = s.chain
+            AND o.tx_hash = s.tx_hash WHERE o.chain = ? AND o.block_hash = ? AND s.orphaned = 0
+            AND NOT EXISTS ({_LIVE_ELSEWHERE})"""
+        gone = sorted({tx_hash for (tx_hash,) in db.rows(lost, (storable(chain), block_hash))})
+        _mark(db, chain, gone, orphaned=1)
+        for key, tx_hash, status in _alerts(db, chain, gone):
+            if status != "orphaned":
+                note = f"block {block_hash} left the chain; was {status}"
+                found.append(_change(db, Correction(key, tx_hash, "orphaned", note), now))
+    return found
+
+
+def known_blocks(db: Database, chain: str, first: int, last: int) -> set[str]:
+    """Hashes of the blocks that were scored, orphaned ones included, by number."""
+    sql = "SELECT hash FROM blocks WHERE chain = ? AND number BETWEEN ? AND ?"
+    return {block_hash for (block_hash,) in db.rows(sql, (storable(chain), first, last))}
+
+
+def first_block(db: Database, chain: str) -> int | None:
+    """Number of the first block noted for a chain."""
+    number: int | None = db.rows("SELECT MIN(number) FROM blocks WHERE chain = ?", (storable(chain),))[0][0]
+    return number
+
+
+def orphans(db: Database, chain: str, tx_hashes: Sequence[str]) -> set[str]:
+    """Which of these transactions are on no block of the chain any more."""
+    found: set[str] = set()
+    for start in range(0, len(tx_hashes), _AT_ONCE):
+        some = [storable(tx_hash) for tx_hash in tx_hashes[start : start + _AT_ONCE]]
+        sql = f"SELECT tx_hash FROM scores WHERE chain = ? AND orphaned = 1 AND tx_hash IN ({_marks(some)})"
+        found |= {tx_hash for (tx_hash,) in db.rows(sql, (storable(chain), *some))}
+    return found
+
+
+def _revive(db: Database, chain: str, block: ScoredBlock, now: int) -> list[Correction]:
+    back = sorted(orphans(db, chain, block.tx_hashes))
+    _mark(db, chain, back, orphaned=0)
+    found = []
+    for key, tx_hash, status in _alerts(db, chain, [storable(each) for each in block.tx_hashes]):
+        if status == "orphaned":
+            note = f"included again in block {block.number} {block.hash}"
+            found.append(_change(db, Correction(key, tx_hash, _status_before(db, key), note), now))
+    return found
+
+
+def _status_before(db: Database, key: str) -> str:
+    """What a person last made of an alert before it was orphaned."""
+    sql = "SELECT what FROM dispositions WHERE unique_key = ? ORDER BY number DESC"
+    earlier = [what for (what,) in db.rows(sql, (key,)) if what in STATUSES and what != "orphaned"]
+    return earlier[0] if earlier else "open"
+
+
+def _change(db: Database, correction: Correction, now: int) -> Correction:
+    key = correction.unique_key
+    db.execute("UPDATE alerts SET status = ? WHERE unique_key = ?", (correction.what, key))
+    number = db.rows("SELECT COUNT(*) FROM dispositions WHERE unique_key = ?", (key,))[0][0]
+    row = (key, number, now, "blockscan watch", correction.what, storable(correction.note))
+    db.execute("INSERT INTO dispositions VALUES (?, ?, ?, ?, ?, ?)", row)
+    return correction
+
+
+def _alerts(db: Database, chain: str, tx_hashes: Sequence[str]) -> list[tuple[str, str, str]]:
+    found: list[tuple[str, str, str]] = []
+    for start in range(0, len(tx_hashes), _AT_ONCE):
+        some = tx_hashes[start : start + _AT_ONCE]
+        sql = f"""SELECT unique_key, tx_hash, status FROM alerts
+            WHERE chain = ? AND tx_hash IN ({_marks(some)}) ORDER BY unique_key"""
+        found += db.rows(sql, (storable(chain), *some))
+    return found
+
+
+def _mark(db: Database, chain: str, tx_hashes: Sequence[str], *, orphaned: int) -> None:
+    for start in range(0, len(tx_hashes), _AT_ONCE):
+        some = tx_hashes[start : start + _AT_ONCE]
+        sql = f"UPDATE scores SET orphaned = ? WHERE chain = ? AND tx_hash IN ({_marks(some)})"
+        db.execute(sql, (orphaned, storable(chain), *some))
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values))

@@ -1,0 +1,136 @@
+"""The commands about data: ingest ethereum, coverage, watch. `pipelines.cli` adds them to the app."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blockscan.errors import ConfigError
+from pipelines.options import AsJson, Blocks, Device, DryRun, ModelOption, OnDevice, StoreOption
+
+PARTIAL = 3
+"""Exit status: done, but some input was rejected."""
+
+Rpc = Annotated[
+    list[str] | None,
+    typer.Option(
+        envvar="BLOCKSCAN_RPC",
+        help="JSON-RPC URL, repeated or several with commas (better in BLOCKSCAN_RPC: it holds a key). "
+        "Settings follow a #: weight, rps, concurrent, timeout, max_mb, attempts.",
+    ),
+]
+ChainId = Annotated[int | None, typer.Option(help="Chain id that the endpoints must serve.", min=1)]
+MinSource = Annotated[
+    str, typer.Option(help="Poorest trace source taken: callTracer, trace_block or receipt.")
+]
+
+
+def ingest_ethereum(
+    out: Annotated[Path, typer.Option(help="Archive directory, new or to be continued.")],
+    rpc: Rpc = None,
+    blocks: Blocks = None,
+    from_: Annotated[
+        list[Path] | None, typer.Option("--from", help="File of records; may be repeated.")
+    ] = None,
+    files: Annotated[list[Path] | None, typer.Argument(help="More files, after --from.")] = None,
+    chain: Annotated[
+        str | None,
+        typer.Option(
+            help="From a node: the chain it must serve (mainnet, arbitrum, base, bnb, polygon, optimism). "
+            "From files: keep only this chain."
+        ),
+    ] = None,
+    chain_id: ChainId = None,
+    min_source: MinSource = "receipt",
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Fetch quarantined and degraded blocks again.")
+    ] = False,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Fetch blocks with traces from a node, or read files of records. Run it again to resume.
+
+    Examples:
+
+        blockscan ingest ethereum --rpc http://127.0.0.1:8545 --blocks -1000: --out archive
+
+        blockscan ingest ethereum --rpc 'https://a.example/KEY#rps=25' --chain base --blocks 1M: --out archive
+
+        blockscan ingest ethereum --repair --out archive
+
+        blockscan ingest ethereum --from history.jsonl.gz more/*.jsonl --out archive
+    """
+    from pipelines import data_commands
+
+    inputs = [*(from_ or []), *(files or [])]
+    wanted = sum((bool(inputs), bool(rpc and blocks and not inputs), repair))
+    if wanted != 1 or (inputs and blocks) or (repair and (blocks or not rpc)):
+        raise ConfigError(
+            "give either --rpc URL with --blocks A:B, or --rpc URL with --repair, or --from FILE..."
+        )
+    given = data_commands.Endpoints(rpc or [], chain, chain_id, min_source)
+    if inputs:
+        report = data_commands.ingest_from_files(inputs, out, chain, dry_run=dry_run)
+    elif repair:
+        report = data_commands.repair(given, out, dry_run=dry_run)
+    else:
+        report = data_commands.ingest_from_node(given, blocks or "", out, dry_run=dry_run)
+    if report is None:
+        return
+    data_commands.show_ingest(report, as_json=as_json)
+    if report.rejected:
+        raise typer.Exit(PARTIAL)
+
+
+def coverage(
+    archive: Annotated[Path, typer.Argument(help="Archive directory.")],
+    as_json: AsJson = False,
+) -> None:
+    """List what an archive holds, what it lacks, and the command that mends each.
+
+    Example:
+
+        blockscan coverage archive
+    """
+    from pipelines import data_commands
+
+    data_commands.show_coverage(archive, as_json=as_json)
+
+
+def watch(
+    archive: Annotated[Path, typer.Option("--out", help="Archive directory, new or to be continued.")],
+    model: ModelOption,
+    store: StoreOption,
+    rpc: Rpc = None,
+    chain: Annotated[str | None, typer.Option(help="The chain that the node must serve, by name.")] = None,
+    chain_id: ChainId = None,
+    min_source: MinSource = "receipt",
+    finality: Annotated[
+        str, typer.Option(help="Blocks to take: latest, safe, finalized, or N confirmations.")
+    ] = "latest",
+    start: Annotated[
+        int | None, typer.Option(min=0, help="First block, where the archive has none; default the newest.")
+    ] = None,
+    until: Annotated[int | None, typer.Option(min=0, help="Stop after this block; default never.")] = None,
+    poll: Annotated[
+        float | None, typer.Option(min=0.01, help="Seconds between looks; default half a block's time.")
+    ] = None,
+    device: OnDevice = Device.AUTO,
+) -> None:
+    """Follow the head of a chain: ingest, score and alert as blocks arrive. Run it again to go on.
+
+    Where the chain reorganises, scores and alerts of what left it become orphaned; nothing is deleted.
+
+    Example:
+
+        blockscan watch --rpc http://127.0.0.1:8545 --out archive --model model --store scores.sqlite
+    """
+    import logging
+
+    from pipelines import data_commands
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("blockscan").setLevel(logging.INFO)
+    given = data_commands.Endpoints(rpc or [], chain, chain_id, min_source)
+    options = data_commands.WatchOptions(archive, model, store, device.value, finality, start, until, poll)
+    data_commands.watch(given, options)

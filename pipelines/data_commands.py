@@ -1,0 +1,253 @@
+"""What stands between the command line and the data steps: endpoints and directories in, facts out."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from blockscan.archive import Archive, Coverage
+from blockscan.errors import ConfigError
+from pipelines.block_writer import BlockWriter, Node
+from pipelines.ingest import (
+    IngestReport,
+    ingest_files,
+    ingest_node,
+    missing_blocks,
+    open_for,
+    repair_node,
+)
+from pipelines.progress import console
+from pipelines.ranges import parse_range
+from pipelines.render import coverage_table, pairs, plain, print_json, to_stdout
+
+if TYPE_CHECKING:
+    from blockscan.chains.rpc import EthereumNode
+
+SHOWN = 20
+"""Lines of a list shown in a table; `--json` has all of them."""
+_COMMANDS = {"evm": "ethereum", "solana": "solana"}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """What the command line says about a node; see blockscan.chains.pool and networks.
+
+    `family` is the chain family, evm or solana; `votes` keeps the votes of Solana's validators.
+    """
+
+    rpc: Sequence[str]
+    chain: str | None = None
+    chain_id: int | None = None
+    least: str = "receipt"
+    family: str = "evm"
+    votes: bool = False
+
+
+def open_node(given: Endpoints) -> Node:
+    """The node behind the endpoints, of the family that they say.
+
+    Raises:
+        ConfigError: the settings contradict each other or name an unknown chain.
+        ChainError: the endpoints do not answer, serve another chain, or cannot trace as wanted.
+    """
+    if given.family != "solana":
+        return _ethereum_node(given)
+    from blockscan.chains.pool import read_endpoints
+    from blockscan.chains.solana_rpc import SolanaNode
+
+    return SolanaNode(read_endpoints(given.rpc), votes=given.votes)
+
+
+def _ethereum_node(given: Endpoints) -> "EthereumNode":
+    """An EVM node, its chain checked."""
+    from blockscan.chains.networks import network
+    from blockscan.chains.pool import read_endpoints
+    from blockscan.chains.rpc import LEAST, EthereumNode
+
+    if given.least not in LEAST:
+        raise ConfigError(f"unknown trace source {given.least[:40]!r}; give one of {', '.join(LEAST)}")
+    wanted = given.chain_id
+    if given.chain is not None:
+        named = network(given.chain).chain_id
+        if wanted not in (None, named):
+            raise ConfigError(f"--chain {given.chain} is chain id {named}, and --chain-id says {wanted}")
+        wanted = named
+    node = EthereumNode(read_endpoints(given.rpc), chain_id=wanted, least=given.least)
+    for url, plans in node.offers.items():
+        console.print(plain(f"{url}: chain id {node.chain_id}, {', '.join(plans)}"))
+    if not any(plans[0] != "receipts" for plans in node.offers.values()):
+        console.print("no endpoint can trace: receipts and logs only, so inner calls stay unseen")
+    return node
+
+
+def ingest_from_node(given: Endpoints, blocks: str, out: Path, *, dry_run: bool) -> IngestReport | None:
+    """`blockscan ingest ethereum --rpc`, or `solana`."""
+    node = open_node(given)
+    wanted = parse_range(blocks, newest=node.head())
+    if dry_run:
+        missing = missing_blocks(out, wanted, node.head() + 1)
+        console.print(plain(f"would fetch {missing:,} blocks of {node.chain} into {out}"))
+        return None
+    return ingest_node(node, wanted, out)
+
+
+def repair(given: Endpoints, out: Path, *, dry_run: bool) -> IngestReport | None:
+    """`blockscan ingest ethereum --repair`, or `solana`."""
+    coverage = Archive(out).coverage()
+    if dry_run:
+        console.print(
+            plain(f"would fetch {len(coverage.quarantined) + len(coverage.degraded):,} blocks of {out} again")
+        )
+        return None
+    return repair_node(open_node(given), out)
+
+
+def ingest_from_files(
+    files: Sequence[Path],
+    out: Path,
+    only_chain: str | None,
+    *,
+    dry_run: bool,
+    family: str = "evm",
+    votes: bool = False,
+) -> IngestReport | None:
+    """`blockscan ingest ethereum --from`, or `solana`."""
+    if dry_run:
+        console.print(plain(f"would read {len(files)} files into {out}"))
+        return None
+    return ingest_files(files, out, only_chain, family=family, votes=votes)
+
+
+def show_ingest(report: IngestReport, *, as_json: bool) -> None:
+    """Print what an ingest did and what the archive holds now."""
+    for line in report.rejected[:SHOWN]:
+        console.print(plain(f"rejected: {line}"))
+    if len(report.rejected) > SHOWN:
+        console.print(f"rejected: {len(report.rejected) - SHOWN:,} more")
+    held = report.coverage
+    if held.quarantined or held.degraded:
+        console.print(
+            f"{len(held.quarantined):,} blocks quarantined, {len(held.degraded):,} degraded; "
+            "`blockscan coverage` lists them"
+        )
+    if as_json:
+        print_json(asdict(report))
+        return
+    console.print(f"added {report.added:,} transactions")
+    to_stdout(coverage_table(report.coverage))
+
+
+def show_coverage(path: Path, *, as_json: bool) -> None:
+    """`blockscan coverage`."""
+    coverage, found = problems(path)
+    if as_json:
+        print_json(asdict(coverage) | {"problems": [asdict(problem) for problem in found]})
+    else:
+        for table in coverage_tables(coverage, found):
+            to_stdout(table)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """What `blockscan watch` is told besides endpoints; `poll` in seconds, None for half a block's time."""
+
+    archive: Path
+    model: Path
+    store: Path
+    device: str = "auto"
+    finality: str = "latest"
+    start: int | None = None
+    until: int | None = None
+    poll: float | None = None
+
+
+def watch(given: Endpoints, options: WatchOptions) -> None:
+    """`blockscan watch`."""
+    from blockscan.chains.networks import block_seconds
+    from blockscan.store import open_store
+    from pipelines import watch as step
+    from pipelines.model_dir import ModelDir, load_detector
+
+    finality = step.Finality.read(options.finality)
+    node = open_node(given)
+    finality.head(node)  # a tag that the node does not know is an error now, not a warning for ever
+    writer = BlockWriter(open_for(node, options.archive), node)
+    detector = load_detector(ModelDir(options.model), options.device)
+    poll = block_seconds(node.chain_id or 0) / 2 if options.poll is None else options.poll
+    with open_store(options.store) as results:
+        watcher = step.Watcher(writer, detector, results, finality)
+        step.watch(watcher, first=options.start, until=options.until, poll=poll)
+        console.print(plain(f"{watcher.blocks:,} blocks: {watcher.latencies.line()}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something an archive lacks, and the command that mends it. `first` and `last` are block numbers."""
+
+    kind: str
+    first: int
+    last: int
+    reason: str
+    command: str
+
+
+def problems(path: Path) -> tuple[Coverage, list[Problem]]:
+    """The coverage of an archive and what is wrong with it, in block order.
+
+    Raises:
+        ArtifactError: `path` is no archive.
+    """
+    archive = Archive(path)
+    coverage = archive.coverage()
+    begin = f"blockscan ingest {_COMMANDS.get(archive.family, archive.family)}"
+    out = f"--out {shlex.quote(str(path))}"
+    found = [
+        Problem("gap", first, last, "never fetched", f"{begin} --blocks {first}:{last + 1} {out}")
+        for first, last in coverage.gaps
+    ]
+    for kind, blocks in (("quarantined", coverage.quarantined), ("degraded", coverage.degraded)):
+        found += [
+            Problem(kind, number, number, reason, f"{begin} --repair {out}") for number, reason in blocks
+        ]
+    return coverage, sorted(found, key=lambda each: (each.first, each.kind))
+
+
+def coverage_tables(coverage: Coverage, found: Sequence[Problem]) -> list[Table]:
+    """A coverage report for people: what is there, and what is not with the command that mends it."""
+    held = pairs(
+        {
+            "transactions": coverage.transactions,
+            "blocks": _spans(coverage.blocks) or "none",
+            "chain ids": ", ".join(map(str, coverage.chain_ids)) or "not recorded",
+            "chains": ", ".join(f"{name} {count:,}" for name, count in sorted(coverage.chains.items())),
+            "trace sources": ", ".join(
+                f"{name} {count:,}" for name, count in sorted(coverage.sources.items())
+            ),
+            "gaps": len(coverage.gaps),
+            "quarantined blocks": len(coverage.quarantined),
+            "degraded blocks": len(coverage.degraded),
+            "orphaned blocks": coverage.orphaned,
+            "rejected lines": len(coverage.rejected),
+        },
+        "Coverage",
+    )
+    if not found:
+        return [held]
+    shown = found[:SHOWN]
+    title = "To mend" + (f" (first {SHOWN} of {len(found):,}; --json has all)" if len(found) > SHOWN else "")
+    table = Table(title=title, title_justify="left")
+    for column in ("what", "blocks", "reason", "command"):
+        table.add_column(column, overflow="fold")
+    for problem in shown:
+        span = _spans([(problem.first, problem.last)])
+        table.add_row(problem.kind, span, plain(problem.reason), plain(problem.command))
+    return [held, table]
+
+
+def _spans(ranges: Sequence[tuple[int, int]]) -> str:
+    texts = [f"{first:,}" if first == last else f"{first:,}-{last:,}" for first, last in ranges[:SHOWN]]
+    more = f" and {len(ranges) - SHOWN:,} more" if len(ranges) > SHOWN else ""
+    return ", ".join(texts) + more

@@ -1,0 +1,305 @@
+"""Follow the head of a chain: ingest, score and alert block by block, for as long as it is left running.
+
+What is known lies in the archive (which blocks) and in the store (which of them are scored), so a restart
+goes on where a killed run stopped. Where the chain reorganises, what left it is retired in the archive and
+orphaned in the store, with its alerts; nothing is deleted.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from blockscan.archive import RawBlock, read_part
+from blockscan.archive_compact import compact
+from blockscan.chains.families import parse
+from blockscan.errors import ChainError, ConfigError
+from blockscan.safetext import safe_text
+from blockscan.store import Correction, Run, ScoredBlock, ScoreStore
+from pipelines.block_writer import BlockWriter, Node
+from pipelines.model_dir import Detector
+from pipelines.prefetch import prefetch
+from pipelines.progress import console
+from pipelines.score import Scored, judge_all
+
+log = logging.getLogger("blockscan.watch")
+
+TOGETHER = 400
+"""Transactions scored in one pass while catching up; at the head every block is scored at once."""
+AHEAD = 256
+"""Blocks taken between two looks at the head."""
+COMPACT_EVERY = 256
+"""Blocks after which the archive's small parts are merged."""
+LONGEST_PAUSE = 30.0
+TAGS = ("latest", "safe", "finalized")
+
+
+@dataclass(frozen=True, slots=True)
+class Finality:
+    """Which blocks are taken: those under a tag of the node, or `confirmations` below the newest."""
+
+    tag: str = "latest"
+    confirmations: int = 0
+
+    @staticmethod
+    def read(text: str) -> "Finality":
+        """`latest`, `safe`, `finalized`, or a number of confirmations.
+
+        Raises:
+            ConfigError: none of these.
+        """
+        if text in TAGS:
+            return Finality(text)
+        if text.isdecimal() and int(text) <= 100_000:
+            return Finality("latest", int(text))
+        raise ConfigError(f"unknown finality {text[:40]!r}; give {', '.join(TAGS)} or a number of blocks")
+
+    def head(self, node: Node) -> int:
+        """Number of the newest block to take; below 0 where there is none yet."""
+        return node.head(self.tag) - self.confirmations
+
+
+@dataclass(slots=True)
+class Latencies:
+    """Seconds from a block's timestamp, and from its first sight at the node, to its stored scores."""
+
+    since_block: deque[float] = field(default_factory=lambda: deque(maxlen=2000))
+    since_seen: deque[float] = field(default_factory=lambda: deque(maxlen=2000))
+
+    def line(self) -> str:
+        """p50 and p99 of both, for the log."""
+        if not self.since_block:
+            return "no block yet"
+        block, seen = (
+            np.percentile(list(values), (50, 99)) for values in (self.since_block, self.since_seen)
+        )
+        return (
+            f"p50 {block[0]:.2f} s, p99 {block[1]:.2f} s from block to alert (from first sight p50 "
+            f"{seen[0]:.2f} s, p99 {seen[1]:.2f} s) over {len(self.since_block):,} blocks"
+        )
+
+
+class Watcher:
+    """One chain on its way into an archive and a store. `step` does what there is to do now."""
+
+    def __init__(
+        self,
+        writer: BlockWriter,
+        detector: Detector,
+        store: ScoreStore,
+        finality: Finality,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Take over an archive's writer, a loaded model and a store; `clock` gives Unix seconds."""
+        self.latencies = Latencies()
+        self.blocks = 0
+        self.counts = {"scored": 0, "alerts": 0, "orphaned": 0}
+        self._writer = writer
+        self._node = writer.node
+        self._detector = detector
+        self._store = store
+        self._finality = finality
+        self._clock = clock
+        self._seen: dict[int, float] = {}  # blocks that came while this run looked, not those before
+        self._head: int | None = None
+        self._uncompacted = 0
+        self._started = int(clock())
+
+    def start(self, first: int | None) -> int:
+        """Find the first block to take, score what a killed run left unscored; the block's number.
+
+        Args:
+            first: where to begin in an archive without blocks of a node; None means the newest.
+        """
+        compact(self._writer.archive)
+        stored = self._writer.archive.accounted()
+        if not stored:
+            head = max(0, self._finality.head(self._node))
+            number = self._writer.begin(head if first is None else first)
+        else:
+            number = self._writer.begin(stored[-1][1] + 1)
+            self._reconcile(number - 1)
+            number = self._writer.next
+        self._score_leftovers(number)
+        if self._store.first_block(self._node.chain) is None:  # from here on blocks are to be scored
+            self._store.put_blocks([ScoredBlock(self._node.chain, number - 1, "before", ())])
+        return number
+
+    def step(self) -> int:
+        """Take the blocks that are there; the number of the next one.
+
+        Raises:
+            ChainError: the node failed; what was taken until then is stored and scored.
+            StoreError, ArtifactError: a disk refused.
+        """
+        head = self._finality.head(self._node)
+        for number in range(head + 1 if self._head is None else self._head + 1, head + 1):
+            self._seen.setdefault(number, self._clock())
+        self._head = head
+        self._reconcile(self._writer.next - 1)
+        last = min(head, self._writer.next + AHEAD - 1)
+        while self._writer.next <= last:
+            self._follow(last)
+        return self._writer.next
+
+    def _follow(self, last: int) -> None:
+        """Take blocks up to `last`, or until the chain turns out to have forked."""
+        fresh: list[RawBlock] = []
+        numbers = range(self._writer.next, last + 1)
+        try:
+            with closing(prefetch(self._node, numbers)) as answers:
+                for number, answer in answers:
+                    follows = self._writer.add(number, answer)
+                    if follows != number + 1:
+                        fresh = [raw for raw in fresh if raw.number is not None and raw.number < follows]
+                        break
+                    if isinstance(answer, RawBlock):
+                        fresh.append(answer)
+                    else:
+                        log.warning(
+                            "block %s quarantined: %s", f"{number:,}", safe_text(str(answer), limit=400)
+                        )
+                    if number == last or sum(len(raw.tx_hashes) for raw in fresh) >= TOGETHER:
+                        self._keep(fresh)
+                        fresh = []
+        except ChainError:
+            self._keep(fresh)
+            raise
+        self._keep(fresh)
+
+    def _keep(self, blocks: Sequence[RawBlock]) -> None:
+        """Store first, then score: what is stored and not scored is found at the next start."""
+        self._correct()
+        self._writer.flush()
+        if blocks:
+            self._score(blocks)
+        self._uncompacted += len(blocks)
+        if self._uncompacted >= COMPACT_EVERY:
+            compact(self._writer.archive)
+            self._uncompacted = 0
+
+    def _reconcile(self, number: int) -> None:
+        """Go back to where the chain forked, if the newest block taken is no longer on it."""
+        known = self._writer.hash_of(number)
+        if known is None:
+            return
+        header = self._node.header(number)
+        if header is not None and header.hash != known:  # None: the node that was asked lags behind
+            self._writer.rewind(number)
+            self._correct()
+
+    def _correct(self) -> None:
+        """Orphan in the store what the writer found to have left the chain."""
+        gone, self._writer.orphaned = self._writer.orphaned, []
+        if not gone:
+            return
+        self.counts["orphaned"] += len(gone)
+        numbers = sorted(number for number, _ in gone)
+        log.warning("reorganisation: blocks %s to %s left the chain", f"{numbers[0]:,}", f"{numbers[-1]:,}")
+        stamp = int(self._clock())
+        hashes = [block_hash for _, block_hash in gone]
+        self._tell(self._store.orphan_blocks(self._node.chain, hashes, now=stamp))
+
+    @staticmethod
+    def _tell(corrections: Sequence[Correction]) -> None:
+        for each in corrections:
+            log.warning("correction: alert %s is %s: %s", safe_text(each.tx_hash), each.what, each.note)
+
+    def _score_leftovers(self, stop: int) -> None:
+        """Score blocks that are stored, and that no run got round to scoring."""
+        first = self._store.first_block(self._node.chain)
+        if first is None:
+            return
+        known = self._store.known_blocks(self._node.chain, first, stop)
+        archive = self._writer.archive
+        stored = archive.block_hashes(first + 1, stop - 1)
+        waiting: dict[str, set[int]] = {}
+        for number, (block_hash, name) in stored.items():
+            if block_hash not in known:
+                waiting.setdefault(name, set()).add(number)
+        for name, numbers in sorted(waiting.items()):
+            fresh: list[RawBlock] = []
+            for raw in read_part(archive.path / name, numbers.__contains__):
+                fresh.append(raw)
+                if sum(len(each.tx_hashes) for each in fresh) >= TOGETHER:
+                    self._score(fresh)
+                    fresh = []
+            if fresh:
+                self._score(fresh)
+
+    def _score(self, blocks: Sequence[RawBlock]) -> None:
+        transactions = [transaction for raw in blocks for transaction in parse(raw)]
+        with _hushed():
+            judged = list(judge_all(transactions, self._detector)) if transactions else []
+        stamp = int(self._clock())
+        written = self._store.write(((each.score, each.severity, each.frames) for each in judged), now=stamp)
+        noted = [ScoredBlock(raw.chain, raw.number or 0, str(raw.hash), raw.tx_hashes) for raw in blocks]
+        self._tell(self._store.put_blocks(noted, now=stamp))
+        self.blocks += len(blocks)
+        self.counts["scored"] += len(judged)
+        self.counts["alerts"] += written.raised
+        self._store.record_run(self._run(stamp))
+        self._report(blocks, judged)
+
+    def _report(self, blocks: Sequence[RawBlock], judged: Sequence[Scored]) -> None:
+        now = self._clock()
+        for raw in blocks:
+            seen = self._seen.pop(raw.number or 0, None)
+            if raw.time is not None and seen is not None:
+                self.latencies.since_block.append(max(0.0, now - raw.time))
+                self.latencies.since_seen.append(now - seen)
+        for each in judged:
+            if each.severity is not None:
+                where = f"block {each.score.block_number:,} {each.score.tx_hash}"
+                log.warning(
+                    "alert: %s: %s: %s", each.severity, safe_text(where), safe_text(each.score.reason)
+                )
+        span = f"{blocks[0].number:,}" + (f" to {blocks[-1].number:,}" if len(blocks) > 1 else "")
+        log.info("block %s: %s transactions scored; %s", span, f"{len(judged):,}", self.latencies.line())
+
+    def _run(self, stamp: int) -> Run:
+        return Run(
+            id=f"watch-{self._node.chain}-{self._started}",
+            started=self._started,
+            finished=stamp,
+            inputs=(self._node.chain,),
+            counts=dict(self.counts),
+            model=self._detector.fingerprint,
+            calibrations=(self._detector.calibrated_as,),
+            alarm_level=self._detector.calibration.alarm_level,
+            source="blockscan watch",
+        )
+
+
+def watch(watcher: Watcher, *, first: int | None, until: int | None, poll: float) -> None:
+    """Follow the chain until block `until` is scored, or for ever; a failing node is waited for.
+
+    Raises:
+        StoreError, ArtifactError: a disk refused.
+    """
+    failures = 0
+    number: int | None = None
+    while until is None or number is None or number <= until:
+        try:
+            number = watcher.start(first) if number is None else watcher.step()
+            failures = 0
+        except ChainError as error:
+            failures += 1
+            log.warning("node: %s", safe_text(str(error), limit=600))
+        if until is None or number is None or number <= until:
+            time.sleep(min(LONGEST_PAUSE, poll * 2.0 ** min(failures, 10)))
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Without progress bars: a log of blocks is no place for them."""
+    before, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = before

@@ -1,0 +1,388 @@
+"""Following the head: every block scored once, whatever restarts, dead endpoints and reorganisations do."""
+
+import json
+import logging
+import runpy
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from blockscan.archive import Archive
+from blockscan.chains.pool import Pool
+from blockscan.chains.rpc import EthereumNode
+from blockscan.chains.transport import Endpoint
+from blockscan.errors import ConfigError
+from blockscan.findings import TxScore
+from blockscan.store import ScoreStore, Search, open_store
+from blockscan.transaction import Transaction
+from pipelines import watch as step
+from pipelines.block_writer import BlockWriter
+from pipelines.ingest import open_for
+from pipelines.score import Scored
+from pipelines.watch import Finality, Watcher
+
+HERE = Path(__file__).resolve().parents[1] / "chains"
+HELP = runpy.run_path(str(HERE / "fault_server.py"))
+ANVIL = runpy.run_path(str(HERE / "anvil_node.py"))
+Chain, Fault, serve, KEY = (HELP[name] for name in ("Chain", "Fault", "serve", "KEY"))
+DETECTOR: Any = SimpleNamespace(
+    fingerprint="m", calibrated_as="c", calibration=SimpleNamespace(alarm_level=0.01)
+)
+
+
+def alarming(tx_hash: str) -> bool:
+    return tx_hash[-1] in "01234567"
+
+
+def judge(transactions: Sequence[Transaction], detector: Any) -> Iterator[Scored]:
+    """Stands in for the model: half of all transactions are alarms."""
+    for each in transactions:
+        score = TxScore(
+            each.chain, each.hash, each.block_number, each.index, each.time, each.sender, each.root.target,
+            1.0, 0.001 if alarming(each.hash) else 0.5, "a reason", (), 1, 1, 1, each.source.value,
+            each.status.value, "m", "c",
+        )  # fmt: skip
+        yield Scored(score, "high" if alarming(each.hash) else None, None)
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blockscan.chains.pool.PAUSE", 0.005)
+    monkeypatch.setattr("blockscan.archive_parts.sync", lambda path: None)
+    monkeypatch.setattr(step, "judge_all", judge)
+
+
+@pytest.fixture
+def server() -> Iterator[Any]:
+    with serve(Chain(blocks=10, now=True)) as running:
+        yield running
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ScoreStore]:
+    with open_store(tmp_path / "scores.sqlite") as opened:
+        yield opened
+
+
+def watcher(server: Any, tmp_path: Path, store: ScoreStore, finality: str = "latest", **more: Any) -> Watcher:
+    """A process of its own as far as what it knows goes: everything else is on disk."""
+    node = EthereumNode(Endpoint(server.url, timeout=5, attempts=2, pause=0.001))
+    writer = BlockWriter(open_for(node, tmp_path / "archive"), node)
+    return Watcher(writer, DETECTOR, store, Finality.read(finality), **more)
+
+
+def on_chain(chain: Any, first: int = 1) -> list[str]:
+    return sorted(tx["hash"] for entry in chain.entries[first:] for tx in entry["block"]["transactions"])
+
+
+def live(store: ScoreStore) -> list[str]:
+    return sorted(score.tx_hash for score in store.iter_scores())
+
+
+def alerts(store: ScoreStore, *status: str) -> list[str]:
+    return sorted(alert.score.tx_hash for alert in store.alerts(Search(status=status), limit=1000))
+
+
+def test_blocks_are_scored_once_as_they_come_and_over_restarts(
+    server: Any, tmp_path: Path, store: ScoreStore
+) -> None:
+    watching = watcher(server, tmp_path, store)
+    assert watching.start(1) == 1 and watching.step() == 10
+    for _ in range(3):
+        server.chain.grow(1)
+        watching.step()
+        assert live(store) == on_chain(server.chain)
+    server.chain.grow(4)
+    again = watcher(server, tmp_path, store)
+    assert again.start(None) == 13 and again.step() == 17
+    assert again.blocks == 4 and live(store) == on_chain(server.chain)
+    assert alerts(store, "open") == [each for each in on_chain(server.chain) if alarming(each)]
+    assert sorted(Archive(tmp_path / "archive").tx_hashes()) == on_chain(server.chain)
+    assert store.summary().alarm_level == 0.01 and store.summary().orphaned == 0
+
+
+def test_an_empty_archive_begins_at_the_newest_block(server: Any, tmp_path: Path, store: ScoreStore) -> None:
+    watching = watcher(server, tmp_path, store)
+    assert watching.start(None) == 9
+    watching.step()
+    assert live(store) == on_chain(server.chain, 9)
+
+
+@pytest.mark.parametrize(("finality", "head"), [("latest", 9), ("safe", 7), ("finalized", 5), ("3", 6)])
+def test_the_chosen_finality_is_kept(
+    server: Any, tmp_path: Path, store: ScoreStore, finality: str, head: int
+) -> None:
+    watching = watcher(server, tmp_path, store, finality)
+    watching.start(1)
+    assert watching.step() == head + 1
+    server.chain.grow(2)
+    assert watching.step() == head + 3
+    with pytest.raises(ConfigError, match="unknown finality"):
+        Finality.read("soon")
+
+
+@pytest.mark.parametrize("length", [1, 3, 6])
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_leaves_the_chain_is_orphaned_and_nothing_is_deleted(
+    server: Any, tmp_path: Path, store: ScoreStore, length: int, restart: bool
+) -> None:
+    watching = watcher(server, tmp_path, store)
+    watching.start(1)
+    watching.step()
+    before = live(store)
+    gone = on_chain(server.chain, 7)
+    server.chain.reorganise(3, length)
+    if restart:
+        watching = watcher(server, tmp_path, store)
+        watching.start(None)
+    watching.step()
+    server.chain.grow(3)
+    watching.step()
+    assert live(store) == on_chain(server.chain)
+    assert alerts(store, "orphaned") == [each for each in gone if alarming(each)]
+    assert alerts(store, "open") == [each for each in on_chain(server.chain) if alarming(each)]
+    assert store.orphans("ethereum", before) == set(gone) and store.summary().orphaned == len(gone)
+    assert store.count_scores() == len(before) + len(on_chain(server.chain)) - len(before) + len(gone)
+    for tx_hash in alerts(store, "orphaned"):
+        (entry,) = store.history(f"ethereum:{tx_hash}")
+        assert entry.what == "orphaned" and "left the chain; was open" in entry.note
+    archive = Archive(tmp_path / "archive")
+    assert sorted(archive.tx_hashes()) == on_chain(server.chain)
+    assert archive.coverage().orphaned == 3 and store.verify() == []
+    rows = sum(len(json_rows(path)) for path in archive.part_paths())
+    assert rows == len(server.chain.entries) - 1 + 3  # the orphaned rows are still on disk
+
+
+def json_rows(path: Path) -> list[Any]:
+    import pyarrow.parquet as pq
+
+    rows: list[Any] = pq.read_table(path, columns=["number"]).to_pylist()
+    return rows
+
+
+def test_what_is_included_again_comes_back_as_a_person_left_it(
+    server: Any, tmp_path: Path, store: ScoreStore
+) -> None:
+    watching = watcher(server, tmp_path, store)
+    watching.start(1)
+    watching.step()
+    kept = [tx["hash"] for tx in server.chain.entries[8]["block"]["transactions"]]
+    chosen = next(each for each in kept if alarming(each))
+    key = f"ethereum:{chosen}"
+    store.set_status(key, "confirmed", note="seen", by="ana")
+    server.chain.reorganise(2, 1)
+    watching.step()
+    server.chain.grow(2)
+    watching.step()
+    alert = store.alert(chosen)
+    assert alert is not None and alert.status == "orphaned" and alert.note == "seen"
+    server.chain.reorganise(3, 4)
+    original = server.chain.entries[8:]
+    assert original
+    server.chain.grow(1, tuple({"hash": each, **plain(server.chain, each)} for each in kept))
+    watching.step()
+    alert = store.alert(chosen)
+    assert alert is not None and alert.status == "confirmed"
+    assert [each.what for each in store.history(key)] == ["confirmed", "orphaned", "confirmed"]
+    assert set(kept) <= set(live(store)) and store.orphans("ethereum", kept) == set()
+
+
+def plain(chain: Any, tx_hash: str) -> dict[str, Any]:
+    A, B = HELP["A"], HELP["B"]
+    return {"from": A, "to": B, "value": "0x8", "gas": "0xffff", "type": "0x2", "input": "0x" + tx_hash[2:]}
+
+
+def test_a_run_killed_before_scoring_is_made_good_at_the_next_start(
+    server: Any, tmp_path: Path, store: ScoreStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watching = watcher(server, tmp_path, store)
+    watching.start(4)
+    with monkeypatch.context() as patched:
+        patched.setattr(step, "judge_all", lambda transactions, detector: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            watching.step()
+    assert live(store) == [] and len(list(Archive(tmp_path / "archive").tx_hashes())) == 18
+    again = watcher(server, tmp_path, store)
+    assert again.start(None) == 10 and live(store) == on_chain(server.chain, 4)
+    other = watcher(server, tmp_path, store)
+    other.start(None)
+    assert other.blocks == 0
+
+
+def test_a_lagging_node_is_no_reorganisation(server: Any, tmp_path: Path, store: ScoreStore) -> None:
+    watching = watcher(server, tmp_path, store)
+    watching.start(1)
+    watching.step()
+    gone = server.chain.entries[8:]
+    del server.chain.entries[8:]
+    assert watching.step() == 10
+    server.chain.entries += gone
+    server.chain.grow(1)
+    assert watching.step() == 11 and store.summary().orphaned == 0 and live(store) == on_chain(server.chain)
+
+
+def test_a_lost_endpoint_is_waited_for_or_replaced(
+    server: Any, tmp_path: Path, store: ScoreStore, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(step, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr("blockscan.chains.limits.FIRST_COOLDOWN", 0.01)
+    watching = watcher(server, tmp_path, store)
+    server.fault = lambda method, count: Fault(503) if 12 < count < 60 else None
+    step.watch(watching, first=1, until=9, poll=0.01)
+    assert live(store) == on_chain(server.chain)
+    assert "node: http://127.0.0.1" in caplog.text and "HTTP status 503" in caplog.text
+    server.chain.grow(3)
+    with serve(server.chain) as second:
+        endpoints = [Endpoint(each.url, timeout=5, attempts=1, pause=0.001) for each in (server, second)]
+        node = EthereumNode(Pool(endpoints))
+        server.fault = lambda method, count: Fault(reset=True)
+        writer = BlockWriter(open_for(node, tmp_path / "archive"), node)
+        step.watch(Watcher(writer, DETECTOR, store, Finality()), first=None, until=12, poll=0.01)
+    assert live(store) == on_chain(server.chain)
+    assert KEY not in caplog.text
+    assert KEY.encode() not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_the_dashboard_shows_orphaned_alerts_and_no_key(
+    server: Any, tmp_path: Path, store: ScoreStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import streamlit as st
+    from streamlit.testing.v1 import AppTest
+
+    watching = watcher(server, tmp_path, store)
+    watching.start(1)
+    watching.step()
+    server.chain.reorganise(4, 5)
+    watching.step()
+    gone = alerts(store, "orphaned")
+    assert gone
+    monkeypatch.setenv("BLOCKSCAN_STORE", str(tmp_path / "scores.sqlite"))
+    pages = []
+    for view, query in (
+        ("overview", {}),
+        ("alerts", {"status": ["orphaned"]}),
+        ("transaction", {"tx": gone[0]}),
+    ):
+        st.cache_data.clear()
+        app = AppTest.from_file(str(HERE.parents[1] / "dashboard" / "app.py"), default_timeout=60)
+        app.switch_page(f"views/{view}.py")
+        for name, value in query.items():
+            app.query_params[name] = value
+        app.run()
+        assert not app.exception
+        pages.append("\n".join(str(getattr(node, "proto", "")) for node in app._tree))
+        pages += [str(frame.value) for frame in app.dataframe]
+    assert "orphaned" in "\n".join(pages)
+    assert KEY not in "\n".join(pages)
+
+
+def test_the_log_says_how_long_it_takes_from_block_to_alert(
+    server: Any, tmp_path: Path, store: ScoreStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    watching = watcher(server, tmp_path, store)
+    watching.start(None)
+    watching.step()
+    assert "no block yet" in caplog.text  # what was there before is no measure
+    for _ in range(3):
+        server.chain.grow(1)
+        watching.step()
+    assert len(watching.latencies.since_block) == 3 and max(watching.latencies.since_block) < 30
+    assert "from block to alert" in caplog.text and "p99" in caplog.text and "over 3 blocks" in caplog.text
+    shown = [
+        record.getMessage() for record in caplog.records if record.getMessage().startswith("alert: high")
+    ]
+    assert len(shown) == len(alerts(store, "open"))
+
+
+def test_a_quarantined_block_does_not_stop_the_watch(server: Any, tmp_path: Path, store: ScoreStore) -> None:
+    watching = watcher(server, tmp_path, store)
+    server.chain.change = lambda method, params, result: (
+        [] if method == "debug_traceBlockByNumber" and params[0] == "0x5" else result
+    )
+    watching.start(1)
+    assert watching.step() == 10
+    assert [number for number, _ in Archive(tmp_path / "archive").coverage().quarantined] == [5]
+    assert len(live(store)) == len(on_chain(server.chain)) - 3
+
+
+def test_small_parts_are_merged_and_a_later_reorganisation_still_finds_its_rows(
+    server: Any, tmp_path: Path, store: ScoreStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blockscan.archive_compact.SHORTEST_RUN", 5)
+    monkeypatch.setattr(step, "COMPACT_EVERY", 8)
+    monkeypatch.setattr(step, "TOGETHER", 1)  # a part per block
+    broken = {"0x4"}
+    server.chain.change = lambda method, params, result: (
+        [] if method == "debug_traceBlockByNumber" and params[0] in broken else result
+    )
+    watching = watcher(server, tmp_path, store)
+    watching.start(1)
+    watching.step()
+    archive = Archive(tmp_path / "archive")
+    before = sorted(archive.tx_hashes())
+    assert before == sorted(set(on_chain(server.chain)) - block4(server))
+    names = {path.name for path in archive.part_paths()}
+    assert any("000000000001-000000000009" in name for name in names) and len(names) > 8
+    again = watcher(server, tmp_path, store)
+    again.start(None)
+    archive = Archive(tmp_path / "archive")
+    assert len(archive.part_paths()) == 1 and sorted(archive.tx_hashes()) == before == live(store)
+    coverage = archive.coverage()
+    assert coverage.blocks == ((1, 3), (5, 9)) and [number for number, _ in coverage.quarantined] == [4]
+    server.chain.reorganise(4, 6)
+    again.step()
+    archive = Archive(tmp_path / "archive")
+    assert sorted(archive.tx_hashes()) == live(store) == sorted(set(on_chain(server.chain)) - block4(server))
+    assert archive.coverage().orphaned == 4 and len(list(archive.raw_blocks())) == 10
+    assert watcher(server, tmp_path, store).start(None) == 12
+
+
+def block4(server: Any) -> set[str]:
+    return {tx["hash"] for tx in server.chain.entries[4]["block"]["transactions"]}
+
+
+def test_an_older_store_is_migrated_with_its_scores(tmp_path: Path) -> None:
+    from blockscan.store_schema import MIGRATIONS
+
+    with sqlite3.connect(tmp_path / "old.sqlite") as old:
+        for statement in MIGRATIONS[0]:
+            old.execute(statement)
+        old.execute("INSERT INTO meta VALUES ('schema_version', '1')")
+    old.close()
+    with open_store(tmp_path / "old.sqlite") as store:
+        assert store.orphans("ethereum", ["0x1"]) == set() and store.summary().orphaned == 0
+
+
+@pytest.mark.node
+@pytest.mark.skipif(ANVIL["BINARY"] is None, reason=ANVIL["WHY"])
+def test_a_live_chain_is_followed_through_a_reorganisation(
+    cli: Any, road: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # the real model, the real disk
+    with ANVIL["start"]() as anvil:
+        for count in (2, 3, 1):
+            anvil.pay(count)
+        arguments = ["--model", road.model, "--store", tmp_path / "s.sqlite", "--out", tmp_path / "a"]
+        arguments += ["--rpc", anvil.url, "--poll", "0.05"]
+        assert cli("watch", *arguments, "--start", "1", "--until", "3").exit_code == 0
+        old = [anvil.call("eth_getBlockByNumber", hex(number), False) for number in (2, 3)]
+        anvil.call("anvil_reorg", 2, [])
+        for count in (1, 2):
+            anvil.pay(count)
+        done = cli("watch", *arguments, "--until", "5")
+        assert done.exit_code == 0, done.output
+        chain = [anvil.call("eth_getBlockByNumber", hex(number), False) for number in range(1, 6)]
+    gone = {tx for block in old for tx in block["transactions"]}
+    here = sorted(tx for block in chain for tx in block["transactions"])
+    with open_store(tmp_path / "s.sqlite", read_only=True) as store:
+        assert sorted(score.tx_hash for score in store.iter_scores()) == here
+        assert store.orphans("evm-31337", sorted(gone)) == gone - set(here)
+    assert sorted(Archive(tmp_path / "a").tx_hashes()) == here
+    assert json.loads(cli("coverage", tmp_path / "a", "--json").stdout)["orphaned"] == 2
