@@ -6,7 +6,7 @@ import streamlit as st
 
 from blockscan.errors import StoreError
 from blockscan.findings import Alert, Frame, TxScore
-from blockscan.store import Disposition, Order, Run, Search, Summary, open_store
+from blockscan.store import Disposition, Label, Order, Run, Search, Summary, open_store
 from dashboard import STORE_VARIABLE
 
 PAGE_SIZE = 50
@@ -65,6 +65,13 @@ def call_frames(path: str, tx_hash: str) -> tuple[Frame, ...]:
     """A transaction's painted call tree; empty where none was kept."""
     with open_store(path, read_only=True) as store:
         return store.frames(tx_hash)
+
+
+@st.cache_data(ttl=_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def labels(path: str, addresses: tuple[str, ...], chain: str) -> dict[str, tuple[Label, ...]]:
+    """What sources say of some addresses on a chain."""
+    with open_store(path, read_only=True) as store:
+        return store.labels(addresses, chain)
 
 
 def decide(path: str, unique_key: str, status: str, *, note: str, by: str) -> None:

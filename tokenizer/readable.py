@@ -9,7 +9,7 @@ from blockscan.safetext import safe_text
 from blockscan.tokens import Modality
 from tokenizer.modalities import address, bytes, number, selector, text
 from tokenizer.modalities.bytes import WORD_BYTES, Code, Run
-from tokenizer.signatures import signature
+from tokenizer.signatures import Naming, signature
 from tokenizer.vocabulary import Vocabulary
 from tokenizer.words import Value
 
@@ -28,11 +28,12 @@ _KINDS_OF_NAMES = {
     "[W": "an unknown word",
     "S#": "a rare function",
     "T#": "a rare event",
+    "D#": "a rare instruction",
 }
 
 
-def value_text(value: Value) -> str:
-    """The true value: real address, signature, exact number, quoted text."""
+def value_text(value: Value, name: Naming = signature) -> str:
+    """The true value: real address, exact number, quoted text; `name` reads selectors and topics."""
     modality, content = value
     if content is None:
         return _NAMES[address.NONE]
@@ -43,7 +44,7 @@ def value_text(value: Value) -> str:
     if isinstance(content, Run):
         return f"{len(content.data) // WORD_BYTES} opaque words 0x{content.data[:8].hex()}…"
     if modality is Modality.SELECTOR and not isinstance(content, str):
-        return signature(content)
+        return safe_text(name(content), limit=LONGEST)
     if not isinstance(content, str):
         return f"0x{content.hex()}"
     if modality is Modality.TEXT:
@@ -51,7 +52,7 @@ def value_text(value: Value) -> str:
     return safe_text(content.strip("[]") if modality is Modality.STRUCTURE else content, limit=LONGEST)
 
 
-def piece_text(pieces: Sequence[str], vocabulary: Vocabulary) -> str:
+def piece_text(pieces: Sequence[str], vocabulary: Vocabulary, name: Naming = signature) -> str:
     """What one predicted piece, or all the pieces of one value, say: "≈1.23e18", "an unknown address"."""
     first, label = pieces[0], pieces[0][:2]
     if first == bytes.CODE and len(pieces) > 1:
@@ -64,12 +65,12 @@ def piece_text(pieces: Sequence[str], vocabulary: Vocabulary) -> str:
         whole = pieces if pieces[-1] == text.END else (*pieces, text.END)
         return value_text((Modality.TEXT, text.value(whole, vocabulary)))
     if label in (address.WHOLE, bytes.WORD):
-        name = first[2:] if label == address.WHOLE else f"0x{first[2:]}"
-        return safe_text(f"{name} (known)", limit=LONGEST)
+        known = first[2:] if label == address.WHOLE else f"0x{first[2:]}"
+        return safe_text(f"{known} (known)", limit=LONGEST)
     if first in vocabulary.codes:
         return f"a known code of {len(vocabulary.codes[first])} bytes"
-    if label in ("S:", "T:"):
-        return signature(selector.value(pieces, vocabulary))
+    if label in ("S:", "T:", "D:", selector.INSTRUCTION):
+        return value_text((Modality.SELECTOR, selector.value(pieces, vocabulary)), name)
     if label == bytes.BYTE:
         return "0x" + "".join(piece[2:] for piece in pieces)
     if label == text.WHOLE:

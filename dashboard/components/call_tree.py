@@ -79,7 +79,7 @@ def _row(place: int, frame: Frame) -> dict[str, Any]:
         "kind": safe_text(frame.kind),
         "target": short(frame.target),
         "target_full": safe_text(frame.target),
-        "selector": safe_text(frame.selector),
+        "selector": safe_text(frame.selector, limit=300),
         "value": "" if frame.value in ("", "0", "0x0") else safe_text(frame.value),
         "error": safe_text(frame.error),
         "level": heat_level(frame.heat),

@@ -1,12 +1,14 @@
 """One transaction: the verdict in words, the evidence, and the call tree with surprise painted on it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
 from blockscan.findings import Evidence, Frame, TxScore
 from blockscan.safetext import safe_text
+from blockscan.store_labels import Label, addresses_of
 from dashboard import results
+from dashboard.components.address_labels import beside, label_table
 from dashboard.components.call_tree import HOTTEST, call_tree, hottest, tree_rows
 from dashboard.components.paging import choose_page
 from dashboard.components.triage import triage
@@ -38,11 +40,14 @@ def main() -> None:
                 f"The alert was raised at {rarity(alert.score.p_value)}; under the newest judgement the "
                 "transaction is no longer at the alarm level."
             )
-    _facts(score)
+    frames = results.call_frames(path, tx_hash)
+    labels = results.labels(path, addresses_of(score, frames), score.chain)
+    _facts(score, labels)
     st.subheader("Evidence")
     _evidence_table(score.evidence)
     st.subheader("Call tree")
-    _painted_tree(results.call_frames(path, tx_hash), score)
+    _painted_tree(frames, score)
+    label_table(labels)
 
 
 def _lookup() -> str:
@@ -61,11 +66,14 @@ def _lookup() -> str:
     return given.strip()
 
 
-def _facts(score: TxScore) -> None:
+def _facts(score: TxScore, labels: Mapping[str, Sequence[Label]]) -> None:
     first, second = st.columns(2), st.columns(2)
     _code(first[0], "Transaction", score.tx_hash)
     _code(second[0], "From", score.sender)
     _code(second[1], "To", score.target or "contract creation")
+    for place, address in ((second[0], score.sender), (second[1], score.target)):
+        with place.container(gap=None):
+            beside(address, labels)
     numbers = {
         "Chain": score.chain,
         "Block": "unknown" if score.block_number is None else f"{score.block_number:,}",
@@ -161,7 +169,7 @@ def _frame_detail(frame: Frame) -> None:
         if value:
             left, right = st.columns([1, 4])
             left.caption(name)
-            right.text(safe_text(value))
+            right.text(safe_text(value, limit=300))
     if not frame.evidence:
         st.caption("Nothing in this frame surprised the model.")
     for item in frame.evidence[:_EVIDENCE_SHOWN]:

@@ -3,11 +3,9 @@
 from collections.abc import Callable
 
 import pytest
-from eth_utils import keccak
 
 from blockscan.config import TokenizerConfig
 from blockscan.transaction import Call, CallKind, Log, Transaction
-from tokenizer.signatures import SELECTORS, TOPICS, signature
 from tokenizer.txtokenizer import TxTokenizer
 
 SENDER, TOKEN, NEW = ("0x" + f"{byte:02x}" * 20 for byte in (0x51, 0x70, 0xC3))
@@ -20,13 +18,6 @@ MakeTransaction = Callable[[Call], Transaction]
 def tokenizer(make_call: MakeCall, make_transaction: MakeTransaction) -> TxTokenizer:
     seen = [make_call(SENDER, TOKEN, data=TRANSFER + b"\x9a" * 32) for _ in range(2)]
     return TxTokenizer.fit(map(make_transaction, seen), TokenizerConfig(aliases=4, buckets=4))
-
-
-def test_signatures_hash_to_their_selectors_and_topics() -> None:
-    assert {keccak(text=text)[:4].hex(): text for text in SELECTORS.values()} == SELECTORS
-    assert {keccak(text=text).hex(): text for text in TOPICS.values()} == TOPICS
-    assert signature(TRANSFER) == "transfer(address,uint256)"
-    assert signature(b"\1\2\3\4") == "0x01020304"
 
 
 def test_units_show_the_true_values(
