@@ -29,6 +29,8 @@ class TraceSource(StrEnum):
     TRACE_BLOCK = "trace_block"
     TRACE_BLOCK_LOGS = "trace_block+logs"
     RECEIPT = "receipt"
+    SOLANA = "solana"  # getBlock or getTransaction without log messages
+    SOLANA_LOGS = "solana+logs"
 
 
 class LogOrder(StrEnum):
@@ -37,6 +39,7 @@ class LogOrder(StrEnum):
     EXACT = "exact"  # position among the sub-calls known
     FRAME = "frame"  # emitting frame known; the logs stand after its sub-calls
     ROOT = "root"  # only the receipt's order known; the logs stand at the end of the root frame
+    CUT = "cut"  # exact as far as they go; the runtime dropped what came after its limit (Solana)
     ABSENT = "absent"  # the source has no logs at all
 
 
@@ -45,15 +48,24 @@ class TraceStatus(StrEnum):
 
     COMPLETE = "complete"
     TRUNCATED = "truncated"  # over a cap on depth, frames or bytes: itself a finding
+    FLAT = "flat"  # all frames are here, but the source does not say which inner one called which
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """One event: emitter address, topics (32 bytes each), data."""
+    """One event: emitter address, topics (32 bytes each), data.
+
+    On Solana there are no topics. `text` is what a program printed. `accounts` are those whose balance
+    changed: (token account, owner) with the mint as emitter, or (account,) with the System program as
+    emitter for lamports; `data` then is the signed change, the amount after it and the decimals, as
+    three 32-byte words.
+    """
 
     emitter: str
     topics: tuple[bytes, ...]
     data: bytes
+    text: str = ""
+    accounts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +75,10 @@ class Call:
     `target` is the created contract for CREATE/CREATE2 (None if creation failed before an address
     was assigned) and the beneficiary for SELFDESTRUCT. `value` is in wei and 0 for DELEGATECALL and
     STATICCALL, which move nothing. `error` is the client's text for a failed frame, else None.
+
+    An INSTRUCTION is Solana's: `target` is the program, `accounts` what it was given in order, `value`
+    the lamports that a System instruction moves, `gas_used` the compute units. The root INSTRUCTION is
+    the message itself: caller and target are the fee payer, `accounts` the signers, `value` the fee.
     """
 
     kind: CallKind
@@ -74,6 +90,7 @@ class Call:
     error: str | None
     gas_used: int | None
     steps: "tuple[Call | Log, ...]"
+    accounts: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

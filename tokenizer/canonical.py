@@ -11,7 +11,7 @@ from tokenizer.modalities import address, selector
 from tokenizer.modalities.bytes import WORD, WORD_BYTES, Code, Run, code_stand_in, run_stand_in, word_stand_in
 from tokenizer.modalities.number import MAX_UINT, MIN_INT
 from tokenizer.vocabulary import ALIASES, Vocabulary, code_piece, overflow
-from tokenizer.words import Classify, Content
+from tokenizer.words import SELECTOR_BYTES, Classify, Content
 
 _KEPT_DIGITS = 3
 
@@ -84,10 +84,11 @@ class _Losses:
         return word_stand_in(self._place("W", content, content))
 
     def _selector(self, content: bytes) -> bytes:
-        kind = "T" if len(content) == WORD_BYTES else "S"
+        kind = {SELECTOR_BYTES: "S", WORD_BYTES: "T"}.get(len(content), "D")
         if f"{kind}:{content.hex()}" in self._vocabulary:
             return content
-        bucket = int(content.hex(), 16) % self._vocabulary.config.buckets
+        hashed = content[:-1] if kind == "D" else content
+        bucket = int(hashed.hex(), 16) % self._vocabulary.config.buckets
         return selector.stand_in(kind, bucket, self._vocabulary)
 
     def _code(self, content: Code) -> Code:

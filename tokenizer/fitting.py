@@ -9,21 +9,22 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from blockscan.config import TokenizerConfig
 from blockscan.errors import ConfigError
 from blockscan.tokens import Modality
-from blockscan.transaction import Transaction
+from blockscan.transaction import CallKind, Transaction
+from tokenizer import instructions
 from tokenizer.linearize import linearize
 from tokenizer.modalities import PLUGS
 from tokenizer.modalities.address import WHOLE, stand_in
 from tokenizer.modalities.bytes import WORD, WORD_BYTES, Code, code_stand_in, word_stand_in
 from tokenizer.modalities.text import PIECE
 from tokenizer.vocabulary import BYTE_OF, MASK, PAD, Vocabulary, code_piece
-from tokenizer.words import Value, word_classifier
+from tokenizer.words import SELECTOR_BYTES, Value, word_classifier
 
 # Above this many different values of a kind, those seen in the fewest transactions are forgotten.
 MOST_COUNTED = 1_000_000
 MOST_CODES = 64
 _LONGEST_TEXT = 512
 _TEXTS_PER_TRANSACTION = 64
-_SELECTOR, _TOPIC, _CODE, _TEXT = "S:", "T:", "C:", "text"
+_SELECTOR, _TOPIC, _DISCRIMINATOR, _CODE, _TEXT = "S:", "T:", "D:", "C:", "text"
 
 Counts = dict[str, Counter[str]]
 
@@ -41,10 +42,14 @@ def fit_vocabulary(transactions: Iterable[Transaction], config: TokenizerConfig)
     for name in ("aliases", "buckets", "min_count"):
         if getattr(config, name) < 1:
             raise ConfigError(f"tokenizer.{name} is {getattr(config, name)}; it must be at least 1")
-    counts: Counts = {kind: Counter() for kind in (WHOLE, _SELECTOR, _TOPIC, WORD, _CODE, _TEXT)}
+    counts: Counts = {
+        kind: Counter() for kind in (WHOLE, _SELECTOR, _TOPIC, WORD, _CODE, _DISCRIMINATOR, _TEXT)
+    }
     codes: dict[str, bytes] = {}
     classify = word_classifier(frozenset())
+    solana = False
     for transaction in transactions:
+        solana = solana or transaction.root.kind is CallKind.INSTRUCTION
         texts = 0
         for value in dict.fromkeys(linearize(transaction.root, classify).values):
             kind, name = _counted_as(value)
@@ -58,7 +63,7 @@ def fit_vocabulary(transactions: Iterable[Transaction], config: TokenizerConfig)
             codes = {name: codes[name] for name in _most_common(codes, counts[_CODE])}
         for counter in counts.values():
             forget_rare(counter, MOST_COUNTED)
-    return _vocabulary(counts, codes, config)
+    return _vocabulary(counts, codes, config, instructions.alphabet(config) if solana else [])
 
 
 def _counted_as(value: Value) -> tuple[str, str]:
@@ -67,8 +72,9 @@ def _counted_as(value: Value) -> tuple[str, str]:
     if isinstance(content, Code):
         return _CODE, code_piece(content.data)
     if isinstance(content, bytes) and modality is Modality.SELECTOR:
-        kind = _TOPIC if len(content) == WORD_BYTES else _SELECTOR
-        return kind, kind + content.hex()
+        kind = {SELECTOR_BYTES: _SELECTOR, WORD_BYTES: _TOPIC}.get(len(content), _DISCRIMINATOR)
+        # One that ends in zero would be taken for a tag after the number behind it was rounded.
+        return ("", "") if kind == _DISCRIMINATOR and not content[-1] else (kind, kind + content.hex())
     if isinstance(content, bytes) and len(content) == WORD_BYTES:
         return WORD, WORD + content.hex()
     if isinstance(content, str) and modality is Modality.ADDRESS:
@@ -87,16 +93,20 @@ def forget_rare(counter: Counter[str], most: int) -> None:
         lowest += 1
 
 
-def _vocabulary(counts: Counts, codes: dict[str, bytes], config: TokenizerConfig) -> Vocabulary:
+def _vocabulary(
+    counts: Counts, codes: dict[str, bytes], config: TokenizerConfig, more: list[str]
+) -> Vocabulary:
     fixed = [PAD, MASK]
     for plug in PLUGS.values():
         fixed.extend(plug.alphabet(config))
+    fixed.extend(more)
     places = {
         WHOLE: config.addresses,
         _SELECTOR: config.selectors,
         _TOPIC: config.topics,
         WORD: config.words,
         _CODE: MOST_CODES,
+        _DISCRIMINATOR: config.selectors,
     }
     taken = _reserved(config).union(fixed)
     kept = {kind: _top(counts[kind], most, config.min_count, taken) for kind, most in places.items()}

@@ -9,14 +9,20 @@ not the one that the surrounding frame implies: the contract whose storage that 
 its target, or its caller under DELEGATECALL and CALLCODE. Kinds that can move ether always have a value;
 in the others a non-zero one (which no EVM produces) follows a VALUE mark. The code of a CREATE and the
 code that a successful one returns are one value each.
+
+A frame of Solana is `INSTRUCTION [caller] program count account* [VALUE value] data* ...`, with the data of
+`tokenizer.instructions`; its logs are `PRINT [emitter] text`, `EVENT [emitter] data*` and
+`BALANCE [emitter] count account* data*`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from blockscan.errors import ParseError
 from blockscan.tokens import Field, Modality
 from blockscan.transaction import Call, CallKind, Log
+from tokenizer import instructions
 from tokenizer.modalities import address, structure
 from tokenizer.modalities.bytes import WORD_BYTES, Code
 from tokenizer.words import SELECTOR_BYTES, Classify, Value, blob_bytes, blob_values
@@ -25,7 +31,7 @@ T = TypeVar("T")
 
 _NO_ADDRESS: Value = (Modality.ADDRESS, None)
 _BORROWS_STORAGE = frozenset({CallKind.DELEGATECALL, CallKind.CALLCODE})
-_MOVES_ETHER = frozenset(CallKind) - {CallKind.STATICCALL, CallKind.DELEGATECALL}
+_MOVES_ETHER = frozenset(CallKind) - {CallKind.STATICCALL, CallKind.DELEGATECALL, CallKind.INSTRUCTION}
 _CREATES = frozenset({CallKind.CREATE, CallKind.CREATE2})
 _HAS_SELECTOR = frozenset(CallKind) - _CREATES - {CallKind.SELFDESTRUCT}
 
@@ -49,12 +55,22 @@ class Linear:
         self.fields.append(of)
         self.nodes.append(node)
 
+    def put_all(self, values: list[Value], of: Field, node: int) -> None:
+        """Append values of one field."""
+        self.values.extend(values)
+        self.fields.extend([of] * len(values))
+        self.nodes.extend([node] * len(values))
+
+    def put_accounts(self, accounts: tuple[str, ...], of: Field, node: int) -> None:
+        """Append the number of some accounts, and the accounts."""
+        if len(accounts) > instructions.MOST_ACCOUNTS:
+            raise ParseError(f"{len(accounts)} accounts at once; Solana has {instructions.MOST_ACCOUNTS}")
+        self.put((Modality.NUMBER, len(accounts)), of, node)
+        self.put_all([(Modality.ADDRESS, account) for account in accounts], of, node)
+
     def put_blob(self, data: bytes, of: Field, node: int, classify: Classify) -> None:
         """Append the typed values of some data."""
-        self.values.extend(blob_values(data, classify))
-        added = len(self.values) - len(self.fields)
-        self.fields.extend([of] * added)
-        self.nodes.extend([node] * added)
+        self.put_all(blob_values(data, classify), of, node)
 
 
 def linearize(root: Call, classify: Classify) -> Linear:
@@ -71,7 +87,8 @@ def linearize(root: Call, classify: Classify) -> Linear:
         context = storage_of(call)
         for step in steps:
             if isinstance(step, Log):
-                _log(linear, step, context, node, classify)
+                log = _program_log if call.kind is CallKind.INSTRUCTION else _log
+                log(linear, step, context, node, classify)
                 continue
             inner = len(linear.depths)
             _open(linear, step, context, len(stack), classify)
@@ -98,13 +115,21 @@ def _open(linear: Linear, call: Call, implied: str | None, depth: int, classify:
     linear.put((Modality.ADDRESS, call.target), Field.TARGET, node)
     if call.kind in _CREATES and call.target is not None:
         linear.created.add(call.target)
+    if call.kind is CallKind.INSTRUCTION:
+        linear.put_accounts(call.accounts, Field.ARGUMENT, node)
+        created = instructions.created_account(call.target, call.data, call.accounts)
+        linear.created.update([] if created is None else [created])
     if call.value and call.kind not in _MOVES_ETHER:
         linear.put(structure.VALUE, Field.MARK, node)
     if call.value or call.kind in _MOVES_ETHER:
         linear.put((Modality.NUMBER, call.value), Field.VALUE, node)
     if not call.data:
         return
-    if call.kind in _CREATES:
+    if call.kind is CallKind.INSTRUCTION:
+        selector, *rest = instructions.instruction_values(call.target, call.data)
+        linear.put(selector, Field.SELECTOR, node)
+        linear.put_all(rest, Field.ARGUMENT, node)
+    elif call.kind in _CREATES:
         linear.put((Modality.BYTES, Code(call.data)), Field.CODE, node)
     elif _has_selector(call):
         linear.put((Modality.SELECTOR, call.data[:SELECTOR_BYTES]), Field.SELECTOR, node)
@@ -139,6 +164,23 @@ def _log(linear: Linear, log: Log, implied: str | None, node: int, classify: Cla
     linear.put_blob(log.data, Field.LOG_DATA, node, classify)
 
 
+def _program_log(linear: Linear, log: Log, implied: str | None, node: int, classify: Classify) -> None:
+    explicit = log.emitter != implied
+    mark = instructions.log_mark(log, explicit=explicit)
+    linear.put(mark, Field.MARK, node)
+    if explicit:
+        linear.put((Modality.ADDRESS, log.emitter), Field.EMITTER, node)
+    if log.accounts:
+        linear.put_accounts(log.accounts, Field.TOPIC, node)
+        linear.put_blob(log.data, Field.LOG_DATA, node, classify)
+    elif log.text:
+        linear.put((Modality.TEXT, log.text), Field.LOG_DATA, node)
+    elif log.data:
+        selector, *rest = instructions.event_values(log.data)
+        linear.put(selector, Field.TOPIC0, node)
+        linear.put_all(rest, Field.LOG_DATA, node)
+
+
 def _close(linear: Linear, call: Call, node: int, classify: Classify) -> None:
     if call.output:
         linear.put(structure.OUT, Field.MARK, node)
@@ -154,6 +196,9 @@ def _close(linear: Linear, call: Call, node: int, classify: Classify) -> None:
 
 def _put_output(linear: Linear, call: Call, node: int, classify: Classify) -> None:
     """What a failed frame returns is `Error(string)` or another selector, with its arguments."""
+    if call.kind is CallKind.INSTRUCTION:
+        linear.put_all(instructions.word_values(call.output), Field.OUTPUT, node)
+        return
     begin = (
         SELECTOR_BYTES if call.error is not None and len(call.output) % WORD_BYTES == SELECTOR_BYTES else 0
     )
@@ -172,6 +217,7 @@ class _Frame:
     value: int
     data: bytes
     output: bytes = b""
+    accounts: tuple[str, ...] = ()
     error: str | None = None
     steps: list[Call | Log] = field(default_factory=list)
 
@@ -186,6 +232,7 @@ class _Frame:
             self.error,
             None,
             tuple(self.steps),
+            self.accounts,
         )
 
 
@@ -210,12 +257,16 @@ class _Reader:
         self._place += 1
         return True
 
-    def blob(self) -> bytes:
-        """Everything up to the next mark, as bytes."""
+    def content(self) -> list[Value]:
+        """Everything up to the next mark."""
         begin = self._place
         while self._place < len(self._values) and self._values[self._place][0] is not Modality.STRUCTURE:
             self._place += 1
-        return blob_bytes(self._values[begin : self._place])
+        return self._values[begin : self._place]
+
+    def accounts(self) -> tuple[str, ...]:
+        """A number of accounts, and the accounts."""
+        return tuple([self.take(Modality.ADDRESS, str) for _ in range(self.take(Modality.NUMBER, int))])
 
 
 def rebuild(values: list[Value]) -> Call:
@@ -234,8 +285,10 @@ def rebuild(values: list[Value]) -> Call:
             stack.append(_read_frame(reader, mark, implied))
         elif mark in structure.LOG_OF:
             frame.steps.append(_read_log(reader, mark, implied))
+        elif mark in structure.PROGRAM_LOG_OF:
+            frame.steps.append(_read_program_log(reader, mark, implied))
         elif mark == structure.OUT[1]:
-            frame.output = reader.blob()
+            frame.output = _data_reader(frame.kind)(reader.content())
         elif mark == structure.ERR[1]:
             frame.error = reader.take(Modality.TEXT, str)
         else:
@@ -251,15 +304,20 @@ def _read_frame(reader: _Reader, mark: str, implied: str | None) -> _Frame:
     kind, _, explicit = structure.KIND_OF[mark]
     caller = _read_address(reader, implied, explicit=explicit)
     target = None if reader.skip(_NO_ADDRESS) else reader.take(Modality.ADDRESS, str)
+    accounts = reader.accounts() if kind is CallKind.INSTRUCTION else ()
     moves = reader.skip(structure.VALUE) or kind in _MOVES_ETHER
     value = reader.take(Modality.NUMBER, int) if moves else 0
-    return _Frame(kind, caller, target, value, reader.blob())
+    return _Frame(kind, caller, target, value, _data_reader(kind)(reader.content()), accounts=accounts)
+
+
+def _data_reader(kind: CallKind) -> Callable[[list[Value]], bytes]:
+    return instructions.data_bytes if kind is CallKind.INSTRUCTION else blob_bytes
 
 
 def _read_log(reader: _Reader, mark: str, implied: str | None) -> Log:
     count, explicit = structure.LOG_OF[mark]
     emitter = _read_address(reader, implied, explicit=explicit)
-    content = reader.blob()
+    content = blob_bytes(reader.content())
     if len(content) < count * WORD_BYTES:
         raise ParseError(f"a log with {count} topics has only {len(content)} bytes")
     return Log(
@@ -267,6 +325,17 @@ def _read_log(reader: _Reader, mark: str, implied: str | None) -> Log:
         tuple(content[at : at + WORD_BYTES] for at in range(0, count * WORD_BYTES, WORD_BYTES)),
         content[count * WORD_BYTES :],
     )
+
+
+def _read_program_log(reader: _Reader, mark: str, implied: str | None) -> Log:
+    kind, explicit = structure.PROGRAM_LOG_OF[mark]
+    emitter = _read_address(reader, implied, explicit=explicit)
+    if kind == "PRINT":
+        return Log(emitter, (), b"", text=reader.take(Modality.TEXT, str))
+    if kind == "EVENT":
+        return Log(emitter, (), instructions.data_bytes(reader.content()))
+    accounts = reader.accounts()
+    return Log(emitter, (), blob_bytes(reader.content()), accounts=accounts)
 
 
 def _read_address(reader: _Reader, implied: str | None, *, explicit: bool) -> str:

@@ -20,6 +20,7 @@ from tokenizer.modalities.bytes import WORD_BYTES, Code, Run
 from tokenizer.modalities.number import MAX_UINT
 from tokenizer.pieces import PieceTable
 from tokenizer.readable import piece_text, value_text
+from tokenizer.signatures import Naming, signature
 from tokenizer.vocabulary import Names, Vocabulary, vocabulary_from
 from tokenizer.words import Value, word_classifier
 
@@ -53,7 +54,7 @@ class TxTokenizer:
         """Learn a vocabulary in one pass over the transactions.
 
         Raises:
-            ParseError: a transaction holds a log that the EVM cannot produce.
+            ParseError: a transaction holds a log that its chain cannot produce.
             ConfigError: the configuration leaves no alias, no bucket or no count.
         """
         return cls(fit_vocabulary(transactions, config))
@@ -67,7 +68,8 @@ class TxTokenizer:
         """Write a transaction as tokens, in time linear in its size.
 
         Raises:
-            ParseError: a log has more than four topics, or one that is not 32 bytes long.
+            ParseError: a log has more than four topics, or one that is not 32 bytes long; a Solana
+                transaction meets a tokenizer that was fitted without one.
         """
         linear = linearize(transaction.root, self._classify)
         named = self._name(linear.values, Names(self.vocabulary, transaction.root.caller, linear.created))
@@ -98,13 +100,21 @@ class TxTokenizer:
         for value in values:
             found = remembered.get(value) or here.get(value)
             if found is None:
-                pieces = PLUGS[value[0]].pieces(value[1], names)
-                ids = tuple([self.vocabulary.ids[piece] for piece in pieces])
+                ids = self._ids(PLUGS[value[0]].pieces(value[1], names))
                 found = ids, _group_key(value)
                 lasting = ids[0] not in self._table.named_by_transaction and _is_short(value)
                 (remembered if lasting else here)[value] = found
             named.append(found)
         return named
+
+    def _ids(self, pieces: tuple[str, ...]) -> tuple[int, ...]:
+        try:
+            return tuple([self.vocabulary.ids[piece] for piece in pieces])
+        except KeyError as error:
+            raise ParseError(
+                f"the tokenizer has no piece {error}: it was fitted on EVM transactions only; "
+                "fit one on Solana's"
+            ) from None
 
     def decode(self, sequence: TokenSequence) -> Call:
         """The canonical call tree of a sequence, from its ids alone.
@@ -134,13 +144,17 @@ class TxTokenizer:
         """
         return canonical(transaction.root, self.vocabulary, self._classify)
 
-    def unit_texts(self, transaction: Transaction) -> list[str]:
-        """The true value of every unit of `encode(transaction)`, readable: real addresses, all digits."""
-        return list(map(value_text, linearize(transaction.root, self._classify).values))
+    def unit_texts(self, transaction: Transaction, name: Naming = signature) -> list[str]:
+        """The true value of every unit of `encode(transaction)`, readable: real addresses, all digits.
 
-    def describe(self, ids: Iterable[int]) -> str:
-        """Readable text of predicted pieces, or of all the pieces of one value."""
-        return piece_text([self.vocabulary.pieces[one] for one in ids], self.vocabulary)
+        `name` reads selectors and topics.
+        """
+        values = linearize(transaction.root, self._classify).values
+        return [value_text(value, name) for value in values]
+
+    def describe(self, ids: Iterable[int], name: Naming = signature) -> str:
+        """Readable text of predicted pieces, or of all the pieces of one value; `name` as in `unit_texts`."""
+        return piece_text([self.vocabulary.pieces[one] for one in ids], self.vocabulary, name)
 
     def composition(self, sequences: Iterable[TokenSequence]) -> dict[str, float]:
         """Share of all tokens by what they are: markers, kinds, aliases, known addresses and so on."""

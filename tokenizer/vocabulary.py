@@ -16,7 +16,7 @@ from blockscan.tokens import MASK_ID, PAD_ID, VocabularyShape
 PAD = "[PAD]"
 MASK = "[MASK]"
 ALIASES = ("NEW", "A", "W")
-BUCKETED = ("S", "T")
+BUCKETED = ("S", "T", "D")
 
 
 def _byte_symbols() -> dict[str, int]:
@@ -92,7 +92,9 @@ class Vocabulary:
         chance, so that only "a rare function" can be expected or not.
         """
         ends = [(f"[{kind}1]", f"[{kind}{self.config.aliases}]") for kind in ALIASES]
-        ends += [(f"{kind}#0", f"{kind}#{self.config.buckets - 1}") for kind in BUCKETED]
+        ends += [
+            (f"{kind}#0", f"{kind}#{self.config.buckets - 1}") for kind in BUCKETED if f"{kind}#0" in self
+        ]
         return VocabularyShape(len(self), tuple((self.ids[a], self.ids[b] + 1) for a, b in ends))
 
     def to_json(self) -> str:

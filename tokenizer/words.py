@@ -82,7 +82,7 @@ def blob_values(data: bytes, classify: Classify) -> list[Value]:
     else:
         values = list(_with_inner_calls(data[:whole], classify))
     if len(values) >= RUN_FROM:
-        values = list(_with_runs(values))
+        values = list(with_runs(values))
     if whole < len(data):
         values.append((Modality.BYTES, data[whole:]))
     return values
@@ -120,7 +120,7 @@ def _is_inner_call(data: bytes, begin: int, end: int, classify: Classify) -> boo
     return opens_call and data[end : end + len(_PADDING)] == _PADDING
 
 
-def _with_runs(values: Iterable[Value]) -> Iterator[Value]:
+def with_runs(values: Iterable[Value]) -> Iterator[Value]:
     """Put long runs of opaque words, the only bytes among words, together."""
     for modality, group in groupby(values, itemgetter(0)):
         run = list(group)

@@ -93,7 +93,7 @@ logs = st.builds(Log, emitter=addresses, topics=topics, data=blobs)
 def frames(draw: st.DrawFn, inner: st.SearchStrategy[Call] | None) -> Call:
     step = logs if inner is None else st.one_of(inner, logs)
     return Call(
-        kind=draw(st.sampled_from(CallKind)),
+        kind=draw(st.sampled_from([kind for kind in CallKind if kind is not CallKind.INSTRUCTION])),
         caller=draw(addresses),
         target=draw(st.one_of(addresses, addresses, st.none())),
         data=draw(st.one_of(calldata, codes)),

@@ -30,8 +30,19 @@ LOGS: dict[tuple[int, bool], Mark] = {
     for topics in range(MOST_TOPICS + 1)
     for explicit in (False, True)
 }
+# What a Solana program printed, an event of its, and a balance that changed, by whether the emitter is
+# written. They stand in a vocabulary only if it was fitted on Solana.
+PRINTS, EVENTS, BALANCES = (
+    {explicit: (Modality.STRUCTURE, f"[{name}{' from' if explicit else ''}]") for explicit in (False, True)}
+    for name in ("PRINT", "EVENT", "BALANCE")
+)
 KIND_OF = {piece: key for key, (_, piece) in KINDS.items()}
 LOG_OF = {piece: key for key, (_, piece) in LOGS.items()}
+PROGRAM_LOG_OF = {
+    piece: (name, explicit)
+    for name, marks in (("PRINT", PRINTS), ("EVENT", EVENTS), ("BALANCE", BALANCES))
+    for explicit, (_, piece) in marks.items()
+}
 
 
 def alphabet(_config: TokenizerConfig) -> list[str]:

@@ -1,0 +1,1 @@
+"""A Solana world on LiteSVM: token-level life, labelled attacks, getTransaction-shaped records."""

@@ -1,0 +1,125 @@
+"""A Solana node that skips slots, is old, lies, or fails, behind the transport's `fetch`."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from blockscan.chains import families
+from blockscan.chains.base58 import b58encode
+from blockscan.chains.checks import InvalidAnswer
+from blockscan.chains.solana_rpc import SolanaNode
+from blockscan.chains.transport import Endpoint, MethodRefused
+from blockscan.errors import ChainError, ParseError
+from blockscan.transaction import TraceSource
+
+A, B = (b58encode(bytes([byte]) * 32) for byte in (0x41, 0x42))
+SYSTEM, VOTE = "1" * 32, "Vote111111111111111111111111111111111111111"
+MAINNET = "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d"
+
+
+class Fake(Endpoint):
+    """An endpoint that answers from a table of slots: a block, or the code of an error."""
+
+    def __init__(self, slots: dict[int, Any], newest: int = 1) -> None:
+        super().__init__("http://127.0.0.1:1")
+        self.slots, self.newest = slots, newest
+        self.asked: list[Any] = []
+
+    def fetch(self, method: str, params: Sequence[Any]) -> tuple[Any, bytes]:
+        self.asked.append((method, list(params)))
+        if method == "getGenesisHash":
+            result: Any = MAINNET
+        elif method == "getSlot":
+            result = max(self.slots)
+        elif method == "getBlocks":
+            result = [slot for slot in self.slots if params[0] <= slot <= params[1] and self._exists(slot)]
+        else:
+            result = self.slots[params[0]]
+            if params[1]["maxSupportedTransactionVersion"] > self.newest:
+                result = -32602
+            if isinstance(result, int):
+                raise MethodRefused(f"http://127.0.0.1:1 getBlock: error {result}: no")
+        return result, json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}).encode()
+
+    def _exists(self, slot: int) -> bool:
+        return isinstance(self.slots[slot], dict)
+
+
+def entry(program: str, name: str) -> dict[str, Any]:
+    message = {
+        "accountKeys": [A, B, program],
+        "header": {"numRequiredSignatures": 1},
+        "instructions": [{"programIdIndex": 2, "accounts": [0, 1], "data": "3Bxs4NQNnDSisSzK"}],
+    }
+    meta = {"err": None, "fee": 5000, "logMessages": [], "innerInstructions": None}
+    return {"version": 0, "transaction": {"signatures": [name], "message": message}, "meta": meta}
+
+
+def block(name: str, parent: str, *entries: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "blockhash": name,
+        "previousBlockhash": parent,
+        "blockTime": 9,
+        "parentSlot": 0,
+        "transactions": [*entries],
+    }
+
+
+def test_votes_are_left_out_and_skipped_slots_carry_the_hash_before_them() -> None:
+    slots = {
+        5: block("h5", "h4", entry(VOTE, "v"), entry(SYSTEM, "s")),
+        6: -32007,
+        7: -32009,
+        8: block("h8", "h5"),
+    }
+    node = SolanaNode(Fake(slots))
+    assert (node.chain, node.head(), node.chain_id, node.family) == ("solana", 8, None, "solana")
+    first, *skipped, last = (node.fetch(slot) for slot in slots)
+    assert (first.tx_hashes, first.hash, first.parent_hash, first.time) == (("s",), "h5", "h4", 9)
+    assert {(one.hash, one.parent_hash, one.tx_hashes) for one in skipped} == {("h5", "h5", ())}
+    assert last.parent_hash == skipped[-1].hash
+    assert [families.parse(one) for one in skipped] == [[], []]
+    header = node.header(7)
+    assert header is not None and (header.number, header.hash) == (7, "h5")
+
+
+def test_version_1_is_asked_for_and_an_older_node_falls_back_to_0() -> None:
+    modern, old = Fake({5: block("h", "g")}), Fake({5: block("h", "g")}, newest=0)
+    for endpoint, versions in ((modern, [1]), (old, [1, 0])):
+        node = SolanaNode(endpoint)
+        node.fetch(5)
+        asked = [
+            params[1]["maxSupportedTransactionVersion"]
+            for method, params in endpoint.asked
+            if method == "getBlock"
+        ]
+        assert asked == versions
+    node.fetch(5)
+    assert old.asked[-1][1][1]["maxSupportedTransactionVersion"] == 0
+
+
+def test_a_block_that_cannot_be_parsed_is_an_invalid_answer_with_its_bytes() -> None:
+    broken = entry(SYSTEM, "s") | {"meta": None}
+    node = SolanaNode(Fake({5: block("h", "g", broken), 6: ["no block"], 7: -32004}))
+    with pytest.raises(InvalidAnswer, match="slot 5: `meta` must be an object") as caught:
+        node.fetch(5)
+    assert caught.value.raw is not None and b'"blockhash": "h"' in caught.value.raw.bodies["block"]
+    with pytest.raises(InvalidAnswer, match="must be an object"):
+        node.fetch(6)
+    with pytest.raises(MethodRefused, match="-32004"):
+        node.fetch(7)
+    with pytest.raises(ChainError, match="Solana has no 'pending' slot"):
+        node.head("pending")
+
+
+def test_records_and_rows_go_to_the_parser_of_their_family() -> None:
+    solana = {"slot": 1, **entry(SYSTEM, "s")}
+    evm = {"tx_hash": "0x1", "trace": {"type": "CALL", "from": "0x" + "11" * 20, "to": "0x" + "22" * 20}}
+    assert families.family_of(families.parse_record(solana)) == "solana"
+    assert families.family_of(families.parse_record({"tx": solana, "signature": "s"})) == "solana"
+    assert families.family_of(families.parse_record(evm)) == "evm"
+    assert families.parse_record(solana).source is TraceSource.SOLANA
+    with pytest.raises(ParseError):
+        families.parse_record([])
