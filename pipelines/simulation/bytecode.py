@@ -42,6 +42,17 @@ class Step:
     data: bytes
 
 
+@dataclass(frozen=True)
+class Reaction:
+    """What a script does when somebody calls it back: `steps`, the first `times` times; then it answers."""
+
+    selector: bytes
+    steps: Sequence[Step]
+    answer: bytes = b""
+    """Returned every time; empty or whole 32-byte words (one at most)."""
+    times: int = 1
+
+
 class Assembler:
     """Bytes with labels that are resolved at the end; every jump target takes two bytes."""
 
@@ -167,6 +178,7 @@ def script_code(
     *,
     reenter: Step | None = None,
     floor: int = 0,
+    reactions: Sequence[Reaction] = (),
 ) -> bytes:
     """Return creation code of a helper contract with one public function of constant calls.
 
@@ -176,22 +188,43 @@ def script_code(
         inner: calls made inside an ERC-3156 flash-loan callback.
         reenter: call made on every receipt of ether while the sender's balance is at least `floor`.
         floor: in wei.
+        reactions: what to do when a token, pool or wallet calls back.
     """
+    functions = [(selector, call_steps(steps))]
+    if inner:
+        functions.append((FLASH_CALLBACK, _callback(inner)))
+    for slot, reaction in enumerate(reactions):
+        functions.append((reaction.selector, _react(slot, reaction)))
+    return deploy_code(contract_code(functions, None if reenter is None else _on_ether(reenter, floor)))
 
-    def callback(asm: Assembler) -> None:
+
+def _callback(inner: Sequence[Step]) -> Body:
+    def body(asm: Assembler) -> None:
         call_steps(inner)(asm)
         asm.push(FLASH_ANSWER).op(PUSH0, MSTORE, PUSH1, 0x20, PUSH0, RETURN)
 
-    def on_ether(asm: Assembler) -> None:
-        if reenter is None:
-            return
+    return body
+
+
+def _on_ether(reenter: Step, floor: int) -> Body:
+    def body(asm: Assembler) -> None:
         done = asm.label()
         asm.push(floor).op(CALLER, BALANCE, LT).push_label(done).op(JUMPI)
         asm.push(reenter.target).op(CALLER, EQ, ISZERO).push_label(done).op(JUMPI)
         call_steps([reenter])(asm)
         asm.place(done)
 
-    functions = [(selector, call_steps(steps))]
-    if inner:
-        functions.append((FLASH_CALLBACK, callback))
-    return deploy_code(contract_code(functions, on_ether))
+    return body
+
+
+def _react(slot: int, reaction: Reaction) -> Body:
+    def body(asm: Assembler) -> None:
+        done = asm.label()
+        asm.push(reaction.times).push(slot).op(SLOAD, LT, ISZERO).push_label(done).op(JUMPI)
+        asm.push(1).push(slot).op(SLOAD, ADD).push(slot).op(SSTORE)
+        call_steps(reaction.steps)(asm)
+        asm.place(done)
+        if reaction.answer:
+            asm.push(reaction.answer).op(PUSH0, MSTORE, PUSH1, 0x20, PUSH0, RETURN)
+
+    return body

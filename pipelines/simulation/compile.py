@@ -1,11 +1,13 @@
 """The world's contracts: Vyper sources compiled ahead of time, and calldata for their functions.
 
-`python -m pipelines.simulation.compile` rewrites contracts/compiled.json; only that needs Vyper.
+`python -m pipelines.simulation.compile [NAME...]` rewrites contracts/compiled/*.json; only that needs Vyper.
 """
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,30 +16,34 @@ from eth_abi.abi import decode, encode
 from eth_utils.crypto import keccak
 
 FOLDER = Path(__file__).parent / "contracts"
-COMPILED = FOLDER / "compiled.json"
+COMPILED = FOLDER / "compiled"
 _MODULES = {"ledger"}
 _BLUEPRINTS = {"pair"}
 
 
-def compile_all() -> str:
-    """Compile every contract (Vyper 0.4.3, Cancun) and return the JSON text of COMPILED."""
+def sources() -> Iterator[str]:
+    """Yield the names of the contracts that are deployed, in alphabetical order."""
+    for path in sorted(FOLDER.glob("*.vy")):
+        if path.stem not in _MODULES:
+            yield path.stem
+
+
+def compile_one(name: str) -> str:
+    """Compile a contract (Vyper 0.4.3, Cancun) and return the JSON text of its file in COMPILED."""
     import vyper
     from vyper.compiler.input_bundle import FilesystemInputBundle
     from vyper.compiler.settings import OptimizationLevel, Settings
 
-    result = {}
-    for path in sorted(FOLDER.glob("*.vy")):
-        if path.stem in _MODULES:
-            continue
-        wanted = "blueprint_bytecode" if path.stem in _BLUEPRINTS else "bytecode"
-        out = vyper.compile_code(
-            path.read_text(encoding="utf-8"),
-            contract_path=path,
-            input_bundle=FilesystemInputBundle([FOLDER]),
-            output_formats=["abi", wanted],
-            settings=Settings(evm_version="cancun", optimize=OptimizationLevel.GAS),
-        )
-        result[path.stem] = {"abi": out["abi"], "bytecode": out[wanted]}
+    path = FOLDER / f"{name}.vy"
+    wanted = "blueprint_bytecode" if name in _BLUEPRINTS else "bytecode"
+    out = vyper.compile_code(
+        path.read_text(encoding="utf-8"),
+        contract_path=path,
+        input_bundle=FilesystemInputBundle([FOLDER]),
+        output_formats=["abi", wanted],
+        settings=Settings(evm_version="cancun", optimize=OptimizationLevel.GAS),
+    )
+    result = {"abi": out["abi"], "bytecode": out[wanted]}
     return json.dumps(result, indent=None, separators=(",", ":"), sort_keys=True) + "\n"
 
 
@@ -66,6 +72,10 @@ class Contract:
         selector, inputs, _ = self._functions[function]
         return selector + encode(inputs, args)
 
+    def least(self, function: str) -> int:
+        """Return the fewest bytes that `function` can return: a word for each of its outputs."""
+        return 32 * len(self._functions[function][2])
+
     def result(self, function: str, output: bytes) -> Any:
         """Decode what `function` returned: one value, or a tuple of them."""
         values = decode(self._functions[function][2], output)
@@ -75,7 +85,7 @@ class Contract:
 @cache
 def contract(name: str) -> Contract:
     """Return a compiled contract by the stem of its source file."""
-    entry = json.loads(COMPILED.read_text(encoding="utf-8"))[name]
+    entry = json.loads((COMPILED / f"{name}.json").read_text(encoding="utf-8"))
     return Contract(entry["abi"], entry["bytecode"])
 
 
@@ -87,4 +97,5 @@ def _type(item: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    COMPILED.write_text(compile_all(), encoding="utf-8")
+    for wanted in sys.argv[1:] or sources():
+        (COMPILED / f"{wanted}.json").write_text(compile_one(wanted), encoding="utf-8")

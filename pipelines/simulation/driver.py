@@ -11,7 +11,7 @@ from pipelines.simulation.world import Send, Session, Tag, World
 
 GWEI = 10**9
 _BLOCK_GAS = 29_000_000
-_HASTE = 0.12
+_HASTE = 0.2
 _MARGINS = (1.15, 1.2, 1.25, 1.3, 1.5, 2.0)
 _ROUND_LIMITS = (150_000, 200_000, 250_000, 300_000, 400_000, 500_000)
 
@@ -50,14 +50,32 @@ class Driver:
         return self._advance(queue, *queue.pop(index))
 
     def run(self, session: Session, keep: Callable[[Json], None], per_block: int, blocks: int) -> None:
-        """Run one session to its end with nobody else about, at most `blocks` blocks of `per_block`."""
-        self.add(session)
+        """Run one session to its end with nobody else about, at most `blocks` blocks of `per_block`.
+
+        Raises:
+            SimulationError: the session broke off, because one of its transactions could not be made.
+        """
+        finished: list[bool] = []
+
+        def watched() -> Session:
+            yield from session
+            finished.append(True)
+
+        self.add(watched())
         made = sealed = 0
         while self._pending and sealed < blocks:
             made += self.turn()
             if made == per_block or not self._pending:
                 keep(self.seal())
                 made, sealed = 0, sealed + 1
+        if not self._pending and not finished:
+            raise SimulationError(f"the founding broke off; dropped: {dict(self.dropped)}")
+
+    def dismiss(self) -> None:
+        """End all hasty sessions where they are."""
+        for session, _ in self._hasty:
+            session.close()
+        self._hasty.clear()
 
     def _advance(
         self, queue: list[tuple[Session, Receipt | None]], session: Session, receipt: Receipt | None
@@ -65,6 +83,10 @@ class Driver:
         try:
             wanted = next(session) if receipt is None else session.send(receipt)
         except StopIteration:
+            return False
+        except SimulationError:
+            # What it wants to read is gone: an attacker has replaced the contract, say.
+            self.dropped["unreadable"] += 1
             return False
         if wanted is None:
             queue.append((session, _NOTHING))
@@ -81,10 +103,8 @@ class Driver:
         world = self.world
         dry = world.engine.call(wanted.sender.address, wanted.to, wanted.data, wanted.value)
         if not dry.ok and not wanted.fails:
-            if wanted.tag.label != "benign":
-                raise SimulationError(f"{wanted.tag}: the dry run fails ({dry.output[:100].hex()})")
-            self.dropped[wanted.tag.kind] += 1
-            if dry.gas_used == 0 or not world.chance(0.3):
+            self.dropped[wanted.tag.family or wanted.tag.kind] += 1
+            if dry.gas_used == 0 or wanted.tag.label != "benign" or not world.chance(0.3):
                 return None
             wanted = replace(wanted, fails="revert")
         return self._pay(wanted, self._gas_limit(wanted, dry.gas_used))
@@ -112,13 +132,9 @@ class Driver:
         try:
             receipt = world.engine.tx(tx)
         except Unaffordable:
-            if wanted.tag.label != "benign":
-                raise
-            self.dropped["poor"] += 1
+            self.dropped[wanted.tag.family or "poor"] += 1
             return None
         self._gas += receipt.gas_used
-        if not receipt.ok and wanted.tag.label != "benign":
-            raise SimulationError(f"{wanted.tag}: failed on chain")
         if wanted.audit is not None:
             wanted.audit()
         self.labels[receipt.hash] = wanted.tag if receipt.ok else replace(wanted.tag, kind="failed")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from pipelines.simulation.compile import contract
@@ -63,7 +65,7 @@ _LISTINGS = (
 def populate(engine: Engine, rng: np.random.Generator, seed: int, *, users: int) -> World:
     """Create the accounts of the genesis state: most are small and have a past (a nonce)."""
     world = World(engine, rng, seed)
-    world.users = [_funded(world, 3.0, 1.3, nonce=25.0) for _ in range(users)]
+    world.users = [_funded(world, 3.0, 1.3, nonce=8.0) for _ in range(users)]
     world.exchanges = [_funded(world, 60_000.0, 0.5, nonce=30_000.0) for _ in range(8)]
     world.searchers = [_funded(world, 60.0, 0.6, nonce=400.0) for _ in range(14)]
     return world
@@ -71,8 +73,8 @@ def populate(engine: Engine, rng: np.random.Generator, seed: int, *, users: int)
 
 def _funded(world: World, ether: float, sigma: float, *, nonce: float) -> Account:
     account = world.account()
-    balance = int(float(ether * np.exp(sigma * world.rng.standard_normal())) * 10**6) * 10**12
-    past = int(nonce * np.exp(1.5 * world.rng.standard_normal()))
+    balance = int(float(f"{ether * np.exp(sigma * world.rng.standard_normal()):.9g}") * 10**6) * 10**12
+    past = int(float(f"{nonce * np.exp(1.5 * world.rng.standard_normal()):.6g}"))
     world.engine.fund(account.address, balance, past)
     return account
 
@@ -82,9 +84,9 @@ def name(world: World) -> str:
     return "".join(world.pick(_SYLLABLES) for _ in range(int(world.rng.integers(2, 5)))).capitalize()
 
 
-def found(world: World) -> Session:
-    """Deploy the shared contracts, list the tokens, fill the lenders."""
-    founders = [_funded(world, 20_000.0, 0.3, nonce=40.0) for _ in range(6)]
+def found(world: World, openings: Sequence[Callable[[World, list[Account]], Part]] = ()) -> Session:
+    """Deploy the shared contracts, list the tokens, fill the lenders, then whatever else is opened."""
+    founders = [_funded(world, 60_000.0, 0.3, nonce=40.0) for _ in range(6)]
     first = founders[0]
     place = yield from deploy(world, first, "multicall", tag=_SETUP)
     place = yield from deploy(world, first, "weth", tag=_SETUP)
@@ -106,6 +108,8 @@ def found(world: World) -> Session:
         yield from open_market(world, world.pick(founders), world.tokens[index], world.weth, 220.0)
     yield from open_market(world, founders[5], world.weth, world.tokens[1], 500.0)
     yield from _places(world, founders)
+    for opening in openings:
+        yield from opening(world, founders)
 
 
 def _places(world: World, founders: list[Account]) -> Part:

@@ -8,10 +8,8 @@ import rlp  # type: ignore[import-untyped]  # rlp ships no annotations
 from eth_utils.crypto import keccak
 
 from pipelines.simulation.engine import Json, Tx
-from pipelines.simulation.tracing import hexed
+from pipelines.simulation.tracing import RawLog, hexed
 
-RawLog = tuple[bytes, tuple[bytes, ...], bytes]
-"""(emitter, topics, data)."""
 _EMPTY_UNCLES = keccak(rlp.encode([]))
 
 

@@ -1,112 +1,67 @@
-"""What a recording looks like from outside: its shape, and what trivial features give away.
+"""Is the benchmark any good? Its shape beside a real chain's, and what trivial features give away.
 
-`python -m pipelines.simulation.shape DIR` prints both. A detector is only as good as its margin over the
-best single feature, so these numbers belong beside every result on this world.
+A detector is only as good as its margin over the best single feature, so these figures belong beside
+every result on this world.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
-import json
-import lzma
-import sys
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Json = dict[str, Any]
-TREE = ("calls", "depth", "logs", "addresses", "bytes", "gas_used")
-SIDE = (
-    "sender_age",
-    "sender_nonce",
-    "contract_age",
-    "gas_limit",
-    "gas_slack",
-    "tip",
-    "legacy",
-    "block_position",
-)
+from pipelines.simulation.features import COST, SIDE, TREE, Json
+
+QUANTILES = (0.5, 0.9, 0.99, 1.0)
+_TAIL = 100
+_LARGE_CALLS = (200, 1000)
+_LARGE_DEPTH = (8, 14)
 
 
-def blocks(folder: Path) -> Iterator[Json]:
-    """Yield the recording's lines: {"block", "receipts", "traces"}."""
-    with lzma.open(folder / "blocks.jsonl.xz", "rb") as file:
-        for line in file:
-            yield json.loads(line)
+def report(table: Sequence[Json], after: int, reference: Sequence[Json] = ()) -> Json:
+    """Return the whole report as plain data.
+
+    Args:
+        table: rows of `features.rows`.
+        after: the last block of the benign history.
+        reference: rows of a real chain with TREE, `to`, `from`, `failed`, `selector` and `plain`.
+    """
+    benign = [row for row in table if row["label"] == "benign"]
+    calls, exploits = compared(table, after)
+    groups: dict[str, Sequence[Json]] = {
+        "benign": benign,
+        "benign contract calls": calls,
+        "exploits": exploits,
+    }
+    shapes = {"simulated": body(benign)}
+    if reference:
+        groups |= {"real": reference, "real contract calls": [row for row in reference if is_call(row)]}
+        shapes["real"] = body(reference)
+    return {
+        "body": shapes,
+        "quantiles": {name: quantiles(group) for name, group in groups.items() if group},
+        "auroc": separations(calls, exploits),
+        "short exploits": short_exploits(calls, exploits),
+        "large benign": large(benign),
+        "tiers": dict(Counter(row["tier"] for row in exploits)),
+        "families": dict(Counter(row["family"] for row in exploits)),
+        "kinds": dict(Counter(row["kind"] or row["stage"] for row in table).most_common()),
+    }
 
 
-def labels(folder: Path) -> dict[str, dict[str, str]]:
-    """Return labels.csv by transaction hash."""
-    with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
-        return {row["tx_hash"]: row for row in csv.DictReader(file)}
+def is_call(row: Mapping[str, Any]) -> bool:
+    """Tell whether a transaction calls a contract: calldata, or a trace with events or sub-calls."""
+    return row["to"] is not None and not row["plain"]
 
 
-def tree_size(root: Json) -> dict[str, int]:
-    """Return calls, depth, logs, distinct addresses and input + output bytes of a trace."""
-    calls = depth = logs = size = 0
-    addresses: set[str | None] = set()
-    stack = [(root, 0)]
-    while stack:
-        frame, level = stack.pop()
-        calls += 1
-        depth = max(depth, level)
-        logs += len(frame.get("logs", ()))
-        size += (len(frame["input"]) + len(frame.get("output", "0x")) - 4) // 2
-        addresses.update((frame["from"], frame.get("to")))
-        stack.extend((child, level + 1) for child in frame.get("calls", ()))
-    return {"calls": calls, "depth": depth, "logs": logs, "addresses": len(addresses), "bytes": size}
-
-
-def rows(folder: Path) -> list[Json]:
-    """Return one row of features, label columns included, per transaction in chain order."""
-    truth = labels(folder)
-    first_seen: dict[str, int] = {}
-    created: dict[str, int] = {}
-    result = []
-    for entry in blocks(folder):
-        block = entry["block"]
-        number, base_fee = int(block["number"], 16), int(block["baseFeePerGas"], 16)
-        pairs = zip(block["transactions"], entry["receipts"], entry["traces"], strict=True)
-        for position, (tx, receipt, trace) in enumerate(pairs):
-            row: Json = dict(truth[tx["hash"]]) | tree_size(trace["result"])
-            sender, gas = tx["from"], int(tx["gas"], 16)
-            first_seen.setdefault(sender, number)
-            used = int(receipt["gasUsed"], 16)
-            row |= {
-                "block": number,
-                "from": sender,
-                "to": tx["to"],
-                "selector": tx["input"][:10] if len(tx["input"]) >= 10 and tx["to"] else "",
-                "plain": tx["input"] == "0x" and row["calls"] == 1 and row["logs"] == 0,
-                "failed": receipt["status"] == "0x0",
-                "gas_used": used,
-                "sender_age": number - first_seen[sender],
-                "sender_nonce": int(tx["nonce"], 16),
-                "contract_age": number - created.get(tx["to"] or "", 0),
-                "gas_limit": gas,
-                "gas_slack": gas / used,
-                "tip": int(tx["gasPrice"], 16) - base_fee,
-                "legacy": int(tx["type"] == "0x0"),
-                "block_position": position,
-            }
-            result.append(row)
-            for address in _creations(trace["result"]):
-                created.setdefault(address, number)
-    return result
-
-
-def _creations(root: Json) -> Iterator[str]:
-    stack = [root]
-    while stack:
-        frame = stack.pop()
-        if frame["type"].startswith("CREATE") and "error" not in frame:
-            yield frame["to"]
-        stack.extend(frame.get("calls", ()))
+def compared(table: Iterable[Json], after: int) -> tuple[list[Json], list[Json]]:
+    """Return (benign contract calls, exploits) later than block `after`."""
+    calls = [row for row in table if row["block"] > after and is_call(row)]
+    exploits = [row for row in calls if row["stage"] == "exploit"]
+    return [row for row in calls if row["label"] == "benign"], exploits
 
 
 def auroc(positive: npt.ArrayLike, negative: npt.ArrayLike) -> float:
@@ -117,61 +72,72 @@ def auroc(positive: npt.ArrayLike, negative: npt.ArrayLike) -> float:
     return float(below.mean() / (2 * len(ranked)))
 
 
-def separations(table: list[Json], after: int) -> dict[str, float]:
-    """Return the AUROC of each feature on exploits against benign contract calls later than `after`.
+def separations(calls: Sequence[Json], exploits: Sequence[Json]) -> dict[str, float]:
+    """Return the AUROC of each single feature on exploits against benign contract calls.
 
-    A contract call is a transaction to a contract (calldata, or a trace with events or sub-calls).
     Above 0.5: exploits have more of it; below: less.
     """
-    calls = [r for r in table if r["block"] > after and r["to"] is not None and not r["plain"]]
-    exploits = [r for r in calls if r["stage"] == "exploit"]
-    benign = [r for r in calls if r["label"] == "benign"]
-    return {name: auroc([r[name] for r in exploits], [r[name] for r in benign]) for name in (*TREE, *SIDE)}
+    if not exploits or not calls:
+        return {}
+    return {
+        name: auroc([row[name] for row in exploits], [row[name] for row in calls])
+        for name in (*TREE, *COST, *SIDE)
+    }
 
 
-def body(table: list[Json]) -> dict[str, float]:
-    """Return the overall shape: shares, quantiles and tails."""
+def body(table: Sequence[Json]) -> dict[str, float]:
+    """Return the overall shape: shares, and the tail of targets."""
     count = len(table)
-    targets = Counter(r["to"] for r in table)
-    shape = {
+    targets = Counter(row["to"] for row in table if row["to"] is not None)
+    return {
         "transactions": count,
-        "plain transfers": sum(r["plain"] for r in table) / count,
-        "failed": sum(r["failed"] for r in table) / count,
-        "creations": sum(r["to"] is None for r in table) / count,
-        "senders / transactions": len({r["from"] for r in table}) / count,
-        "top 10 targets": sum(n for _, n in targets.most_common(10)) / count,
-        "targets called once": sum(n == 1 for n in targets.values()) / len(targets),
-        "root selectors": len({r["selector"] for r in table} - {""}),
+        "plain transfers": sum(row["plain"] for row in table) / count,
+        "failed": sum(row["failed"] for row in table) / count,
+        "creations": sum(row["to"] is None for row in table) / count,
+        "senders / transactions": len({row["from"] for row in table}) / count,
+        "top 10 targets": sum(times for _, times in targets.most_common(10)) / count,
+        "targets called once": sum(times == 1 for times in targets.values()) / len(targets),
+        "Zipf slope of targets": zipf_slope(sorted(targets.values(), reverse=True)),
+        "root selectors per 6,000": selectors(table),
     }
-    for name in TREE[:5]:
-        for quantile in (0.5, 0.9, 0.99, 1.0):
-            shape[f"{name} p{quantile * 100:g}"] = float(np.quantile([r[name] for r in table], quantile))
-    return shape
 
 
-def short_exploits(table: list[Json], after: int) -> tuple[int, int]:
-    """Return (exploits with fewer calls than the median benign contract call, all exploits)."""
-    calls = [r for r in table if r["block"] > after and r["to"] is not None and not r["plain"]]
-    middle = float(np.median([r["calls"] for r in calls if r["label"] == "benign"]))
-    exploits = [r["calls"] for r in calls if r["stage"] == "exploit"]
-    return sum(n < middle for n in exploits), len(exploits)
+def zipf_slope(counts: Sequence[int]) -> float:
+    """Return the slope of log(count) over log(rank) of the most popular targets (least squares)."""
+    top = np.log(np.asarray(counts[:_TAIL], dtype=np.float64))
+    ranks = np.log(np.arange(1, len(top) + 1))
+    return float(np.polyfit(ranks, top, 1)[0]) if len(top) > 1 else 0.0
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Print the report of a recording as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.simulation.shape", description=__doc__)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args(argv).folder
-    table = rows(folder)
-    after = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["calibrate_until_block"]
-    report = {
-        "shape": body([r for r in table if r["label"] == "benign"]),
-        "auroc": separations(table, after),
-        "exploits shorter than the median benign contract call": short_exploits(table, after),
-        "kinds": dict(Counter(r["kind"] or r["stage"] for r in table).most_common()),
+def selectors(table: Sequence[Json], every: int = 6000) -> float:
+    """Return the mean number of distinct root selectors in runs of `every` transactions."""
+    runs = [table[start : start + every] for start in range(0, max(1, len(table) - every + 1), every)]
+    return float(np.mean([len({row["selector"] for row in run} - {""}) for run in runs]))
+
+
+def quantiles(table: Sequence[Json]) -> dict[str, list[float]]:
+    """Return QUANTILES of every TREE feature."""
+    return {
+        name: [float(value) for value in np.quantile([row[name] for row in table], QUANTILES)]
+        for name in TREE
     }
-    sys.stdout.write(json.dumps(report, indent=1) + "\n")
 
 
-if __name__ == "__main__":
-    main()
+def short_exploits(calls: Sequence[Json], exploits: Sequence[Json]) -> dict[str, float]:
+    """Return how many exploits have fewer calls than the median benign contract call."""
+    middle = float(np.median([row["calls"] for row in calls])) if calls else 0.0
+    return {
+        "median calls of a benign contract call": middle,
+        "exploits with fewer": sum(row["calls"] < middle for row in exploits),
+        "exploits": len(exploits),
+    }
+
+
+def large(benign: Sequence[Json]) -> dict[str, int]:
+    """Return how many benign transactions are as large as the large ones of a real chain."""
+    low, high = _LARGE_CALLS
+    shallow, deep = _LARGE_DEPTH
+    return {
+        f"{low} to {high} calls": sum(low <= row["calls"] <= high for row in benign),
+        f"depth {shallow} to {deep}": sum(shallow <= row["depth"] <= deep for row in benign),
+    }

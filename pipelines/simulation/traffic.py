@@ -2,50 +2,99 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from pipelines.simulation.driver import Driver
-from pipelines.simulation.habits import bots, mistakes, oneoffs, ownership, payments, saving, trading
-
-HABITS = (
-    (27.0, payments.plain_transfer),
-    (4.0, payments.exchange_withdrawals),
-    (2.0, payments.exchange_deposit),
-    (1.0, payments.token_withdrawals),
-    (3.0, payments.token_transfer),
-    (1.6, payments.payout),
-    (0.7, payments.collection),
-    (5.0, trading.buy_with_ether),
-    (4.0, trading.swap_tokens),
-    (1.3, trading.large_swap),
-    (0.7, trading.provide_liquidity),
-    (0.3, trading.new_listing),
-    (1.4, trading.aggregated_swap),
-    (0.6, saving.lend),
-    (1.5, saving.borrow),
-    (0.05, saving.new_market),
-    (0.9, saving.save_in_vault),
-    (0.25, saving.harvest),
-    (0.35, saving.new_vault),
-    (1.1, saving.bank),
-    (0.25, saving.new_bank),
-    (0.7, saving.rewards),
-    (0.2, saving.notify_rewards),
-    (0.8, saving.reacting_contract),
-    (0.45, ownership.new_wallet),
-    (0.5, ownership.top_up_wallet),
-    (0.9, ownership.mint_collectibles),
-    (0.2, ownership.new_sale),
-    (2.0, bots.arbitrage),
-    (3.2, bots.liquidation),
-    (0.8, bots.many_reads),
-    (2.6, bots.many_steps),
-    (5.2, oneoffs.one_off),
-    (1.6, oneoffs.visit_one_off),
-    (0.3, oneoffs.relay),
-    (7.5, mistakes.mistake),
-    (0.9, mistakes.retry),
+from pipelines.simulation.engine import Account
+from pipelines.simulation.habits import (
+    bots,
+    bridge,
+    claims,
+    collectibles,
+    credit,
+    governance,
+    lending_pools,
+    lp_lending,
+    memes,
+    minting,
+    mistakes,
+    nft_vaults,
+    odd_tokens,
+    oneoffs,
+    ownership,
+    payments,
+    pool_contracts,
+    replica,
+    safes,
+    sandwich,
+    saving,
+    seat_funds,
+    stable_pools,
+    staking,
+    trading,
+    upgrades,
+    weighted_pools,
+    yield_vaults,
 )
+from pipelines.simulation.world import Part, World
+
+_MODULES = (
+    payments,
+    trading,
+    saving,
+    ownership,
+    bots,
+    oneoffs,
+    mistakes,
+    minting,
+    upgrades,
+    safes,
+    governance,
+    claims,
+    bridge,
+    replica,
+    staking,
+    collectibles,
+    nft_vaults,
+    odd_tokens,
+    lending_pools,
+    pool_contracts,
+    credit,
+    stable_pools,
+    lp_lending,
+    yield_vaults,
+    seat_funds,
+    weighted_pools,
+    memes,
+    sandwich,
+)
+HABITS = tuple(entry for module in _MODULES for entry in module.HABITS)
+OPENINGS: tuple[Callable[[World, list[Account]], Part], ...] = (
+    minting.found,
+    upgrades.found,
+    safes.found,
+    governance.found,
+    claims.found,
+    bridge.found,
+    replica.found,
+    staking.found,
+    collectibles.found,
+    nft_vaults.found,
+    odd_tokens.found,
+    lending_pools.found,
+    credit.found,
+    stable_pools.found,
+    lp_lending.found,
+    yield_vaults.found,
+    seat_funds.found,
+    weighted_pools.found,
+    memes.found,
+)
+"""What the founders open before the first ordinary transaction, beyond the core of founding.py."""
+HARD_BENIGN = frozenset(kind for module in _MODULES for kind in module.HARD_BENIGN)
+"""Kinds of benign transactions that look like attacks in one respect or another."""
 
 
 class Traffic:

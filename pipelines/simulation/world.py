@@ -100,6 +100,8 @@ class World:
     """Accounts that have attacked before."""
     incidents: list[Any] = field(default_factory=list)
     """Finished attacks with what they gained (attacks/incident.py)."""
+    notes: dict[str, list[Any]] = field(default_factory=dict)
+    """What a group of inhabitants remembers (open proposals, unclaimed airdrops), by a name of its own."""
     created: int = 0
 
     def account(self) -> Account:
@@ -137,14 +139,15 @@ class World:
     def amount(self, median: float, sigma: float = 1.0) -> float:
         """Draw a heavy-tailed (lognormal) amount, mostly rounded the way people round."""
         value = float(median * np.exp(sigma * self.rng.standard_normal()))
-        return float(f"{value:.2g}") if self.chance(0.6) else value
+        # Nine digits, because the last bits of exp() differ between processors.
+        return float(f"{value:.2g}" if self.chance(0.6) else f"{value:.9g}")
 
     def view(self, name: str, address: bytes, function: str, *args: Any) -> Any:
         """Read a contract (eth_call); raise SimulationError if it reverts."""
         made = contract(name)
-        result = self.engine.call(address, address, made.data(function, *args), 0)
-        if not result.ok:
-            raise SimulationError(f"{name}.{function} at 0x{address.hex()}: the read reverted")
+        result = self.engine.read(address, made.data(function, *args))
+        if not result.ok or len(result.output) < made.least(function):
+            raise SimulationError(f"{name}.{function} at 0x{address.hex()}: the read failed")
         return made.result(function, result.output)
 
     def held(self, token: Token, account: bytes) -> int:
@@ -188,7 +191,7 @@ class World:
 
     def visitor(self) -> Account:
         """Return an existing user: mostly anybody, else one of the busy ones."""
-        if self.chance(0.9):
+        if self.chance(0.6):
             return self.users[int(self.rng.integers(len(self.users)))]
         return self.users[self.zipf(len(self.users), 0.8)]
 
@@ -220,7 +223,7 @@ def newcomer(world: World, ether: float, tag: Tag, *, source: Account | None = N
     return account
 
 
-def someone(world: World, ether: float, *, fresh: float = 0.35) -> Part:
+def someone(world: World, ether: float, *, fresh: float = 0.15) -> Part:
     """Return a user who can pay `ether`: with probability `fresh` a newcomer, else an existing one."""
     if world.chance(fresh):
         account = yield from newcomer(world, ether * 1.3 + 0.05, Tag(kind="transfer"))
@@ -263,4 +266,5 @@ def obtain(world: World, who: Account, token: Token, ether: float, tag: Tag) -> 
         path = [world.weth.address, token.address]
         call = ("swapExactETHForTokens", least, path, who.address, DEADLINE)
         yield send(who, "router", world.the("router").address, *call, value=wei, tag=tag)
-    return world.held(token, who.address) - before
+    # Another session of the same account may have spent some in between.
+    return max(0, world.held(token, who.address) - before)

@@ -8,11 +8,27 @@ from collections import Counter
 
 import pytest
 
-from pipelines.simulation.compile import COMPILED, compile_all
-from pipelines.simulation.record import BLOCKS, FOLDER, INCIDENTS, SEED, Recorder
-from pipelines.simulation.shape import SIDE, TREE, blocks, body, labels, rows, separations, short_exploits
+from pipelines.simulation.attacks.catalogue import families
+from pipelines.simulation.chain import CHAIN_ID, START, SimulatedChain
+from pipelines.simulation.compile import COMPILED, compile_one, sources
+from pipelines.simulation.features import COST, SIDE, TREE, rows
+from pipelines.simulation.pyevm import PyEvm
+from pipelines.simulation.record import FOLDER, PLAN, line_of
+from pipelines.simulation.shape import body, compared, large, separations, short_exploits
 
 SLICE = 22
+
+
+def blocks(folder):
+    """The recording's lines: {"block", "receipts", "traces"}."""
+    with lzma.open(folder / "blocks.jsonl.xz", "rb") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def labels(folder):
+    with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
+        return {row["tx_hash"]: row for row in csv.DictReader(file)}
 
 
 @pytest.fixture(scope="module")
@@ -22,23 +38,30 @@ def meta():
 
 @pytest.fixture(scope="module")
 def table():
-    return rows(FOLDER)
+    return rows(blocks(FOLDER), labels(FOLDER))
 
 
-def test_recompiling_gives_the_committed_contracts():
-    assert compile_all() == COMPILED.read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", list(sources()))
+def test_recompiling_gives_the_committed_contract(name):
+    assert compile_one(name) == (COMPILED / f"{name}.json").read_text(encoding="utf-8")
+
+
+def test_there_is_no_compiled_file_without_a_source():
+    assert {path.stem for path in COMPILED.glob("*.json")} == {*sources()}
 
 
 def test_a_slice_regenerated_from_the_seed_is_the_recording_byte_for_byte(meta):
-    assert meta["seed"] == SEED
-    recorder = Recorder(seed=SEED, blocks=BLOCKS, incidents=INCIDENTS)
-    recorder.run(SLICE)
+    assert meta["seed"] == PLAN.seed
+    made = []
+    engine = PyEvm(chain_id=CHAIN_ID, timestamp=START)
+    chain = SimulatedChain(PLAN, engine, lambda sealed: made.append(line_of(sealed)))
+    chain.run(SLICE)
     with lzma.open(FOLDER / "blocks.jsonl.xz", "rb") as file:
         committed = [line for _, line in zip(range(SLICE), file, strict=False)]
-    assert len(recorder.lines) == SLICE
-    assert recorder.lines == committed
+    assert len(made) == SLICE
+    assert made == committed
     truth = labels(FOLDER)
-    assert all(truth[tx_hash]["kind"] == tag.kind for tx_hash, tag in recorder.driver.labels.items())
+    assert all(truth[tx_hash]["kind"] == tag.kind for tx_hash, tag in chain.driver.labels.items())
 
 
 def test_size_and_counts(meta, table):
@@ -47,16 +70,12 @@ def test_size_and_counts(meta, table):
     assert count["benign"] >= 6000
     assert sum(row["stage"] == "exploit" for row in table) >= 60
     assert len({row["incident"] for row in table if row["label"] == "attack"}) >= 25
-    assert {row["family"] for row in table if row["label"] == "attack"} >= {
-        "reentrancy",
-        "oracle_manipulation",
-        "vault_inflation",
-        "unprotected_init",
-        "approval_drain",
-    }
+    attacking = {row["family"] for row in table if row["label"] == "attack"}
+    assert attacking <= {family.name for family in families("dev")}
+    assert len(attacking) >= 10
     kinds = Counter(row["kind"] for row in table if row["label"] == "benign")
     for kind in ("flash_arbitrage", "liquidation", "multicall", "large_swap", "batch_payout", "failed"):
-        assert kinds[kind] >= 15, kind
+        assert kinds[kind] >= 8, kind
 
 
 def test_labels_cover_exactly_the_recorded_transactions(table):
@@ -72,7 +91,7 @@ def test_labels_cover_exactly_the_recorded_transactions(table):
 
 def test_nothing_of_an_attack_happens_before_the_test_period(meta, table):
     assert meta["train_until_block"] < meta["calibrate_until_block"] < meta["last_block"]
-    assert all(row["block"] > meta["calibrate_until_block"] for row in table if row["label"] != "benign")
+    assert all(row["block"] > meta["calibrate_until_block"] for row in table if row["incident"])
     benign = [row["block"] for row in table if row["label"] == "benign"]
     share = [
         sum(b <= meta[k] for b in benign) / len(benign)
@@ -160,25 +179,29 @@ def test_frames_have_geths_fields():
 
 
 def test_no_single_feature_gives_the_attacks_away(meta, table, capsys):
-    found = separations(table, meta["calibrate_until_block"])
-    shorter, exploits = short_exploits(table, meta["calibrate_until_block"])
-    figures = {name: round(value, 3) for name, value in found.items()}
+    """Wide bounds: with a few dozen incidents an AUROC of .5 comes out anywhere between .4 and .6."""
+    calls, exploits = compared(table, meta["calibrate_until_block"])
+    found, short = separations(calls, exploits), short_exploits(calls, exploits)
     with capsys.disabled():
-        sys.stdout.write(f"\nAUROC of exploits against benign contract calls: {figures}\n")
-        sys.stdout.write(f"shorter than the median benign contract call: {shorter} of {exploits} exploits\n")
-    assert set(found) == {*TREE, *SIDE}
-    assert all(0.3 < found[name] < 0.7 for name in TREE)
-    assert all(0.4 < found[name] < 0.6 for name in SIDE if name != "contract_age")
-    assert 0.35 < found["contract_age"] < 0.65
-    assert shorter >= exploits // 5
+        figures = {name: round(value, 3) for name, value in found.items()}
+        sys.stdout.write(f"\nAUROC of exploits against benign contract calls: {figures}\n{short}\n")
+    assert set(found) == {*TREE, *COST, *SIDE}
+    assert all(0.25 < found[name] < 0.75 for name in (*TREE, *COST))
+    assert all(0.3 < found[name] < 0.7 for name in SIDE)
+    assert short["exploits with fewer"] >= short["exploits"] // 8
 
 
 def test_the_body_resembles_mainnet(table):
     """Bounds around 27 mainnet blocks: 38 % plain, 5 % failed, calls p50/p90 1/10, long tail of targets."""
-    shape = body([row for row in table if row["label"] == "benign"])
-    assert 0.3 < shape["plain transfers"] < 0.45
+    benign = [row for row in table if row["label"] == "benign"]
+    shape = body(benign)
+    assert 0.32 < shape["plain transfers"] < 0.45
     assert 0.03 < shape["failed"] < 0.07
-    assert shape["calls p50"] <= 2
-    assert 7 <= shape["calls p90"] <= 15
+    assert shape["senders / transactions"] > 0.35
     assert shape["targets called once"] > 0.5
-    assert shape["root selectors"] > 300
+    assert -1.2 < shape["Zipf slope of targets"] < -0.7
+    assert shape["root selectors per 6,000"] >= 380
+    counts = sorted(row["calls"] for row in benign)
+    assert counts[len(counts) // 2] <= 2
+    assert 7 <= counts[len(counts) * 9 // 10] <= 15
+    assert min(large(benign).values()) >= 1

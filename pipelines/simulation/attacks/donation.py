@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipelines.simulation.attacks.family import Family
 from pipelines.simulation.attacks.incident import Incident, attacker, leave, run_steps, runner
 from pipelines.simulation.compile import contract
 from pipelines.simulation.engine import Account
@@ -93,3 +94,15 @@ def _through_executor(world: World, incident: Incident, who: Account, place: Pla
     ]
     yield from run_steps(world, incident, who, tool, steps)
     return tool.address
+
+
+FAMILIES = (
+    Family(
+        name="vault_inflation",
+        tier="structural",
+        split="dev",
+        modelled_on="the ERC-4626 first-depositor attacks (2022-23)",
+        about="Own the only share of a young vault, donate to it, let rounding take the next deposit.",
+        run=vault_inflation,
+    ),
+)

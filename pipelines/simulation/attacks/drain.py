@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipelines.simulation.attacks.family import Family
 from pipelines.simulation.attacks.incident import Incident, attacker, leave, run_steps, runner
 from pipelines.simulation.bytecode import Step
 from pipelines.simulation.compile import contract
@@ -137,3 +138,15 @@ def _sell(world: World, incident: Incident, who: Account) -> Part:
         path = [token.address, world.weth.address]
         call = ("swapExactTokensForETH", held, 1, path, who.address, DEADLINE)
         yield send(who, "router", router, *call, tag=tag)
+
+
+FAMILIES = (
+    Family(
+        name="approval_drain",
+        tier="mimicry",
+        split="dev",
+        modelled_on="BadgerDAO (2021) and Multichain (2022)",
+        about="Take the tokens of people who approved a careless aggregator, or the attacker himself.",
+        run=approval_drain,
+    ),
+)

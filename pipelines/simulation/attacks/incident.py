@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipelines.simulation.bytecode import Step, script_code
+from pipelines.simulation.bytecode import Reaction, Step, script_code
 from pipelines.simulation.compile import contract
 from pipelines.simulation.engine import Account, SimulationError
 from pipelines.simulation.habits.bots import encode_steps
@@ -22,11 +23,15 @@ class Incident:
     name: str
     variant: list[str] = field(default_factory=list)
     assets: list[Token] = field(default_factory=list)
-    """Tokens that count as gain besides ether and WETH, at their listing price."""
+    """Tokens that count as gain besides ether and WETH, at the price that they had when first counted."""
+    prices: dict[bytes, float] = field(default_factory=dict)
+    """Token -> ether per base unit, of the assets counted so far."""
     parties: list[bytes] = field(default_factory=list)
     """The attacker's accounts and contracts."""
     gain: float = 0.0
     """Ether, gas paid."""
+    damage: float = 0.0
+    """What others lost that the attacker did not gain, in ether; for attacks that destroy or lock."""
     exploits: int = 0
 
     def tag(self, stage: str) -> Tag:
@@ -36,29 +41,45 @@ class Incident:
     def wealth(self) -> float:
         """Return what the attacker's parties hold, in ether."""
         total = 0.0
-        for party in self.parties:
+        counted = {token.address: token for token in [self.world.weth, *self.assets]}
+        for party in dict.fromkeys(self.parties):
             total += self.world.ether(party) / ETH
-            for token in [self.world.weth, *self.assets]:
-                total += self.world.held(token, party) * token.price / 10**token.decimals
+            for token in counted.values():
+                total += self.world.held(token, party) * self._price(token)
         return total
 
-    def act(self, stage: str, who: Account, to: bytes | None, data: bytes, value: int = 0) -> Send:
-        """Return a transaction whose effect on the attacker's wealth is measured right after it."""
+    def _price(self, token: Token) -> float:
+        """Return a token's price in ether per base unit as the WETH pool gave it when first asked."""
+        if token.address not in self.prices:
+            pool = token is not self.world.weth and self.world.pair(self.world.weth, token) is not None
+            weth, other = self.world.reserves(self.world.weth, token) if pool else (0, 0)
+            listed = token.price / 10**token.decimals
+            self.prices[token.address] = weth / ETH / other if other else listed
+        return self.prices[token.address]
+
+    def measured(self, wanted: Send) -> Send:
+        """Return a transaction of this incident such that its effect on the attacker's wealth is measured."""
+        if wanted.audit is not None or wanted.tag.stage not in ("prep", "exploit"):
+            return wanted
         before = self.wealth()
 
         def audit() -> None:
             self.gain += self.wealth() - before
-            self.exploits += stage == "exploit"
+            self.exploits += wanted.tag.stage == "exploit"
 
-        return Send(who, to, data, value, self.tag(stage), audit=audit)
+        return replace(wanted, audit=audit)
+
+    def act(self, stage: str, who: Account, to: bytes | None, data: bytes, value: int = 0) -> Send:
+        """Return a transaction whose effect on the attacker's wealth is measured right after it."""
+        return self.measured(Send(who, to, data, value, self.tag(stage)))
 
     def call(self, stage: str, who: Account, name: str, to: bytes, *call: Any, value: int = 0) -> Send:
         """Return a call of a compiled contract's function as such a transaction."""
         return self.act(stage, who, to, contract(name).data(*call), value)
 
     def finish(self) -> None:
-        """Check that the attack paid, and put it on record."""
-        if self.gain <= 0:
+        """Check that the attack paid, or did damage, and put it on record."""
+        if self.gain <= 0 and self.damage <= 0:
             raise SimulationError(f"{self.name} ({' '.join(self.variant)}): gained {self.gain:.4f} ether")
         self.world.incidents.append(self)
 
@@ -68,7 +89,7 @@ def attacker(world: World, incident: Incident, ether: float) -> Part:
     stage = incident.tag("fund")
     payer = world.exchanges[world.zipf(len(world.exchanges))]
     draw = world.rng.random()
-    if draw < 0.48:
+    if draw < 0.43:
         account = world.account()
         incident.variant.append("new-account")
         yield Send(payer, account.address, value=int((ether * 1.2 + 0.3) * ETH), tag=stage)
@@ -85,13 +106,13 @@ def attacker(world: World, incident: Incident, ether: float) -> Part:
 
 def _known(world: World, draw: float) -> Account:
     """Return somebody who has been about: an attacker of before, a searcher, the owner of a tool, a user."""
-    if draw < 0.54 and world.villains:
+    if draw < 0.46 and world.villains:
         return world.villains[int(world.rng.integers(len(world.villains)))]
-    if draw < 0.68:
+    if draw < 0.47:
         return world.searchers[world.zipf(len(world.searchers), 0.5)]
-    if draw < 0.9 and world.places.get("executor"):
-        tools = world.places["executor"]
-        return tools[int(world.rng.integers(len(tools)))].owner
+    if draw < 0.75 and world.places.get("executor"):
+        owners = {place.owner.address: place.owner for place in world.places["executor"]}
+        return list(owners.values())[int(world.rng.integers(len(owners)))]
     return world.visitor()
 
 
@@ -106,8 +127,8 @@ def runner(world: World, incident: Incident, who: Account) -> Part:
             return place
     receipt = yield Send(who, None, contract("executor").create(), tag=incident.tag("prep"))
     incident.parties.append(receipt.made)
-    if world.chance(0.5):
-        for _ in range(int(world.rng.integers(30))):
+    if world.chance(0.8):
+        for _ in range(int(world.rng.integers(60))):
             yield None
     return world.add(Place("executor", receipt.made, who))
 
@@ -157,6 +178,7 @@ def run_script(
     inner: list[Step] | None = None,
     reenter: Step | None = None,
     floor: int = 0,
+    reactions: Sequence[Reaction] = (),
     value: int = 0,
 ) -> Part:
     """Deploy a contract written for this one purpose, then call it; steps name it as SELF.
@@ -165,9 +187,12 @@ def run_script(
         Whether it was called: its constants are stale if somebody else was faster.
     """
     selector = world.rng.bytes(4)
-    code = script_code(selector, steps, inner or [], reenter=reenter, floor=floor)
+    code = script_code(selector, steps, inner or [], reenter=reenter, floor=floor, reactions=reactions)
     receipt = yield Send(who, None, code, tag=incident.tag("prep"))
     incident.parties.append(receipt.made)
+    if world.chance(0.6):
+        for _ in range(int(world.rng.integers(25))):
+            yield None
     if not world.engine.call(who.address, receipt.made, selector, value).ok:
         return False
     yield incident.act("exploit", who, receipt.made, selector, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipelines.simulation.attacks.family import Family
 from pipelines.simulation.attacks.incident import (
     Incident,
     attacker,
@@ -93,3 +94,15 @@ def _mint(world: World, incident: Incident, who: Account) -> Part:
     ]
     yield from run_steps(world, incident, who, tool, steps)
     yield from home(world, incident, who, tool)
+
+
+FAMILIES = (
+    Family(
+        name="unprotected_init",
+        tier="structural",
+        split="dev",
+        modelled_on="Parity (2017)",
+        about="Initialise somebody else's wallet or token again, then empty or mint it.",
+        run=unprotected_init,
+    ),
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipelines.simulation.attacks.family import Family
 from pipelines.simulation.attacks.incident import (
     Incident,
     attacker,
@@ -145,3 +146,16 @@ def _by_hand(world: World, incident: Incident, who: Account, most: int) -> Part:
     path = [collateral.address, world.weth.address]
     call = ("swapExactTokensForETH", rest, 1, path, who.address, DEADLINE)
     yield incident.call("exploit", who, "router", router, *call)
+
+
+FAMILIES = (
+    Family(
+        name="oracle_manipulation",
+        tier="mimicry",
+        split="dev",
+        modelled_on="bZx and Cheese Bank (2020)",
+        about="Pump the pool that prices a market's collateral, borrow the market empty against it, "
+        "sell back.",
+        run=oracle_manipulation,
+    ),
+)

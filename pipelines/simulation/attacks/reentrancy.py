@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipelines.simulation.attacks.family import Family
 from pipelines.simulation.attacks.incident import (
     Incident,
     attacker,
@@ -135,3 +136,16 @@ def _claim_again(world: World, incident: Incident, place: Place) -> Part:
     incident.finish()
     yield from home(world, incident, who, tool)
     yield from leave(world, incident, who)
+
+
+FAMILIES = (
+    Family(
+        name="reentrancy",
+        tier="structural",
+        split="dev",
+        modelled_on="The DAO (2016)",
+        about="A bank or reward pool pays before it books; the receiver calls in again until "
+        "the balance is gone.",
+        run=reentrancy,
+    ),
+)

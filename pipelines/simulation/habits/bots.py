@@ -228,7 +228,7 @@ def many_reads(world: World) -> Session:
 def many_steps(world: World) -> Session:
     """A power user does several things at once through a contract: wrap, swap, lend, save, look."""
     who = yield from someone(world, 4.0, fresh=0.3)
-    scripted = world.chance(0.35)
+    scripted = world.chance(0.5)
     runner = None
     if not scripted:
         runner = yield from executor_of(world, who)
@@ -256,3 +256,13 @@ def many_steps(world: World) -> Session:
         yield Send(who, receipt.made, selector, value=wei, tag=_MULTICALL)
         return
     yield send(who, "executor", runner.address, "run", as_tuples(steps), value=wei, tag=_MULTICALL)
+
+
+HABITS = (
+    (4.5, arbitrage),
+    (3.2, liquidation),
+    (0.8, many_reads),
+    (7.5, many_steps),
+)
+"""How often each habit begins, relative to all others."""
+HARD_BENIGN: tuple[str, ...] = ("flash_arbitrage", "liquidation", "multicall")

@@ -94,3 +94,11 @@ def retry(world: World) -> Session:
     yield from _out_of_gas(world, who)
     token = world.token(start=1)
     yield from obtain(world, who, token, 0.1, Tag(kind="swap"))
+
+
+HABITS = (
+    (20.0, mistake),
+    (1.5, retry),
+)
+"""How often each habit begins, relative to all others."""
+HARD_BENIGN: tuple[str, ...] = ()

@@ -22,6 +22,13 @@ class Function:
     action: str
     words: int
     payable: bool
+    frames: int = 1
+    """How many calls one use of it makes, itself included, where others may build on it."""
+
+
+Peer = tuple[bytes, Function]
+"""(contract, its function) that another contract calls."""
+_MOST_FRAMES = 900
 
 
 @dataclass
@@ -33,9 +40,7 @@ class OneOff:
     token: Token
 
 
-def build(
-    world: World, who: Account, token: Token, peer: tuple[bytes, bytes] | None
-) -> tuple[bytes, list[Function]]:
+def build(world: World, who: Account, token: Token, peer: Peer | None) -> tuple[bytes, list[Function]]:
     """Assemble a contract of 2 to 8 functions; return its creation code and its functions."""
     actions = ["count", "register", "deposit", "refund", "forward", "look", "note", "roll", "split"]
     actions += ["pull"] if world.chance(0.5) else []
@@ -45,15 +50,20 @@ def build(
     for action in chosen:
         selector = world.rng.bytes(4)
         topic = world.rng.bytes(32)
-        body, words, payable = _body(world, action, who, token, peer, topic)
-        functions.append(Function(selector, action, words, payable=payable))
+        if action == "ping" and peer is not None:
+            target, below = peer
+            times = min(_MOST_FRAMES // below.frames, int(world.amount(3.0, 1.4)) + 1)
+            body, words, payable = _ping(target, below.selector, times), 1, False
+            frames = 1 + times * below.frames
+        else:
+            body, words, payable = _body(world, action, who, token, topic)
+            frames = 1
+        functions.append(Function(selector, action, words, payable=payable, frames=frames))
         bodies.append((selector, body))
     return evm.deploy_code(evm.contract_code(bodies)), functions
 
 
-def _body(
-    world: World, action: str, who: Account, token: Token, peer: tuple[bytes, bytes] | None, topic: bytes
-) -> tuple[Body, int, bool]:
+def _body(world: World, action: str, who: Account, token: Token, topic: bytes) -> tuple[Body, int, bool]:
     """Return (code of the body, number of argument words, whether it takes ether)."""
     slot = int(world.rng.integers(0, 200))
     times = int(world.rng.geometric(0.3))
@@ -74,8 +84,6 @@ def _body(
         return _roll(topic), 1, True
     if action == "pull":
         return _pull(token, topic), 1, False
-    if action == "ping" and peer is not None:
-        return _ping(*peer, min(60, int(world.amount(3.0, 1.0)) + 1)), 1, False
     return _look(world, who, times, slot), 0, False
 
 
@@ -213,14 +221,14 @@ def visit_one_off(world: World) -> Session:
         yield from _use(world, user, world.one_offs[world.zipf(len(world.one_offs), 0.9)])
 
 
-def _peer(world: World) -> tuple[bytes, bytes] | None:
-    """Return (address, selector) of some contract's counting function, if there is one."""
+def _peer(world: World) -> Peer | None:
+    """Return some contract's counting function, if there is one that is not too long already."""
     for _ in range(4):
         if world.one_offs:
             made = world.pick(world.one_offs)
             for function in made.functions:
-                if function.action in ("count", "ping"):
-                    return made.address, function.selector
+                if function.action in ("count", "ping") and function.frames <= _MOST_FRAMES // 2:
+                    return made.address, function
     return None
 
 
@@ -262,12 +270,24 @@ def relay(world: World) -> Session:
         if below is None:
             return
         selector = world.rng.bytes(4)
-        bodies = [(selector, _ping(*below, 1 if world.chance(0.8) else 2))]
+        address, function = below
+        times = 2 if function.frames <= _MOST_FRAMES // 2 and world.chance(0.2) else 1
+        bodies = [(selector, _ping(address, function.selector, times))]
         receipt = yield Send(who, None, evm.deploy_code(evm.contract_code(bodies)), tag=_DEPLOYMENT)
-        made = OneOff(receipt.made, [Function(selector, "ping", 1, payable=False)], world.weth)
-        below = (made.address, selector)
+        top = Function(selector, "ping", 1, payable=False, frames=1 + times * function.frames)
+        made = OneOff(receipt.made, [top], world.weth)
+        below = (made.address, top)
     for _ in range(int(world.rng.integers(1, 6))):
         user = yield from someone(world, 0.5, fresh=0.35)
         if made is not None:
             yield from _use(world, user, made)
         yield from wait(world, 20)
+
+
+HABITS = (
+    (14.0, one_off),
+    (3.0, visit_one_off),
+    (0.5, relay),
+)
+"""How often each habit begins, relative to all others."""
+HARD_BENIGN: tuple[str, ...] = ()

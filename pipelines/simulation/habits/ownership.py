@@ -122,3 +122,13 @@ def new_sale(world: World) -> Session:
     for _ in range(int(world.rng.integers(0, 3))):
         yield from wait(world, 150)
         yield send(who, "sale", place.address, "withdraw", tag=_SALE)
+
+
+HABITS = (
+    (0.45, new_wallet),
+    (0.5, top_up_wallet),
+    (0.9, mint_collectibles),
+    (0.2, new_sale),
+)
+"""How often each habit begins, relative to all others."""
+HARD_BENIGN: tuple[str, ...] = ()

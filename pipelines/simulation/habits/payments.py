@@ -27,7 +27,7 @@ _COLLECT = Tag(kind="collection")
 def plain_transfer(world: World) -> Session:
     """One person pays another, an exchange or a new address."""
     ether = world.amount(0.4, 1.5)
-    payer = yield from someone(world, ether, fresh=0.2)
+    payer = yield from someone(world, ether, fresh=0.95)
     if world.chance(0.4):
         yield from newcomer(world, ether, TRANSFER, source=payer)
     else:
@@ -40,7 +40,7 @@ def exchange_withdrawals(world: World) -> Session:
     exchange = world.exchanges[world.zipf(len(world.exchanges))]
     for _ in range(1 + int(world.rng.geometric(0.4))):
         ether = world.amount(0.8, 1.3)
-        if world.chance(0.5):
+        if world.chance(0.85):
             yield from newcomer(world, ether, TRANSFER, source=exchange)
         else:
             yield Send(exchange, world.visitor().address, value=int(ether * ETH), tag=TRANSFER)
@@ -145,3 +145,16 @@ def _customer(world: World, company: Account, token: Token) -> Part:
         yield send(customer, "token", token.address, "approve", spender, FOREVER, tag=approval)
     yield send(customer, "payout", place, "setOperator", company.address, tag=approval)
     return customer
+
+
+HABITS = (
+    (70.0, plain_transfer),
+    (7.0, exchange_withdrawals),
+    (4.0, exchange_deposit),
+    (1.0, token_withdrawals),
+    (2.2, token_transfer),
+    (1.6, payout),
+    (0.7, collection),
+)
+"""How often each habit begins, relative to all others."""
+HARD_BENIGN: tuple[str, ...] = ("batch_payout", "collection")

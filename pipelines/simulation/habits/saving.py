@@ -208,3 +208,20 @@ def executor_of(world: World, who: Account) -> Part:
 def as_tuples(steps: list[Step]) -> list[tuple[bytes, int, bytes]]:
     """Return steps as the executor's `run` takes them."""
     return [(step.target, step.value, step.data) for step in steps]
+
+
+HABITS = (
+    (0.6, lend),
+    (1.5, borrow),
+    (0.05, new_market),
+    (0.9, save_in_vault),
+    (0.25, harvest),
+    (0.35, new_vault),
+    (1.1, bank),
+    (0.25, new_bank),
+    (0.7, rewards),
+    (0.2, notify_rewards),
+    (0.8, reacting_contract),
+)
+"""How often each habit begins, relative to all others."""
+HARD_BENIGN: tuple[str, ...] = ("automation",)

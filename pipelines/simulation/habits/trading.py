@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from pipelines.simulation.compile import contract
 from pipelines.simulation.engine import Account
 from pipelines.simulation.founding import list_token
@@ -19,6 +21,8 @@ from pipelines.simulation.world import (
     someone,
 )
 
+_REGULARS = "sellers"
+"""Notes: (account, token) of those who have sold a token through the router."""
 SWAP = Tag(kind="swap")
 _LARGE = Tag(kind="large_swap")
 _LIQUIDITY = Tag(kind="liquidity")
@@ -57,9 +61,12 @@ def sell(world: World, who: Account, path: list[Token], amount: int, tag: Tag) -
 
 
 def buy_with_ether(world: World) -> Session:
-    """Swap ether for a token, sometimes through a second pool."""
+    """Swap ether for a token, sometimes through a second pool; half of the buyers trade all the time."""
     ether = world.amount(0.35, 1.1)
-    who = yield from someone(world, ether)
+    regulars = world.notes.get(_REGULARS, [])
+    who, _ = regulars[int(world.rng.integers(len(regulars)))] if regulars else (None, None)
+    if who is None or world.chance(0.5) or world.ether(who.address) < int((ether + 0.05) * ETH):
+        who = yield from someone(world, ether)
     token = world.token(start=1)
     path = [world.weth, token]
     if world.chance(0.25) and token is not world.tokens[1] and world.pair(world.tokens[1], token) is not None:
@@ -71,9 +78,17 @@ def buy_with_ether(world: World) -> Session:
 
 
 def swap_tokens(world: World) -> Session:
-    """Swap a token that was bought before, wholly or in part."""
+    """Swap a token that was bought before, wholly or in part; most sellers have sold it before."""
     path = route(world)
-    who = yield from someone(world, 1.2, fresh=0.25)
+    regulars = world.notes.setdefault(_REGULARS, [])
+    if regulars and world.chance(0.7):
+        who, token = regulars[int(world.rng.integers(len(regulars)))]
+        path = [token, world.weth] if token in path[1:] else [token, *path[1:]]
+        if any(world.pair(a, b) is None for a, b in pairwise(path)):
+            path = [token, world.weth]
+    else:
+        who = yield from someone(world, 1.2, fresh=0.25)
+        regulars.append((who, path[0]))
     held = world.held(path[0], who.address)
     if held < path[0].units(0.01):
         held = yield from obtain(world, who, path[0], min(world.amount(0.4, 0.7), 1.0), SWAP)
@@ -148,3 +163,15 @@ def aggregated_swap(world: World) -> Session:
     )
     call = ("swap", path[0].address, path[-1].address, amount, least, world.the("router").address, inner)
     yield send(who, "aggregator", place.address, *call, tag=SWAP)
+
+
+HABITS = (
+    (31.0, buy_with_ether),
+    (6.0, swap_tokens),
+    (1.8, large_swap),
+    (0.7, provide_liquidity),
+    (0.3, new_listing),
+    (1.6, aggregated_swap),
+)
+"""How often each habit begins, relative to all others."""
+HARD_BENIGN: tuple[str, ...] = ("large_swap",)
