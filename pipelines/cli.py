@@ -13,7 +13,11 @@ import typer
 from typer.core import TyperGroup
 
 from blockscan.errors import BlockScanError, ConfigError
+from pipelines.cli_data import PARTIAL, coverage, ingest_ethereum, watch
+from pipelines.cli_import import labels_app, signatures_app
 from pipelines.cli_results import dashboard, evaluate, explain
+from pipelines.cli_simulate import simulate
+from pipelines.cli_solana import ingest_solana
 from pipelines.options import (
     AsJson,
     Blocks,
@@ -32,18 +36,22 @@ if TYPE_CHECKING:
     from blockscan.config import Config
     from pipelines.sources import Rejects, Shard
 
-PARTIAL = 3
 INTERRUPTED = 130
 ROAD = [
     "demo",
     "ingest",
+    "coverage",
     "tokenizer",
     "pretrain",
     "calibrate",
     "score",
+    "watch",
     "explain",
     "evaluate",
     "dashboard",
+    "simulate",
+    "signatures",
+    "labels",
 ]
 
 
@@ -86,46 +94,12 @@ ingest_app = typer.Typer(no_args_is_help=True, help="Bring chain data into an ar
 tokenizer_app = typer.Typer(no_args_is_help=True, help="Fit a tokenizer on an archive.")
 app.add_typer(ingest_app, name="ingest")
 app.add_typer(tokenizer_app, name="tokenizer")
+app.add_typer(signatures_app, name="signatures")
+app.add_typer(labels_app, name="labels")
 
 
-@ingest_app.command("ethereum")
-def ingest_ethereum(
-    out: Annotated[Path, typer.Option(help="Archive directory, new or to be continued.")],
-    rpc: Annotated[
-        str | None,
-        typer.Option(envvar="BLOCKSCAN_RPC", help="JSON-RPC URL (better in BLOCKSCAN_RPC: it holds a key)."),
-    ] = None,
-    blocks: Blocks = None,
-    from_: Annotated[
-        list[Path] | None, typer.Option("--from", help="File of records; may be repeated.")
-    ] = None,
-    files: Annotated[list[Path] | None, typer.Argument(help="More files, after --from.")] = None,
-    chain: Annotated[str | None, typer.Option(help="From files: keep only this chain.")] = None,
-    as_json: AsJson = False,
-    dry_run: DryRun = False,
-) -> None:
-    """Fetch blocks with traces from a node, or read files of records. Run it again to resume.
-
-    Examples:
-
-        blockscan ingest ethereum --rpc http://127.0.0.1:8545 --blocks -1000: --out archive
-
-        blockscan ingest ethereum --from history.jsonl.gz more/*.jsonl --out archive
-    """
-    from pipelines import commands
-
-    inputs = [*(from_ or []), *(files or [])]
-    if bool(inputs) == bool(rpc and blocks):
-        raise ConfigError("give either --rpc URL with --blocks A:B, or --from FILE...")
-    if inputs:
-        report = commands.ingest_from_files(inputs, out, chain, dry_run=dry_run)
-    else:
-        report = commands.ingest_from_node(rpc or "", blocks or "", out, dry_run=dry_run)
-    if report is None:
-        return
-    commands.show_ingest(report, as_json=as_json)
-    if report.rejected:
-        raise typer.Exit(PARTIAL)
+ingest_app.command("ethereum")(ingest_ethereum)
+ingest_app.command("solana")(ingest_solana)
 
 
 @tokenizer_app.command("fit")
@@ -261,7 +235,7 @@ def score(
     _finish(rejects)
 
 
-for command in (explain, evaluate, dashboard):
+for command in (coverage, watch, explain, evaluate, dashboard, simulate):
     app.command()(command)
 
 
@@ -270,19 +244,22 @@ def demo(
     out: Annotated[Path, typer.Option(help="New directory for everything that the demo makes.")] = Path(
         "demo-out"
     ),
+    chain: Annotated[str, typer.Option(help="Recorded chain: ethereum or solana.")] = "ethereum",
     preset: Preset = "demo",
     set_: Set = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run the whole road on the recorded chain that comes with BlockScan: no node, no GPU, a few minutes.
+    """Run the whole road on a recorded chain that comes with BlockScan: no node, no GPU, a few minutes.
 
-    Example:
+    Examples:
 
         blockscan demo --out demo-out
+
+        blockscan demo --chain solana --out demo-solana
     """
     from pipelines import demo as road
 
-    summary = road.run(out, _config(preset, set_))
+    summary = road.run(out, _config(preset, set_), chain)
     if as_json:
         _print_json(summary)
 

@@ -34,9 +34,10 @@ def explain(
         raise ConfigError("give --store FILE, or --source ARCHIVE with --model DIR")
     if source is not None and model is not None:
         verdict, frames = commands.explain_again(tx_hash, source, model, device=device.value)
+        labels = commands.labels_in(store, verdict, frames)
     else:
-        verdict, frames = commands.explain_stored(tx_hash, store or Path())
-    commands.show_explanation(verdict, frames, everything=everything, as_json=as_json)
+        verdict, frames, labels = commands.explain_stored(tx_hash, store or Path())
+    commands.show_explanation(verdict, frames, labels, everything=everything, as_json=as_json)
 
 
 def evaluate(

@@ -1,9 +1,7 @@
 """What stands between the command line and the steps: paths in, facts out."""
 
-import json
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,31 +10,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockscan.archive import Archive
-from blockscan.chains.ethereum import parse
+from blockscan.chains.families import parse
 from blockscan.config import Config
 from blockscan.detect.counts import count_features
 from blockscan.errors import ConfigError, StoreError
 from blockscan.findings import Frame, TxScore
 from blockscan.store import open_store
+from blockscan.store_labels import Label, addresses_of
 from pipelines import calibrate as calibrate_step
+from pipelines import data_commands
 from pipelines import pretrain as pretrain_step
 from pipelines import score as score_step
 from pipelines.encode import encode_all, fit_tokenizer, watched
 from pipelines.evaluate import Evaluation, ScoredRow
 from pipelines.evaluate import evaluate as evaluate_step
 from pipelines.evaluate import render as render_evaluation
-from pipelines.ingest import IngestReport, ingest_files, ingest_node, missing_blocks
 from pipelines.labels import hash_key, read_labels
 from pipelines.model_dir import ModelDir, load_detector, pick_device
 from pipelines.pretrain import StepReport
 from pipelines.progress import console, progress
 from pipelines.ranges import BlockRange, parse_range
-from pipelines.render import coverage_table, explanation, plain, to_stdout
+from pipelines.render import explanation, label_table, print_json, to_stdout
 from pipelines.render import pairs as pairs_table
 from pipelines.sources import Rejects, Shard, open_shards
 from tokenizer.txtokenizer import TxTokenizer
 
 Facts = dict[str, object]
+Labels = Mapping[str, Sequence[Label]]
 
 
 def shards_of(source: Path, blocks: str | None) -> tuple[list[Shard], Rejects]:
@@ -53,43 +53,6 @@ def _range(source: Path, blocks: str | None) -> BlockRange | None:
         covered = Archive(source).coverage().blocks
         newest = covered[-1][1] if covered else None
     return parse_range(blocks, newest=newest)
-
-
-def ingest_from_files(
-    files: Sequence[Path], out: Path, only_chain: str | None, *, dry_run: bool
-) -> IngestReport | None:
-    """`blockscan ingest ethereum --from`."""
-    if dry_run:
-        console.print(f"would read {len(files)} files into {out}", markup=False)
-        return None
-    return ingest_files(files, out, only_chain)
-
-
-def ingest_from_node(url: str, blocks: str, out: Path, *, dry_run: bool) -> IngestReport | None:
-    """`blockscan ingest ethereum --rpc`."""
-    from blockscan.chains.rpc import EthereumNode
-    from blockscan.chains.transport import Endpoint
-
-    node = EthereumNode(Endpoint(url))
-    wanted = parse_range(blocks, newest=node.head())
-    if dry_run:
-        missing = missing_blocks(out, wanted, node.head() + 1)
-        console.print(f"would fetch {missing:,} blocks of {node.chain} into {out}", markup=False)
-        return None
-    return ingest_node(node, wanted, out)
-
-
-def show_ingest(report: IngestReport, *, as_json: bool) -> None:
-    """Print what an ingest did and what the archive holds now."""
-    for line in report.rejected[:20]:
-        console.print(plain(f"rejected: {line}"))
-    if len(report.rejected) > 20:
-        console.print(f"rejected: {len(report.rejected) - 20:,} more")
-    if as_json:
-        print_json(asdict(report))
-        return
-    console.print(f"added {report.added:,} transactions")
-    to_stdout(coverage_table(report.coverage))
 
 
 def fit(shards: list[Shard], model: Path, config: Config, exclude: Path | None) -> Facts:
@@ -156,7 +119,9 @@ def scorable(
         return
     with tempfile.TemporaryDirectory(prefix="blockscan-") as scratch:
         archive = Path(scratch) / "archive"
-        ingest_from_node(rpc or "", blocks or "", archive, dry_run=False)
+        data_commands.ingest_from_node(
+            data_commands.Endpoints([rpc or ""]), blocks or "", archive, dry_run=False
+        )
         yield shards_of(archive, None)
 
 
@@ -179,13 +144,14 @@ def score(shards: list[Shard], model: Path, store: Path, parquet: Path | None, *
     }
 
 
-def explain_stored(tx_hash: str, store: Path) -> tuple[TxScore, tuple[Frame, ...]]:
-    """The stored score of a transaction with its painted tree, if that was kept."""
+def explain_stored(tx_hash: str, store: Path) -> tuple[TxScore, tuple[Frame, ...], Labels]:
+    """The stored score of a transaction, its painted tree if that was kept, and its addresses' labels."""
     with open_store(store, read_only=True) as results:
         found = results.score(tx_hash)
         if found is None:
             raise StoreError(f"{store} has no score of {tx_hash}; score the transaction first")
-        return found, results.frames(tx_hash)
+        frames = results.frames(tx_hash)
+        return found, frames, results.labels(addresses_of(found, frames), found.chain)
 
 
 def explain_again(
@@ -205,12 +171,25 @@ def explain_again(
     return scored.score, scored.frames or ()
 
 
-def show_explanation(verdict: TxScore, frames: Sequence[Frame], *, everything: bool, as_json: bool) -> None:
+def labels_in(store: Path | None, verdict: TxScore, frames: Sequence[Frame]) -> Labels:
+    """The labels that a store, if there is one, has of a transaction's addresses."""
+    if store is None:
+        return {}
+    with open_store(store, read_only=True) as results:
+        return results.labels(addresses_of(verdict, frames), verdict.chain)
+
+
+def show_explanation(
+    verdict: TxScore, frames: Sequence[Frame], labels: Labels, *, everything: bool, as_json: bool
+) -> None:
     """Print why a transaction was judged as it was."""
     if as_json:
-        print_json({"score": asdict(verdict), "frames": [asdict(frame) for frame in frames]})
+        known = [asdict(label) for each in labels.values() for label in each]
+        print_json({"score": asdict(verdict), "frames": [asdict(frame) for frame in frames], "labels": known})
         return
     to_stdout(explanation(verdict, frames, everything=everything))
+    if labels:
+        to_stdout(label_table(labels))
     if not frames:
         console.print("the call tree was not kept; --source ARCHIVE --model DIR paints it again")
 
@@ -279,11 +258,6 @@ def show(facts: Facts, title: str, *, as_json: bool) -> None:
         print_json({name.replace(",", "").replace(" ", "_"): value for name, value in facts.items()})
     else:
         to_stdout(pairs_table(facts, title))
-
-
-def print_json(value: object) -> None:
-    """Print a result for a program, on stdout."""
-    sys.stdout.write(json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 def _hashes(path: Path | None) -> frozenset[str]:

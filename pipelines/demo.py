@@ -1,4 +1,4 @@
-"""The whole road on the recorded chain: exactly the public steps, over HTTP, in a few minutes.
+"""The whole road on a recorded chain: exactly the public steps, over HTTP, in a few minutes.
 
 A replay server on loopback answers JSON-RPC from the recording, so ingest takes the same road as with a
 node. Labels are read at the end, by the evaluation alone.
@@ -6,19 +6,24 @@ node. Labels are read at the end, by the evaluation alone.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 from blockscan.artifact import require_empty
 from blockscan.chains.rpc import EthereumNode
+from blockscan.chains.solana_rpc import SolanaNode
 from blockscan.chains.transport import Endpoint
 from blockscan.config import Config
+from blockscan.errors import ConfigError
 from blockscan.findings import Alert
 from blockscan.store import open_store
 from pipelines import commands
-from pipelines.evaluate import Evaluation
+from pipelines.block_writer import Node
+from pipelines.evaluate import Evaluation, strata_table
 from pipelines.evaluate import detector_table as metric_table
 from pipelines.ingest import ingest_node
 from pipelines.labels import Label, hash_key, read_labels
@@ -26,28 +31,57 @@ from pipelines.metrics import Estimate
 from pipelines.progress import console
 from pipelines.ranges import BlockRange
 from pipelines.render import alert_table, pairs, to_stdout
-from pipelines.simulation.replay import serve
+from pipelines.simulation import replay
+from pipelines.simulation.solana import server
 
 FPR = 0.01
 TOP = 15
 SHOWN = ("auroc", "recall@fpr=0.01", "recall@k=5", "recall@k=10", "recall@k=15")
 
 
-def run(out: Path, config: Config) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A recorded chain: its package, which holds a folder `recording`; how to serve and how to ask it."""
+
+    package: str
+    serve: Callable[[Path], AbstractContextManager[str]]
+    node: Callable[[Endpoint], Node]
+
+
+CHAINS = {
+    "ethereum": Recorded("pipelines.simulation", replay.serve, EthereumNode),
+    "solana": Recorded(
+        "pipelines.simulation.solana",
+        lambda folder: server.serve(server.recorded_blocks(folder)),
+        SolanaNode,
+    ),
+}
+
+
+def run(out: Path, config: Config, chain: str = "ethereum") -> dict[str, Any]:
     """Run the demo into a new directory and print its result; returns the figures.
+
+    Args:
+        out: a new directory.
+        config: of tokenizer, model and training.
+        chain: which recorded chain, a key of CHAINS.
 
     Raises:
         ArtifactError: `out` is not empty.
+        ConfigError: no such chain.
     """
+    if chain not in CHAINS:
+        raise ConfigError(f"unknown chain {chain[:40]!r}; give one of {', '.join(CHAINS)}")
+    recorded = CHAINS[chain]
     require_empty(out)
     began = time.monotonic()
-    with as_file(files("pipelines.simulation") / "recording") as recording:
+    with as_file(files(recorded.package) / "recording") as recording:
         meta = json.loads((recording / "meta.json").read_text())
         labels_csv = recording / "labels.csv"
         archive, model, store = out / "archive", out / "model", out / "scores.sqlite"
-        with serve(recording) as url:
+        with recorded.serve(recording) as url:
             blocks = BlockRange(meta["first_block"], meta["last_block"] + 1)
-            report = ingest_node(EthereumNode(Endpoint(url)), blocks, archive)
+            report = ingest_node(recorded.node(Endpoint(url)), blocks, archive)
         train, later = meta["train_until_block"], meta["calibrate_until_block"]
         past = f"{blocks.start}:{train + 1}"
         trained = _learn(archive, model, config, past, f"{train + 1}:{later + 1}")
@@ -85,6 +119,7 @@ def _show(store: Path, labels: dict[str, Label], evaluation: Evaluation, summary
     rows = [(alert.score, alert.severity, _label_of(alert, labels)) for alert in alerts]
     to_stdout(alert_table(rows, f"The {len(rows)} strongest alerts (labels were not known to the detector)"))
     to_stdout(metric_table(evaluation, list(SHOWN), title="Detection, beside the baselines"))
+    to_stdout(strata_table(evaluation))
     to_stdout(pairs(summary, "Summary"))
     console.print("\nOpen the dashboard:", markup=False)
     console.print(f"  .venv/bin/blockscan dashboard --store {store}", markup=False, soft_wrap=True)

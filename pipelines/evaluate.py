@@ -25,6 +25,8 @@ from pipelines.labels import Label, hash_key
 from pipelines.metrics import FPR_LEVELS, TOP_K, Estimate, rank_metrics, share
 
 EXPLOIT = "exploit"
+STRATA = (2, 10, 40)
+"""Least numbers of calls of the strata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +64,23 @@ class Coverage:
 class Evaluation:
     """The outcome. `detectors`: metric by detector, see pipelines.metrics.rank_metrics.
 
+    `strata`: AUROC by detector among transactions of at least so many calls on both sides, by the name of
+    the stratum; over all transactions, size is told largely by plain transfers, which are never attacks.
+
     All others are for BlockScan at the calibration's alarm level, with Clopper-Pearson intervals.
     """
 
     coverage: Coverage
     alarm_level: float
     detectors: dict[str, dict[str, Estimate]]
+    strata: dict[str, dict[str, Estimate]]
     realised_fpr: Estimate
     recall: Estimate
     incident_recall: Estimate
     family_recall: dict[str, Estimate]
+    tier_recall: dict[str, Estimate]
     kind_fpr: dict[str, Estimate]
+    hard_benign_fpr: Estimate | None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: plain numbers, strings, lists and dicts."""
@@ -117,6 +125,7 @@ def evaluate(
     alarm = [row.p_value is not None and row.p_value <= alarm_level for row in picked]
     exploits = [(t, a) for t, a in zip(truths, alarm, strict=True) if t.label == "attack"]
     benign = [(t, a) for t, a in zip(truths, alarm, strict=True) if t.label == "benign"]
+    hard = [hit for truth, hit in benign if truth.hard_benign]
     incidents = _grouped((truth.incident, hit) for truth, hit in exploits)
     return Evaluation(
         coverage=coverage,
@@ -125,12 +134,45 @@ def evaluate(
             name: rank_metrics(values, attack, rng=rng, resamples=resamples, clusters=clusters)
             for name, values in rankings.items()
         },
+        strata=_strata(picked, rankings, attack, clusters, rng, resamples),
         realised_fpr=share(sum(hit for _, hit in benign), len(benign)),
         recall=share(sum(hit for _, hit in exploits), len(exploits)),
         incident_recall=share(sum(map(any, incidents.values())), len(incidents)),
         family_recall=_shares((truth.family, hit) for truth, hit in exploits),
+        tier_recall=_shares((truth.tier, hit) for truth, hit in exploits),
         kind_fpr=_shares((truth.kind, hit) for truth, hit in benign),
+        hard_benign_fpr=share(sum(hard), len(hard)) if hard else None,
     )
+
+
+def _strata(
+    picked: Sequence[ScoredRow],
+    rankings: Mapping[str, NDArray[np.float64]],
+    attack: NDArray[np.bool_],
+    clusters: Sequence[str],
+    rng: np.random.Generator,
+    resamples: int,
+) -> dict[str, dict[str, Estimate]]:
+    """AUROC by detector where benign and attack transactions have at least so many calls."""
+    found = {}
+    calls = np.array([row.calls for row in picked])
+    for least in STRATA:
+        inside = np.flatnonzero(calls >= least)
+        count = int(attack[inside].sum())
+        if not 0 < count < len(inside):
+            continue
+        name = f"{least} calls or more ({len(inside) - count:,} benign, {count:,} attacks)"
+        found[name] = {
+            detector: rank_metrics(
+                values[inside],
+                attack[inside],
+                rng=rng,
+                resamples=resamples,
+                clusters=[clusters[place] for place in inside.tolist()],
+            )["auroc"]
+            for detector, values in rankings.items()
+        }
+    return found
 
 
 def render(evaluation: Evaluation) -> RenderableType:
@@ -146,6 +188,7 @@ def render(evaluation: Evaluation) -> RenderableType:
     }
     return Group(
         *(detector_table(evaluation, metrics, title=title) for title, metrics in tables.items()),
+        strata_table(evaluation),
         _alarm_table(evaluation),
         Text(_coverage_line(evaluation.coverage)),
     )
@@ -160,6 +203,17 @@ def detector_table(evaluation: Evaluation, metrics: Sequence[str], *, title: str
         table.add_column(Text(metric), justify="right")
     for name, estimates in evaluation.detectors.items():
         table.add_row(name, *(_cell(estimates[metric]) for metric in metrics))
+    return table
+
+
+def strata_table(evaluation: Evaluation) -> Table:
+    """AUROC per detector (rows) and stratum (columns), intervals below the figures."""
+    table = Table(title=Text("AUROC among transactions of a least size"))
+    table.add_column("detector")
+    for name in evaluation.strata:
+        table.add_column(Text(name), justify="right")
+    for detector in evaluation.detectors:
+        table.add_row(detector, *(_cell(each[detector]) for each in evaluation.strata.values()))
     return table
 
 
@@ -254,8 +308,10 @@ def _alarm_table(evaluation: Evaluation) -> Table:
         table.add_column(column, justify="left" if column == "figure" else "right")
     lines: list[tuple[str, Estimate]] = [
         ("realised FPR on benign", evaluation.realised_fpr),
+        *(("of these, hard benign", each) for each in [evaluation.hard_benign_fpr] if each is not None),
         ("recall of exploits", evaluation.recall),
         ("recall of incidents", evaluation.incident_recall),
+        *((f"recall, tier {name}", each) for name, each in evaluation.tier_recall.items()),
         *((f"recall, {name}", each) for name, each in evaluation.family_recall.items()),
         *((f"false alarms, {name}", each) for name, each in evaluation.kind_fpr.items()),
     ]

@@ -8,7 +8,7 @@ from blockscan.errors import ConfigError
 from blockscan.safetext import safe_text
 
 LABELS = ("benign", "attack", "grey")
-COLUMNS = ("tx_hash", "label", "stage", "family", "incident", "kind")
+COLUMNS = ("tx_hash", "label", "stage", "family", "incident", "kind", "hard_benign", "tier")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,8 @@ class Label:
 
     label: benign, attack or grey (neither; never evaluated). stage: of an attack, "exploit" or a step
     around it. family: sort of attack. incident: groups the transactions of one attack. kind: sort of
-    benign transaction.
+    benign transaction. hard_benign: the kind again where it is known to look like an attack. tier: how much
+    of the attack one trace shows (structural, mimicry, context).
     """
 
     label: str
@@ -25,6 +26,8 @@ class Label:
     family: str = ""
     incident: str = ""
     kind: str = ""
+    hard_benign: str = ""
+    tier: str = ""
 
 
 def hash_key(tx_hash: str) -> str:
@@ -84,6 +87,4 @@ def _label(row: list[str], columns: list[str], *, where: str) -> tuple[str, Labe
     if not cells.get("tx_hash"):
         raise ConfigError(f"{where}: no transaction hash")
     optional = {name: cells.get(name, "") for name in COLUMNS[2:]}
-    return hash_key(cells["tx_hash"]), Label(
-        label, optional["stage"].lower(), optional["family"], optional["incident"], optional["kind"]
-    )
+    return hash_key(cells["tx_hash"]), Label(label, **(optional | {"stage": optional["stage"].lower()}))

@@ -16,6 +16,8 @@ from blockscan.detect.calibration_file import fingerprint, load_calibration
 from blockscan.errors import ArtifactError
 from blockscan.model.checkpoint import load_checkpoint
 from blockscan.model.encoder import MaskedLM
+from pipelines.decoding import signatures_in
+from tokenizer.signatures import BUILT_IN, Signatures
 from tokenizer.txtokenizer import TxTokenizer
 
 
@@ -40,6 +42,11 @@ class ModelDir:
         """Written by `blockscan calibrate`."""
         return self.path / "calibration"
 
+    @property
+    def signatures(self) -> Path:
+        """Written by `blockscan signatures import`, if at all."""
+        return self.path / "signatures.json"
+
 
 @dataclass(frozen=True, slots=True)
 class Detector:
@@ -51,6 +58,7 @@ class Detector:
     scoring: ScoreConfig
     fingerprint: str
     calibrated_as: str
+    signatures: Signatures = BUILT_IN
 
 
 def load_model(directory: ModelDir, device: str) -> tuple[TxTokenizer, MaskedLM, str]:
@@ -81,7 +89,8 @@ def load_detector(directory: ModelDir, device: str) -> Detector:
             "run `blockscan calibrate` again"
         )
     scoring = config_from({"score": calibration.scoring}, str(directory.calibration)).score
-    return Detector(tokenizer, model, calibration, scoring, checkpoint, fingerprint(calibration))
+    names = signatures_in(directory.signatures)
+    return Detector(tokenizer, model, calibration, scoring, checkpoint, fingerprint(calibration), names)
 
 
 def pick_device(name: str) -> str:

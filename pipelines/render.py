@@ -1,6 +1,8 @@
 """What people read in a terminal: tables of alerts, the painted call tree, coverage. All text is escaped."""
 
-from collections.abc import Sequence
+import json
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -10,6 +12,7 @@ from rich.text import Text
 from blockscan.archive import Coverage
 from blockscan.findings import Frame, TxScore
 from blockscan.safetext import safe_text
+from blockscan.store_labels import Label
 
 _HEAT = ("default", "yellow", "dark_orange", "bold red")
 SHOWN_FRAMES = 60
@@ -21,6 +24,11 @@ def to_stdout(shown: RenderableType) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=160)
     console.print(shown)
+
+
+def print_json(value: object) -> None:
+    """Print a result for a program, on stdout."""
+    sys.stdout.write(json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 def plain(text: object) -> Text:
@@ -103,6 +111,17 @@ def explanation(score: TxScore, frames: Sequence[Frame], *, everything: bool) ->
     return Group(facts, evidence, _tree(frames, everything=everything))
 
 
+def label_table(labels: Mapping[str, Sequence[Label]]) -> Table:
+    """What sources say of addresses."""
+    table = Table(title="Known addresses", title_justify="left")
+    for column in ("address", "name", "source", "date", "confidence"):
+        table.add_column(column, overflow="fold")
+    for label in (label for each in labels.values() for label in each):
+        sure = "not stated" if label.confidence is None else f"{label.confidence:.0%}"
+        table.add_row(*map(plain, (label.address, label.name, label.source, label.date, sure)))
+    return table
+
+
 def _tree(frames: Sequence[Frame], *, everything: bool) -> Text:
     shown = set(range(len(frames))) if everything else _hottest(frames)
     text = Text("Call tree (heat: . ordinary, # rare)\n", style="bold")
@@ -113,7 +132,8 @@ def _tree(frames: Sequence[Frame], *, everything: bool) -> Text:
             continue
         level = min(3, int(frame.heat * 4))
         mark = ".+*#"[level]
-        what = safe_text(f"{frame.kind} {frame.target} {frame.selector} {frame.value} {frame.error}")
+        said = f"{frame.kind} {frame.target} {frame.selector} {frame.value} {frame.error}"
+        what = safe_text(said, limit=400)
         text.append(f"{mark} {'  ' * min(frame.depth, 40)}{what}\n", style=_HEAT[level])
     if hidden:
         text.append(f"{hidden:,} cooler frames are not shown; --all shows them\n", style="dim")

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from blockscan.chains.families import main_target
 from blockscan.detect.calibrate import Observed, judge
 from blockscan.detect.explain import Reading, paint, reason, strongest_evidence
 from blockscan.errors import ArtifactError, ConfigError
@@ -25,6 +26,7 @@ from blockscan.model.losses import token_losses
 from blockscan.store import Run, ScoreStore
 from blockscan.tokens import TokenLosses, TokenSequence
 from blockscan.transaction import Transaction, call_count
+from pipelines.decoding import name_frames
 from pipelines.encode import watched
 from pipelines.model_dir import Detector
 from pipelines.progress import progress
@@ -121,9 +123,10 @@ def _judge(
     calibration = detector.calibration
     observed = Observed(sequence, losses, transaction.source.value, transaction.status.value)
     judgement = judge(calibration, observed)
-    texts = detector.tokenizer.unit_texts(transaction)
+    tokenizer, name = detector.tokenizer, detector.signatures.name
+    texts = tokenizer.unit_texts(transaction, name)
     reading = Reading(
-        sequence, losses, judgement.token_p, texts, lambda piece: detector.tokenizer.describe([piece])
+        sequence, losses, judgement.token_p, texts, lambda piece: tokenizer.describe([piece], name)
     )
     evidence = strongest_evidence(reading)
     verdict = TxScore(
@@ -133,7 +136,7 @@ def _judge(
         tx_index=transaction.index,
         time=transaction.time,
         sender=transaction.sender,
-        target=transaction.root.target,
+        target=main_target(transaction),
         value=judgement.value,
         p_value=judgement.p_value,
         reason=reason(transaction, evidence),
@@ -151,7 +154,7 @@ def _judge(
     return Scored(
         verdict,
         calibration.severity(verdict) if alarm else None,
-        paint(transaction, reading) if rare else None,
+        name_frames(paint(transaction, reading), transaction, detector.signatures) if rare else None,
     )
 
 

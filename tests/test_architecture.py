@@ -17,11 +17,12 @@ ALLOWED = {
 HOMES = {
     "web3": ("blockscan/chains/", "pipelines/simulation/"),
     "streamlit": ("dashboard/",),
-    "typer": ("pipelines/cli.py", "pipelines/cli_results.py", "pipelines/options.py"),
+    "typer": ("pipelines/cli.py", "pipelines/cli_", "pipelines/options.py"),
     "torch": ("blockscan/model/", "pipelines/"),
     "sklearn": ("blockscan/detect/", "pipelines/"),
     "eth": ("pipelines/simulation/",),
     "vyper": ("pipelines/simulation/",),
+    "solders": ("pipelines/simulation/",),
     "pickle": (),
 }
 DASHBOARD_MAY_READ = {"blockscan.store", "blockscan.findings", "blockscan.errors", "blockscan.safetext"}

@@ -44,7 +44,7 @@ def test_every_module_stands_in_the_tree() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_of_the_readme_is_one(command: str, cli: Any) -> None:
     words = shlex.split(command)[1:]
-    depth = 2 if words[0] in ("ingest", "tokenizer") else 1
+    depth = 2 if words[0] in ("ingest", "tokenizer", "signatures", "labels") else 1
     shown = cli(*words[:depth], "--help")
     assert shown.exit_code == 0
     for option in (word for word in words if word.startswith("--")):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from blockscan.chains.solana_layouts import decode_instruction
 from blockscan.findings import Evidence, Frame
 from blockscan.safetext import safe_text
 from blockscan.tokens import Field, TokenLosses, TokenSequence
@@ -19,7 +20,10 @@ MOST_EVIDENCE = 12
 # A painted tree shows the values of each frame that are rarer than this.
 SHOWN_P = 0.05
 RARE_P = 1e-3
+_WORD, _DISCRIMINATOR = 32, 8
 _LOG_FIELDS = (Field.EMITTER, Field.TOPIC0, Field.TOPIC, Field.LOG_DATA)
+_LOG_MARKS = ("LOG", "PRINT", "EVENT", "BALANCE")
+"""How the readable texts of the marks begin that open a log."""
 _FIELD_WORDS = {
     Field.MARK: "structure",
     Field.KIND: "kind of call",
@@ -35,6 +39,23 @@ _FIELD_WORDS = {
     Field.TOPIC0: "event",
     Field.TOPIC: "event parameter",
     Field.LOG_DATA: "event data",
+}
+# A Solana message calls nothing itself, and its logs are the balances that it changed.
+_MESSAGE_WORDS = {
+    Field.CALLER: "payer",
+    Field.TARGET: "payer",
+    Field.ARGUMENT: "signer",
+    Field.VALUE: "fee",
+    Field.EMITTER: "token of a balance change",
+    Field.TOPIC: "account of a balance change",
+    Field.LOG_DATA: "balance change",
+}
+_INSTRUCTION_WORDS = {
+    Field.KIND: "outcome of an instruction",
+    Field.TARGET: "program",
+    Field.SELECTOR: "instruction",
+    Field.VALUE: "lamports sent",
+    Field.LOG_DATA: "log",
 }
 
 
@@ -67,7 +88,7 @@ def reason(transaction: Transaction, evidence: Sequence[Evidence]) -> str:
     others = sum(each.p_value <= RARE_P for each in evidence[1:])
     more = f" (and {others} more rare value{'s' if others > 1 else ''})" if others else ""
     expected = f"; expected {' or '.join(first.expected[:2])}" if first.expected else ""
-    words = _FIELD_WORDS[Field[first.field.upper()]]
+    words = _words(transaction, first)
     place = _place(transaction, first.node)
     return f"{cut}unusual {words} {first.found}, {place}{expected}; {_rarity(first.p_value)}{more}"
 
@@ -79,7 +100,7 @@ def paint(transaction: Transaction, reading: Reading) -> tuple[Frame, ...]:
     than that call. Where the tokens do not tell the logs apart, what they say is put on the call.
     """
     visits = list(walk(transaction.root))
-    row = _rows(visits, reading.sequence)
+    row = _rows(visits, reading)
     heat = np.zeros(len(visits))
     scored = ~np.isnan(reading.token_p)
     np.maximum.at(heat, row[scored], np.minimum(1.0, -np.log10(reading.token_p[scored]) / 4))
@@ -115,14 +136,31 @@ def _evidence(reading: Reading, token: int) -> Evidence:
     )
 
 
+def _words(transaction: Transaction, evidence: Evidence) -> str:
+    field = Field[evidence.field.upper()]
+    if transaction.root.kind is not CallKind.INSTRUCTION:
+        return _FIELD_WORDS[field]
+    words = _INSTRUCTION_WORDS if evidence.node else _MESSAGE_WORDS
+    return words.get(field, _FIELD_WORDS[field])
+
+
 def _place(transaction: Transaction, node: int) -> str:
     found = next((v for v in walk(transaction.root) if v.node == node and isinstance(v.step, Call)), None)
     if found is None or not isinstance(found.step, Call):
         return f"in frame {node}"
     target = safe_text(found.step.target or "no address")
+    if found.step.kind is CallKind.INSTRUCTION:
+        return _instruction_place(found.step, found.depth)
     if not found.depth:
         return f"in the outermost call, to {target}"
     return f"in a {found.step.kind.value} {found.depth} deep, to {target}"
+
+
+def _instruction_place(step: Call, depth: int) -> str:
+    target = safe_text(step.target or "no program")
+    if not depth:
+        return f"in the message that {target} pays for"
+    return f"in {_instruction_name(step) or 'an instruction'}, {depth} deep, of program {target}"
 
 
 def _rarity(p: float) -> str:
@@ -131,19 +169,24 @@ def _rarity(p: float) -> str:
     return f"about 1 in {1 / p:,.0f} such values" if p >= 1e-6 else "rarer than 1 in a million such values"
 
 
-def _rows(visits: Sequence[Visit], sequence: TokenSequence) -> NDArray[np.intp]:
+def _rows(visits: Sequence[Visit], reading: Reading) -> NDArray[np.intp]:
     """For each token (T,) the index of the visit that it describes.
 
-    The n-th value of field EMITTER opens the n-th log; that holds only if there are as many as logs.
+    The n-th mark of a log opens the n-th log, or the n-th value of field EMITTER where there are no marks;
+    that holds only if there are as many as logs.
     """
+    sequence = reading.sequence
     call_rows = np.array([i for i, visit in enumerate(visits) if isinstance(visit.step, Call)])
     log_rows = np.array([i for i, visit in enumerate(visits) if isinstance(visit.step, Log)], dtype=np.intp)
     row = call_rows[sequence.node]
-    emitter_units = np.unique(sequence.unit[sequence.field == Field.EMITTER])
-    if not len(log_rows) or len(emitter_units) != len(log_rows):
+    units = np.unique(sequence.unit[sequence.field == Field.MARK])
+    marks = np.array([unit for unit in units if reading.unit_texts[unit].startswith(_LOG_MARKS)], np.intp)
+    emitters = np.unique(sequence.unit[sequence.field == Field.EMITTER])
+    openings = marks if len(marks) == len(log_rows) else emitters
+    if not len(log_rows) or len(openings) != len(log_rows):
         return row
-    of_log = np.isin(sequence.field, _LOG_FIELDS)
-    log = np.searchsorted(emitter_units, sequence.unit[of_log], side="right") - 1
+    of_log = np.isin(sequence.field, _LOG_FIELDS) | np.isin(sequence.unit, openings)
+    log = np.searchsorted(openings, sequence.unit[of_log], side="right") - 1
     row[of_log] = log_rows[np.maximum(log, 0)]
     return row
 
@@ -151,7 +194,7 @@ def _rows(visits: Sequence[Visit], sequence: TokenSequence) -> NDArray[np.intp]:
 def _frame(visit: Visit, *, heat: float, evidence: tuple[Evidence, ...]) -> Frame:
     step = visit.step
     if isinstance(step, Log):
-        topic = "0x" + step.topics[0].hex() if step.topics else ""
+        topic = "0x" + step.topics[0].hex() if step.topics else _log_text(step)
         return Frame(
             visit.node,
             visit.parent,
@@ -165,7 +208,11 @@ def _frame(visit: Visit, *, heat: float, evidence: tuple[Evidence, ...]) -> Fram
             heat,
             evidence,
         )
-    creates = step.kind in (CallKind.CREATE, CallKind.CREATE2)
+    if step.kind is CallKind.INSTRUCTION:
+        selector = _instruction_name(step) if visit.depth else ""
+    else:
+        creates = step.kind in (CallKind.CREATE, CallKind.CREATE2)
+        selector = "0x" + step.data[:4].hex() if len(step.data) >= 4 and not creates else ""
     return Frame(
         node=visit.node,
         parent=visit.parent,
@@ -173,9 +220,30 @@ def _frame(visit: Visit, *, heat: float, evidence: tuple[Evidence, ...]) -> Fram
         kind=step.kind.value,
         caller=safe_text(step.caller),
         target=safe_text(step.target or ""),
-        selector="0x" + step.data[:4].hex() if len(step.data) >= 4 and not creates else "",
+        selector=selector,
         value=str(step.value),
         error=safe_text(step.error or ""),
         heat=heat,
         evidence=evidence,
     )
+
+
+def _instruction_name(step: Call) -> str:
+    """The name of a well-known program's instruction, else the bytes that its data begin with."""
+    found = decode_instruction(step.target, step.data)
+    if found is not None:
+        return found[0].name
+    return "0x" + step.data[:_DISCRIMINATOR].hex() if step.data else ""
+
+
+def _log_text(log: Log) -> str:
+    """What a Solana program printed, the change of an account's balance, or the beginning of event data."""
+    if log.accounts and len(log.data) == 3 * _WORD:
+        change, after, decimals = (
+            int.from_bytes(log.data[place : place + _WORD], signed=True) for place in (0, _WORD, 2 * _WORD)
+        )
+        amounts = (f"{change:+,} to {after:,}", f"of {safe_text(log.accounts[0])}", f"{decimals} decimals")
+        return f"balance {', '.join(amounts)}"
+    if log.text:
+        return safe_text(log.text)
+    return "0x" + log.data[:_DISCRIMINATOR].hex() if log.data else ""

@@ -31,12 +31,12 @@ SMALL_ROWS = make_rows(
     [0.001, 0.005, 0.01, 0.02, 0.3, None, 0.5, 0.6, 0.7],
 )
 SMALL_LABELS = {
-    "0x00": Label("attack", "exploit", "reentrancy", "first"),
-    "0x01": Label("benign", kind="arbitrage"),
-    "0x02": Label("attack", "", "oracle", "second"),
+    "0x00": Label("attack", "exploit", "reentrancy", "first", tier="structural"),
+    "0x01": Label("benign", kind="arbitrage", hard_benign="arbitrage"),
+    "0x02": Label("attack", "", "oracle", "second", tier="mimicry"),
     "0x03": Label("attack", "exploit", "oracle", "first"),
     "0x04": Label("attack", "preparation", "oracle", "third"),
-    "0x05": Label("benign", kind="arbitrage"),
+    "0x05": Label("benign", kind="arbitrage", hard_benign="arbitrage"),
     "0x06": Label("grey"),
     "0x07": Label("benign", kind="batch"),
     "0xff": Label("attack"),
@@ -61,6 +61,11 @@ def test_small_set_by_hand():
         "arbitrage": (0.5, 2),
         "batch": (0.0, 1),
     }
+    assert {name: (e.value, e.n) for name, e in result.tier_recall.items()} == {
+        "mimicry": (1.0, 1),
+        "structural": (1.0, 1),
+    }
+    assert (result.hard_benign_fpr.value, result.hard_benign_fpr.n) == (0.5, 2)
 
 
 def test_detectors_are_named_and_length_is_the_first_baseline():
@@ -200,3 +205,19 @@ def test_unreadable_labels(tmp_path):
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="not a UTF-8 CSV"):
         read_labels(tmp_path / "binary.csv")
+
+
+def test_strata_rank_transactions_of_a_least_size_among_themselves():
+    rows = [
+        ScoredRow(f"0x{place:02x}", value=float(place), p_value=0.5, tokens=100 - place, calls=calls)
+        for place, calls in enumerate([1, 1, 2, 2, 9, 9])
+    ]
+    labels = {f"0x{place:02x}": Label("attack" if place in (1, 3, 4) else "benign") for place in range(6)}
+    result = run(rows, labels)
+    (name,) = result.strata
+    assert name == "2 calls or more (2 benign, 2 attacks)"
+    # Values of the attacks 3 and 4 against those of the benign 2 and 5: two of four pairs are in order.
+    assert result.strata[name]["BlockScan"].value == pytest.approx(0.5)
+    assert result.strata[name]["length"].value == pytest.approx(0.5)
+    assert result.strata[name]["BlockScan"].n == 4
+    assert result.detectors["BlockScan"]["auroc"].value == pytest.approx(5 / 9)

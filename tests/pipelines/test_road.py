@@ -82,7 +82,9 @@ def test_an_interrupted_http_ingest_resumes(
     fetched.clear()
     fetched += [0] * 100
     assert json.loads(cli(*arguments).stdout)["coverage"]["blocks"] == [[20, 49]]
-    assert fetched[100:] == list(range(35, 50))
+    again = sorted(fetched[100:])
+    assert again == list(range(again[0], 50))
+    assert 35 <= again[0] <= 38  # whole parts of five are certain; what came after them may be kept, too
 
 
 def test_every_transaction_of_the_range_is_scored_once(road: Any) -> None:
