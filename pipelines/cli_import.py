@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from blockscan.errors import ConfigError
-from pipelines.options import AsJson, StoreOption
+from pipelines.options import AsJson, ModelOption, StoreOption
 
 PARTIAL = 3
 _SHOWN = 20
@@ -44,6 +44,30 @@ def signatures_import(
     lines = facts.pop("lines")
     _show(facts, "Signatures", as_json=as_json)
     _finish(lines, done.rejected)
+
+
+@signatures_app.command("idl")
+def signatures_idl(
+    files: Files,
+    model: ModelOption,
+    program: Annotated[
+        str | None, typer.Option(help="Address of the program, where the IDL does not say it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Name the instructions of Anchor programs (Solana) from their IDLs. Names change no score.
+
+    Examples:
+
+        blockscan signatures idl target/idl/vault.json --model model
+
+        blockscan signatures idl old.json --model model --program 9xQeWvG816bUx9EPjHmaT23yvVM2ZWbrrpZb9PusVFin
+    """
+    from pipelines.imports import import_idls
+    from pipelines.model_dir import ModelDir
+
+    made = import_idls(files, ModelDir(model).idls, program=program)
+    _show(dict(made), "Instructions by program", as_json=as_json)
 
 
 @labels_app.command("import")

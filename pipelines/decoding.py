@@ -1,9 +1,11 @@
 """Names and arguments on a painted call tree, for people to read; scores and tokens know nothing of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from blockscan.chains.anchor import Idl, load_idl
+from blockscan.errors import ArtifactError, ParseError
 from blockscan.findings import Frame
 from blockscan.safetext import safe_text
 from blockscan.transaction import Call, CallKind, Log, Transaction, walk
@@ -24,23 +26,57 @@ def signatures_in(path: Path) -> Signatures:
     return load(path).signatures() if path.exists() else BUILT_IN
 
 
+def idls_in(folder: Path) -> dict[str, Idl]:
+    """The Anchor interfaces that `blockscan signatures idl` put into a model directory, by program.
+
+    Raises:
+        ArtifactError: a file is damaged.
+    """
+    try:
+        return {path.stem: load_idl(path) for path in sorted(folder.glob("*.json"))}
+    except ParseError as error:
+        raise ArtifactError(f"{error}; import it again") from error
+
+
 def name_frames(
-    frames: Sequence[Frame], transaction: Transaction, signatures: Signatures
+    frames: Sequence[Frame],
+    transaction: Transaction,
+    signatures: Signatures,
+    idls: Mapping[str, Idl],
 ) -> tuple[Frame, ...]:
     """The frames of `paint`, in whose `selector` all candidate names stand with their arguments.
+
+    Args:
+        frames: of the transaction.
+        transaction: what they were painted from.
+        signatures: names of EVM functions and events.
+        idls: interfaces of Anchor programs by their address.
 
     Raises:
         ValueError: the frames are not those of the transaction.
     """
     steps = (visit.step for visit in walk(transaction.root))
-    return tuple(_named(*each, signatures) for each in zip(frames, steps, strict=True))
+    return tuple(_named(*each, signatures, idls) for each in zip(frames, steps, strict=True))
 
 
-def _named(frame: Frame, step: Call | Log, signatures: Signatures) -> Frame:
+def _named(frame: Frame, step: Call | Log, signatures: Signatures, idls: Mapping[str, Idl]) -> Frame:
     if isinstance(step, Log):
         text = signatures.log_text(step.topics, step.data)
+    elif step.kind is CallKind.INSTRUCTION and (idl := idls.get(step.target or "")):
+        text = _instruction_text(idl, step.data)
     elif step.kind in _WITHOUT_SELECTOR or len(step.data) < _SELECTOR_BYTES:
         text = ""
     else:
         text = signatures.call_text(step.data)
     return replace(frame, selector=safe_text(text, limit=LONGEST)) if text else frame
+
+
+def _instruction_text(idl: Idl, data: bytes) -> str:
+    """For example `swap(amount_in=5, ...)`; arguments whose types cannot be placed are left out."""
+    found = idl.decode(data)
+    if found is None:
+        return ""
+    instruction, values = found
+    shown = [f"{name}={value}" for (name, _), value in zip(instruction.arguments, values, strict=False)]
+    more = ["..."] if len(values) < len(instruction.arguments) else []
+    return f"{instruction.name}({', '.join([*shown, *more])})"

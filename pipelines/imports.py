@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockscan.archive import file_sha256
-from blockscan.errors import ArtifactError
+from blockscan.chains.anchor import load_idl
+from blockscan.chains.base58 import read_key
+from blockscan.errors import ArtifactError, ConfigError
 from blockscan.safetext import safe_text
 from blockscan.store import open_store
 from pipelines.label_exports import Defaults, Entry, entries_of
@@ -33,6 +35,42 @@ class LabelsImported:
     changed: int
     withdrawn: int
     rejected: tuple[str, ...]
+
+
+def import_idls(files: Sequence[Path], folder: Path, *, program: str | None) -> dict[str, int]:
+    """Put Anchor IDLs into a model directory's folder, one file per program; on an error, none of them.
+
+    Args:
+        files: JSON files as `anchor build` or `anchor idl fetch` writes them.
+        folder: `ModelDir.idls`.
+        program: base58 address, for an IDL that does not say where its program is.
+
+    Returns:
+        Number of instructions by program address.
+
+    Raises:
+        ConfigError: an IDL names no program and `program` is not given, or it is given for several files.
+        ParseError: a file is no IDL, or the address is none.
+        ArtifactError: the folder cannot be written.
+    """
+    if program is not None and len(files) > 1:
+        raise ConfigError("--program names one program; import one file at a time with it")
+    found = {}
+    for path in files:
+        idl = load_idl(path)
+        address = program or idl.address
+        if address is None:
+            raise ConfigError(f"{path} does not say where its program is; give --program ADDRESS")
+        found[read_key(address, "--program")] = (path, len(idl.instructions))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for address, (path, _) in found.items():
+            draft = folder / f".{address}.draft"
+            draft.write_bytes(path.read_bytes())
+            draft.rename(folder / f"{address}.json")
+    except OSError as error:
+        raise ArtifactError(f"cannot write {folder}: {error.strerror}; import again") from error
+    return {address: count for address, (_, count) in found.items()}
 
 
 def import_signatures(files: Sequence[Path], out: Path, *, date: str) -> SignaturesImported:

@@ -4,19 +4,21 @@ Each step writes its own sub-directory, an artifact that names its parents; what
 is refused when it is loaded.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from blockscan.artifact import read_manifest
+from blockscan.chains.anchor import Idl
 from blockscan.config import ScoreConfig, config_from
 from blockscan.detect.calibrate import Calibration
 from blockscan.detect.calibration_file import fingerprint, load_calibration
 from blockscan.errors import ArtifactError
 from blockscan.model.checkpoint import load_checkpoint
 from blockscan.model.encoder import MaskedLM
-from pipelines.decoding import signatures_in
+from pipelines.decoding import idls_in, signatures_in
 from tokenizer.signatures import BUILT_IN, Signatures
 from tokenizer.txtokenizer import TxTokenizer
 
@@ -47,6 +49,11 @@ class ModelDir:
         """Written by `blockscan signatures import`, if at all."""
         return self.path / "signatures.json"
 
+    @property
+    def idls(self) -> Path:
+        """A folder, written by `blockscan signatures idl`, if at all."""
+        return self.path / "idl"
+
 
 @dataclass(frozen=True, slots=True)
 class Detector:
@@ -59,6 +66,7 @@ class Detector:
     fingerprint: str
     calibrated_as: str
     signatures: Signatures = BUILT_IN
+    idls: Mapping[str, Idl] = field(default_factory=dict)
 
 
 def load_model(directory: ModelDir, device: str) -> tuple[TxTokenizer, MaskedLM, str]:
@@ -89,8 +97,16 @@ def load_detector(directory: ModelDir, device: str) -> Detector:
             "run `blockscan calibrate` again"
         )
     scoring = config_from({"score": calibration.scoring}, str(directory.calibration)).score
-    names = signatures_in(directory.signatures)
-    return Detector(tokenizer, model, calibration, scoring, checkpoint, fingerprint(calibration), names)
+    return Detector(
+        tokenizer,
+        model,
+        calibration,
+        scoring,
+        checkpoint,
+        fingerprint(calibration),
+        signatures_in(directory.signatures),
+        idls_in(directory.idls),
+    )
 
 
 def pick_device(name: str) -> str:

@@ -154,7 +154,9 @@ def _judge(
     return Scored(
         verdict,
         calibration.severity(verdict) if alarm else None,
-        name_frames(paint(transaction, reading), transaction, detector.signatures) if rare else None,
+        name_frames(paint(transaction, reading), transaction, detector.signatures, detector.idls)
+        if rare
+        else None,
     )
 
 

@@ -47,7 +47,7 @@ def plan(preset: str, split: str, seed: int) -> Plan:
 
 PRESETS = {
     "small": (400, 100, 30, 8_000),
-    "standard": (1_900, 520, 150, 36_000),
+    "standard": (2_000, 520, 150, 36_000),
     "large": (7_500, 1_900, 600, 140_000),
 }
 """Blocks of history (three quarters of them to train on), blocks of test, incidents, users of old."""

@@ -187,13 +187,13 @@ def test_names_and_arguments_appear_on_the_painted_tree(tmp_path: Path) -> None:
     tx = transaction(call(CallKind.CALL, bytes.fromhex(FOO_CODE) + argument, *steps))
     frames = [frame_of(place) for place, _ in enumerate(walk(tx.root))]
     path = tmp_path / "signatures.json"
-    unnamed = name_frames(frames, tx, signatures_in(path))
+    unnamed = name_frames(frames, tx, signatures_in(path), {})
     assert [frame.selector for frame in unnamed][:2] == [
         f"0x{FOO_CODE}",
         "0x" + topic_of("Done(address,uint256)"),
     ]
     import_signatures([write(tmp_path / "Vault.json", ABI)], path, date=DAY)
-    named = name_frames(frames, tx, signatures_in(path))
+    named = name_frames(frames, tx, signatures_in(path), {})
     assert [frame.selector for frame in named] == [
         f"0x{FOO_CODE} fooBar(7, 0x6869)",
         f"0x{topic_of('Done(address,uint256)')[:8]}… Done({A}, 9)",
@@ -205,7 +205,7 @@ def test_names_and_arguments_appear_on_the_painted_tree(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="was changed"):
         signatures_in(path)
     with pytest.raises(ValueError, match="zip"):
-        name_frames(frames[:-1], tx, signatures_in(tmp_path / "none"))
+        name_frames(frames[:-1], tx, signatures_in(tmp_path / "none"), {})
 
 
 FORTA = {
