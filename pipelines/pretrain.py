@@ -22,7 +22,7 @@ from torch import Tensor
 from blockscan.artifact import read_manifest, require_empty
 from blockscan.config import Config, TrainConfig
 from blockscan.errors import ConfigError
-from blockscan.model.batch import content_digest, window_table
+from blockscan.model.batch import WindowTable, content_digest, window_table
 from blockscan.model.checkpoint import KIND, load_work, read_progress, save_checkpoint, save_work
 from blockscan.model.encoder import MaskedLM, parameter_groups
 from blockscan.model.losses import autocast, masked_cross_entropy
@@ -129,16 +129,7 @@ def pretrain(
     identity = _identity(config, shape, sequences, tokenizer_fingerprint)
     _restore(work, run, identity, resume=resume)
     table = window_table(past, config.model.longest, shape)
-    first = run.step * config.train.accumulate
-    examples = training_examples(
-        table,
-        shape,
-        config.train,
-        first=first,
-        landmarks=config.model.lca_bias,
-        device=run.model.device,
-    )
-    for report in _steps(run, examples, _held_out(latest, run), work, identity):
+    for report in _steps(run, _examples(table, run), _held_out(latest, run), work, identity):
         if on_step:
             on_step(report)
     data = {
@@ -170,6 +161,19 @@ def _steps(
             save_work(work, run.model, run.optimizer, progress)
         speed, left = clock.read(run)
         yield StepReport(run.step, steps, loss, validation, speed, rate, norm, left)
+
+
+def _examples(table: WindowTable, run: _Run) -> Iterator[Example]:
+    """The batches that are still to come."""
+    model, config = run.model, run.config
+    return training_examples(
+        table,
+        model.vocabulary,
+        config,
+        first=run.step * config.accumulate,
+        landmarks=model.config.lca_bias,
+        device=model.device,
+    )
 
 
 def _held_out(sequences: Sequence[TokenSequence], run: _Run) -> list[Example]:
