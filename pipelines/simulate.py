@@ -29,6 +29,7 @@ from pipelines.simulation.record import write_truth
 from pipelines.simulation.shape import report
 
 HISTORY, TEST = "history", "test"
+ENGINES = ("py-evm", "anvil")
 _PART_BLOCKS = 200
 Json = dict[str, Any]
 
@@ -101,15 +102,18 @@ def _run(wanted: Plan, draft: Path, stack: ExitStack, engine: str) -> SimulatedC
 
 
 def _engine(name: str, stack: ExitStack) -> Engine:
-    if name == "py-evm":
-        from pipelines.simulation.pyevm import PyEvm
-
-        return PyEvm(chain_id=CHAIN_ID, timestamp=START)
-    if name == "anvil":
+    if name not in ENGINES:
+        raise ConfigError(f"unknown engine {name!r}; give {' or '.join(ENGINES)}")
+    try:
         from pipelines.simulation.anvil import Anvil
-
-        return stack.enter_context(Anvil(chain_id=CHAIN_ID, timestamp=START))
-    raise ConfigError(f"unknown engine {name!r}; give py-evm or anvil")
+        from pipelines.simulation.pyevm import PyEvm
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"simulating needs {error.name}, which is not installed; pip install 'blockscan[sim]'"
+        ) from error
+    if name == "py-evm":
+        return PyEvm(chain_id=CHAIN_ID, timestamp=START)
+    return stack.enter_context(Anvil(chain_id=CHAIN_ID, timestamp=START))
 
 
 class _Writer:

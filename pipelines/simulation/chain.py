@@ -14,7 +14,6 @@ from pipelines.simulation.attacks.incident import Incident
 from pipelines.simulation.driver import Driver
 from pipelines.simulation.engine import Engine, Json, SimulationError
 from pipelines.simulation.founding import found, populate
-from pipelines.simulation.tracing import hexed
 from pipelines.simulation.traffic import HARD_BENIGN, OPENINGS, Traffic
 from pipelines.simulation.world import Session
 
@@ -173,8 +172,8 @@ class SimulatedChain:
                 f"{incident.gain:.6f}",
                 f"{incident.damage:.6f}",
                 str(incident.exploits),
-                " ".join(hexed(party) for party in incident.parties),
-                " ".join(f"{hexed(token)}={price!r}" for token, price in incident.prices.items()),
+                " ".join(f"0x{party.hex()}" for party in incident.parties),
+                " ".join(f"0x{token.hex()}={price!r}" for token, price in incident.prices.items()),
             )
             for incident in self.world.incidents
         ]

@@ -22,7 +22,6 @@ from pipelines.simulation.chain import (
     SimulatedChain,
 )
 from pipelines.simulation.engine import Json
-from pipelines.simulation.pyevm import PyEvm
 
 FOLDER = Path(__file__).parent / "recording"
 PLAN = Plan(seed=20251, split="dev", history=376, test=110, incidents=40, users=8000)
@@ -72,6 +71,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.blocks is not None and args.blocks < 1:
         parser.error(f"--blocks {args.blocks}: give at least 1")
+    from pipelines.simulation.pyevm import PyEvm  # only recording needs the extra [sim]
+
     lines: list[bytes] = []
     engine = PyEvm(chain_id=CHAIN_ID, timestamp=START)
     chain = SimulatedChain(PLAN, engine, lambda sealed: lines.append(line_of(sealed)))

@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import json
+import subprocess
+import sys
 from collections import defaultdict
 
 import pytest
@@ -151,3 +153,17 @@ def test_bad_requests_are_one_line(cli, tmp_path):
     assert (tmp_path / "full" / "file").read_text() == "kept"
     assert "no simulated benchmark" in cli("simulate", "--report", tmp_path).stderr
     assert not list(tmp_path.glob(".*"))
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path):
+    probe = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(('eth', 'trie', 'eth_bloom', 'vyper')))\n"
+        "from pipelines.cli import app\n"
+        f"app(['simulate', '--out', {str(tmp_path / 'x')!r}, '--preset', 'small'])\n"
+    )
+    result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "pip install 'blockscan[sim]'" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
