@@ -48,6 +48,7 @@ def test_history_is_benign_and_earlier_and_every_transaction_has_a_label(made):
     attacks = [row for row in truth.values() if row["label"] == "attack"]
     assert {row["stage"] for row in attacks} <= {"fund", "prep", "exploit", "exit"}
     assert all(row["tier"] and row["family"] and row["incident"] for row in attacks)
+    assert all(row["label"] in ("attack", "grey") for row in truth.values() if row["incident"])
     assert {row["incident"] for row in attacks} == {row["incident"] for row in table(made / "incidents.csv")}
 
 
