@@ -207,7 +207,13 @@ def serve(folder: Path) -> Iterator[str]:
     Raises:
         ArtifactError: the folder is not a recording.
     """
-    table = methods(Recording(folder))
+    with listening(methods(Recording(folder))) as url:
+        yield url
+
+
+@contextmanager
+def listening(table: dict[str, Callable[..., Any]]) -> Iterator[str]:
+    """Answer JSON-RPC by a table of methods on a free port of 127.0.0.1; yield the URL."""
 
     class Handler(BaseHTTPRequestHandler):
         """One connection, kept alive between requests."""

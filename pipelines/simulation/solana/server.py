@@ -8,21 +8,18 @@ from __future__ import annotations
 import lzma
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import orjson
 
 from blockscan.errors import ArtifactError
 from pipelines.simulation.engine import Json
-from pipelines.simulation.replay import RpcFailure, answer
+from pipelines.simulation.replay import RpcFailure, listening
 
 GENESIS_HASH = "B1ockScanSimu1atedSo1anaC1uster1111111111111"
 _PARAMS, _SKIPPED, _UNAVAILABLE, _VERSION = -32602, -32007, -32004, -32015
 _MOST_SLOTS = 500_000
-_MAX_BODY = 1 << 20
 Blocks = Mapping[int, bytes]
 """Slot -> the JSON of its getBlock result, in order; skipped slots are absent."""
 
@@ -111,39 +108,5 @@ def _check(entries: list[Json], options: object) -> None:
 @contextmanager
 def serve(blocks: Blocks) -> Iterator[str]:
     """Serve a chain on a free port of 127.0.0.1 while the context is open; yield the URL."""
-    table = methods(blocks)
-
-    class Handler(BaseHTTPRequestHandler):
-        """One connection, kept alive between requests."""
-
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-        timeout = 60
-
-        def do_POST(self) -> None:
-            """Answer one request or batch."""
-            length = self.headers.get("Content-Length", "")
-            if not length.isdigit() or int(length) > _MAX_BODY:
-                self.close_connection = True
-                self.send_error(413)
-                return
-            body = answer(table, self.rfile.read(int(length)))
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(methods(blocks)) as url:
+        yield url
