@@ -1,8 +1,18 @@
 """Step 2: fit a tokenizer, and turn transactions into token sequences in time order."""
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+import os
+import signal
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, fields
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from blockscan.artifact import require_empty
 from blockscan.config import TokenizerConfig
@@ -10,8 +20,12 @@ from blockscan.errors import ConfigError
 from blockscan.tokens import TokenSequence
 from blockscan.transaction import Transaction
 from pipelines.progress import progress
-from pipelines.sources import Shard, time_order
+from pipelines.sources import Rejects, Shard, time_order
 from tokenizer.txtokenizer import TxTokenizer
+from tokenizer.vocabulary import vocabulary_from
+
+WORTH_PROCESSES = 20_000
+"""Transactions from which on other processes earn more than their start costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +64,154 @@ def fit_tokenizer(
 
 
 def encode_all(
-    shards: list[Shard], tokenizer: TxTokenizer, *, exclude: Collection[str] = ()
+    shards: list[Shard],
+    tokenizer: TxTokenizer,
+    *,
+    exclude: Collection[str] = (),
+    processes: int | None = None,
 ) -> list[Encoded]:
-    """Every transaction of the shards once, in time order."""
+    """Every transaction of the shards once, in time order, the same with any number of processes.
+
+    Args:
+        shards: what to encode. Other processes take whole shards, and only those that they can open: whose
+            `read` is a `functools.partial` of a function of a module.
+        tokenizer: sent to every other process once.
+        exclude: hashes to leave out.
+        processes: how many are to encode; None takes one per core, if there are WORTH_PROCESSES transactions.
+
+    Raises:
+        ParseError: as `TxTokenizer.encode`, from whichever process.
+        ConfigError: fewer than one process, or one of them died.
+    """
+    if processes is not None and processes < 1:
+        raise ConfigError(f"{processes} processes cannot encode; give at least 1")
+    movable = [shard for shard in shards if isinstance(shard.read, partial)]
+    if processes is None:
+        processes = _cores() if sum(shard.rows for shard in movable) >= WORTH_PROCESSES else 1
+    if min(processes, len(movable)) > 1:
+        encoded = _elsewhere(shards, tokenizer, exclude, min(processes, len(movable)))
+    else:
+        encoded = _encode((each for _, each in watched("encode", shards, exclude)), tokenizer)
     found: dict[str, Encoded] = {}
-    for _, transaction in watched("encode", shards, exclude):
-        if transaction.hash not in found:
-            found[transaction.hash] = Encoded(
+    for each in encoded:
+        found.setdefault(each.sequence.tx_hash, each)
+    return sorted(found.values(), key=lambda each: each.order)
+
+
+def _encode(transactions: Iterable[Transaction], tokenizer: TxTokenizer) -> Iterator[Encoded]:
+    """Each transaction once, in the order of its first mention."""
+    seen: set[str] = set()
+    for transaction in transactions:
+        if transaction.hash not in seen:
+            seen.add(transaction.hash)
+            yield Encoded(
                 time_order(transaction),
                 tokenizer.encode(transaction),
                 transaction.source.value,
                 transaction.status.value,
             )
-    return sorted(found.values(), key=lambda encoded: encoded.order)
+
+
+def _elsewhere(
+    shards: list[Shard], tokenizer: TxTokenizer, exclude: Collection[str], processes: int
+) -> Iterator[Encoded]:
+    """Shards in their order, those that can move encoded by other processes, the others here."""
+    pool = ProcessPoolExecutor(
+        processes, get_context("spawn"), _begin, (tokenizer.vocabulary.to_json(), frozenset(exclude))
+    )
+    try:
+        with progress("encode", sum(shard.rows for shard in shards)) as bar:
+            waiting = [
+                pool.submit(_encode_shard, shard.read) if isinstance(shard.read, partial) else None
+                for shard in shards
+            ]
+            for shard, future in zip(shards, waiting, strict=True):
+                if future is None:
+                    here = (each for each in shard.read() if each.hash not in exclude)
+                    yield from _encode(here, tokenizer)
+                else:
+                    flat = future.result()
+                    _take_rejects(shard, flat.rejects)
+                    yield from flat.encoded()
+                bar.advance(shard.rows)
+    except BrokenProcessPool as error:
+        raise ConfigError(
+            "a process that encoded transactions died, most likely for want of memory; "
+            "free some, or encode a smaller block range"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_ARRAYS = tuple(field.name for field in fields(TokenSequence) if field.name != "tx_hash")
+
+
+@dataclass(frozen=True, slots=True)
+class _Flat:
+    """The encoded transactions of one shard with their arrays end to end: few objects to send."""
+
+    orders: list[tuple[int, int, str]]
+    origins: list[tuple[str, str]]
+    lengths: list[int]
+    arrays: list[NDArray[Any]]
+    rejects: list[str]
+
+    def encoded(self) -> Iterator[Encoded]:
+        """What was flattened."""
+        begin = 0
+        for order, origin, length in zip(self.orders, self.origins, self.lengths, strict=True):
+            own = [array[begin : begin + length] for array in self.arrays]
+            begin += length
+            yield Encoded(order, TokenSequence(order[2], *own), *origin)
+
+
+_tokenizer_here: TxTokenizer | None = None
+_excluded_here: frozenset[str] = frozenset()
+
+
+def _begin(vocabulary: str, exclude: frozenset[str]) -> None:
+    """Give this process, which encodes shards for another, its tokenizer."""
+    global _tokenizer_here, _excluded_here
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # the process that waits for this one hears it, and ends both
+    _tokenizer_here = TxTokenizer(vocabulary_from(vocabulary, "the vocabulary sent to an encoding process"))
+    _excluded_here = exclude
+
+
+def _encode_shard(read: "partial[Iterator[Transaction]]") -> _Flat:
+    """Encode one shard in a process that `_begin` made ready."""
+    assert _tokenizer_here is not None
+    wanted = (each for each in read() if each.hash not in _excluded_here)
+    encoded = list(_encode(wanted, _tokenizer_here))
+    sequences = [each.sequence for each in encoded]
+    return _Flat(
+        [each.order for each in encoded],
+        [(each.source, each.status) for each in encoded],
+        [len(sequence) for sequence in sequences],
+        [
+            np.concatenate([getattr(sequence, name) for sequence in sequences]) if sequences else np.empty(0)
+            for name in _ARRAYS
+        ],
+        [line for rejects in _rejects_of(read) for line in rejects.lines],
+    )
+
+
+def _rejects_of(read: Callable[[], Iterator[Transaction]]) -> list[Rejects]:
+    """What a reader was given to put into what it cannot parse."""
+    given = read.args if isinstance(read, partial) else ()
+    return [one for one in given if isinstance(one, Rejects)]
+
+
+def _take_rejects(shard: Shard, lines: Iterable[str]) -> None:
+    for rejects in _rejects_of(shard.read):
+        for line in lines:
+            rejects.add(line)
+
+
+def _cores() -> int:
+    """Cores that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def watched(

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -36,7 +37,10 @@ class Rejects:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A named set of transactions that can be read again; `rows` is at least their number."""
+    """A named set of transactions that can be read again; `rows` is at least their number.
+
+    `read` is a partial of a function of a module where another process is to read it, too.
+    """
 
     name: str
     read: Callable[[], Iterator[Transaction]]
@@ -144,28 +148,33 @@ def _retired_beside(part: Path) -> Mapping[int, str]:
 
 
 def _part_shard(path: Path, rejects: Rejects, blocks: BlockRange | None, retired: Mapping[int, str]) -> Shard:
-    def wanted(number: int | None) -> bool:
-        return _inside(number, blocks) and number not in retired
-
-    def read() -> Iterator[Transaction]:
-        for raw in read_part(path, wanted):
-            try:
-                yield from parse(raw)
-            except ParseError as error:
-                rejects.add(f"{path.name} block {raw.number}: {error}")
-
+    read = partial(_read_part, path, rejects, blocks, retired)
     return Shard(path.stem, read, part_info(path).transactions)
 
 
-def _file_shard(path: Path, rejects: Rejects, blocks: BlockRange | None) -> Shard:
-    def read() -> Iterator[Transaction]:
-        for line in read_lines(path):
-            if line.transaction is None:
-                rejects.add(line.error)
-            elif _inside(line.transaction.block_number, blocks):
-                yield line.transaction
+def _read_part(
+    path: Path, rejects: Rejects, blocks: BlockRange | None, retired: Mapping[int, str]
+) -> Iterator[Transaction]:
+    def wanted(number: int | None) -> bool:
+        return _inside(number, blocks) and number not in retired
 
-    return Shard(path.name, read, _line_count(path))
+    for raw in read_part(path, wanted):
+        try:
+            yield from parse(raw)
+        except ParseError as error:
+            rejects.add(f"{path.name} block {raw.number}: {error}")
+
+
+def _file_shard(path: Path, rejects: Rejects, blocks: BlockRange | None) -> Shard:
+    return Shard(path.name, partial(_read_file, path, rejects, blocks), _line_count(path))
+
+
+def _read_file(path: Path, rejects: Rejects, blocks: BlockRange | None) -> Iterator[Transaction]:
+    for line in read_lines(path):
+        if line.transaction is None:
+            rejects.add(line.error)
+        elif _inside(line.transaction.block_number, blocks):
+            yield line.transaction
 
 
 def _line_count(path: Path) -> int:

@@ -1,5 +1,6 @@
 """Transaction -> TokenSequence and back."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -143,6 +144,22 @@ class TxTokenizer:
             ParseError: as `encode`.
         """
         return canonical(transaction.root, self.vocabulary, self._classify)
+
+    def lost(self, transaction: Transaction) -> Counter[Modality]:
+        """How many values of `encode(transaction)` do not read back as they were, by modality.
+
+        Aliases are among them, although equal values of one transaction stay equal.
+
+        Raises:
+            ParseError: as `encode`.
+        """
+        values = linearize(transaction.root, self._classify).values
+        left = self.split(self.encode(transaction))
+        return Counter(
+            modality
+            for (modality, content), (_, pieces) in zip(values, left, strict=True)
+            if PLUGS[modality].value(pieces, self.vocabulary) != content
+        )
 
     def unit_texts(self, transaction: Transaction, name: Naming = signature) -> list[str]:
         """The true value of every unit of `encode(transaction)`, readable: real addresses, all digits.

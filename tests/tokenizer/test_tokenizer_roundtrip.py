@@ -291,3 +291,20 @@ def test_numbers_lose_only_digits_after_the_third(fitted: TxTokenizer, value: in
     assert abs(held - left) * 100 < max(abs(held), 1)
     pieces = number.pieces(value, Names(fitted.vocabulary, KNOWN[0], ()))
     assert number.value(pieces, fitted.vocabulary) == left
+
+
+@thorough
+@given(root=trees)
+def test_what_is_lost_is_counted_and_nothing_else_is(roomy: TxTokenizer, root: Call) -> None:
+    one = transaction(root)
+    lost = roomy.lost(one)
+    assert (roomy.decode(roomy.encode(one)) == without_gas(root)) == (not lost)
+    values = linearize(root, word_classifier({VANITY})).values
+    long_numbers = sum(isinstance(content, int) and cut(content) != content for _, content in values)
+    surrogates = sum(
+        isinstance(content, str) and any(0xD800 <= ord(letter) < 0xE000 for letter in content)
+        for _, content in values
+    )
+    assert lost[Modality.STRUCTURE] == 0
+    assert lost[Modality.NUMBER] == long_numbers
+    assert lost[Modality.TEXT] == surrogates
