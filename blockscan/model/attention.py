@@ -6,6 +6,11 @@ of themselves, with None the whole segment.
 
 Legend: T tokens of all segments, N segments in a call, L tokens of a segment, H heads, D head width,
 B blocks of a segment, C queries and K keys of a block, n = N * B.
+
+sdpa: torch's own, any device; the default on a CPU.
+varlen: FlashAttention inside torch, CUDA; the default there.
+flash: the flash-attn package, CUDA.
+flex: torch's flex_attention, CUDA, for experiments: a new mask is a line of Python.
 """
 
 import importlib.util
@@ -13,16 +18,25 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.varlen import varlen_attn
 
 from blockscan.errors import ConfigError
 
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
+# Kernels are imported where they are called: torch.nn.attention.varlen and flex_attention bring in the
+# compiler, which doubles the time of importing torch, and a machine without CUDA needs neither.
+
 log = logging.getLogger(__name__)
+
+_FLEX_NARROWEST = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +65,11 @@ def layout_of(lengths: Sequence[int], device: torch.device | str = "cpu") -> Lay
 def sdpa(q_THD: Tensor, k_THD: Tensor, v_THD: Tensor, layout: Layout, window: int | None) -> Tensor:
     """PyTorch's own attention, one call per run of equally long segments; any device.
 
-    On a CPU it computes in float32 whatever autocast says: its bfloat16 gradient takes three times as long.
+    On a CPU it learns in float32 whatever autocast says: its bfloat16 gradient takes three times as long.
+    Without a gradient bfloat16 takes a third to two thirds of the time of float32, and is kept.
     """
     given = q_THD.dtype
-    if q_THD.device.type == "cpu":
+    if q_THD.device.type == "cpu" and (q_THD.requires_grad or k_THD.requires_grad or v_THD.requires_grad):
         q_THD, k_THD, v_THD = q_THD.float(), k_THD.float(), v_THD.float()
     sizes = [count * length for count, length in layout.runs]
     outs = []
@@ -111,6 +126,8 @@ def _call(q_NLHD: Tensor, k_NLHD: Tensor, v_NLHD: Tensor, mask: Tensor | None) -
 
 def varlen(q_THD: Tensor, k_THD: Tensor, v_THD: Tensor, layout: Layout, window: int | None) -> Tensor:
     """FlashAttention inside PyTorch (CUDA); float32 input is computed in bfloat16."""
+    from torch.nn.attention.varlen import varlen_attn
+
     sides = (-1, -1) if window is None else (window // 2, window // 2)
     ends, longest = layout.cu_seqlens, layout.longest
     q, k, v = _half(q_THD, k_THD, v_THD)
@@ -130,11 +147,49 @@ def flash(q_THD: Tensor, k_THD: Tensor, v_THD: Tensor, layout: Layout, window: i
     return out_THD.to(q_THD.dtype)
 
 
+def flex(q_THD: Tensor, k_THD: Tensor, v_THD: Tensor, layout: Layout, window: int | None) -> Tensor:
+    """flex_attention over a block mask of segments and window, compiled on CUDA.
+
+    On a CPU torch has no gradient of it and holds every score; there it serves to test the mask.
+    """
+    from torch.nn.attention.flex_attention import flex_attention
+
+    mask = _block_mask(layout.runs, window, q_THD.device)
+    q, k, v = (x_THD.transpose(0, 1).unsqueeze(0) for x_THD in (q_THD, k_THD, v_THD))
+    attend: Callable[..., object] = flex_attention
+    if q_THD.is_cuda:
+        attend = _compiled(flex_attention)
+    out_1HTD = attend(q, k, v, block_mask=mask)
+    assert isinstance(out_1HTD, Tensor)  # a tuple only where auxiliary outputs are asked for
+    return out_1HTD[0].transpose(0, 1)
+
+
+@cache
+def _compiled(function: Callable[..., object]) -> Callable[..., object]:
+    return torch.compile(function)
+
+
+@lru_cache(maxsize=4)
+def _block_mask(runs: tuple[tuple[int, int], ...], window: int | None, device: torch.device) -> "BlockMask":
+    """Which blocks of queries and keys concern each other; every layer of a kind asks for the same."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    lengths = [length for count, length in runs for _ in range(count)]
+    segment_T = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)).to(device)
+
+    def seen(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        same = segment_T[query] == segment_T[key]
+        return same if window is None else same & ((query - key).abs() <= window // 2)
+
+    tokens = len(segment_T)
+    return create_block_mask(seen, None, None, tokens, tokens, device=str(device))
+
+
 def _half(*tensors: Tensor) -> Iterator[Tensor]:
     return (x.to(torch.bfloat16) if x.dtype == torch.float32 else x for x in tensors)
 
 
-KERNELS: dict[str, Kernel] = {"sdpa": sdpa, "varlen": varlen, "flash": flash}
+KERNELS: dict[str, Kernel] = {"sdpa": sdpa, "varlen": varlen, "flash": flash, "flex": flex}
 
 
 def choose_kernel(name: str, *, device: torch.device, head_width: int) -> Kernel:
@@ -155,9 +210,12 @@ def choose_kernel(name: str, *, device: torch.device, head_width: int) -> Kernel
 
 
 def _missing(name: str, device: torch.device, head_width: int) -> str | None:
-    """What a FlashAttention kernel lacks to run, with the remedy, or None."""
+    """What a CUDA kernel lacks to run, with the remedy, or None."""
     if device.type != "cuda":
         return f"it needs a CUDA device and this is {device.type}; set model.attention to auto or sdpa"
+    if name == "flex":
+        few = head_width < _FLEX_NARROWEST
+        return f"a head is {head_width} wide, less than {_FLEX_NARROWEST}; raise model.width" if few else None
     if torch.cuda.get_device_capability(device) < (8, 0):
         return "it needs an Ampere GPU or newer; set model.attention to sdpa"
     if head_width % 8 or head_width > 256:
@@ -166,6 +224,13 @@ def _missing(name: str, device: torch.device, head_width: int) -> str | None:
         )
     if name == "flash" and importlib.util.find_spec("flash_attn") is None:
         return "flash-attn is not installed; install blockscan[cuda], or set model.attention to varlen"
-    if name == "varlen" and "window_size" not in inspect.signature(varlen_attn).parameters:
+    if name == "varlen" and not _varlen_has_windows():
         return f"torch {torch.__version__} has no window in varlen_attn; upgrade torch, or set it to sdpa"
     return None
+
+
+def _varlen_has_windows() -> bool:
+    """From torch 2.11 on; the module is older."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    return "window_size" in inspect.signature(varlen_attn).parameters

@@ -27,13 +27,23 @@ _CHANNELS = 8
 _RELATIVE_RANK = 1e-6
 
 
+def kernel_width(config: ModelConfig) -> int:
+    """Channels of a head as attention kernels see it: with those of the bias, up to a multiple of 8."""
+    width, used = config.width // config.heads, _used(config)
+    return -(-(width + used) // _CHANNELS) * _CHANNELS if used else width
+
+
+def _used(config: ModelConfig) -> int:
+    return 2 * config.depth_bias + config.role_bias + config.lca_bias
+
+
 class TreeBias(nn.Module):
     """The biases of one attention layer; `extend` adds their channels."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         heads, rank = config.heads, config.role_bias
-        self.used = 2 * config.depth_bias + rank + config.lca_bias
+        self.used, self.wider = _used(config), kernel_width(config)
         self.depth = nn.Parameter(torch.zeros(heads)) if config.depth_bias else None
         self.lca = nn.Parameter(torch.zeros(heads)) if config.lca_bias else None
         self.role_q = nn.Parameter(torch.zeros(len(Field), heads, rank)) if rank else None
@@ -54,7 +64,7 @@ class TreeBias(nn.Module):
         """
         heads, width = q_THD.shape[1:]
         phi_q, phi_k = self._factors(depth_T, field_T, lca_TL, heads)
-        wider = -(-(width + self.used) // _CHANNELS) * _CHANNELS
+        wider = self.wider
         q = torch.cat((q_THD * (wider / width) ** 0.5, phi_q.to(q_THD.dtype) * wider**0.5), -1)
         k = torch.cat((k_THD, phi_k.to(k_THD.dtype)), -1)
         spare = wider - width - self.used

@@ -10,7 +10,7 @@ import torch
 
 from blockscan.config import Config, ModelConfig, ScoreConfig, TrainConfig
 from blockscan.errors import ConfigError
-from blockscan.model.attention import KERNELS, choose_kernel
+from blockscan.model.attention import KERNELS, choose_kernel, layout_of
 from blockscan.model.checkpoint import load_checkpoint
 from blockscan.model.encoder import MaskedLM
 from blockscan.model.losses import token_losses
@@ -49,18 +49,67 @@ def _sequences(count):
     return found
 
 
+CUDA = torch.device("cuda")
+
+
+def _kernel(name, head_width=16):
+    try:
+        return choose_kernel(name, device=CUDA, head_width=head_width)
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+def _options(name):
+    """sdpa and flex take float32; FlashAttention rounds to bfloat16."""
+    exact = {"dtype": torch.float32, "tolerance": 1e-3 if name == "sdpa" else 1e-2}
+    rough = {"dtype": torch.bfloat16, "tolerance": 4e-2}
+    return {"device": "cuda", **(exact if name in ("sdpa", "flex") else rough)}
+
+
 @pytest.mark.parametrize("window", SUITE["WINDOWS"])
 @pytest.mark.parametrize("case", SUITE["CASES"])
 @pytest.mark.parametrize("name", KERNELS)
 def test_kernel_agrees_with_dense_attention(name, case, window):
-    try:
-        kernel = choose_kernel(name, device=torch.device("cuda"), head_width=16)
-    except ConfigError as error:
-        pytest.skip(str(error))
-    exact = {"dtype": torch.float32, "tolerance": 1e-3}
-    rough = {"dtype": torch.bfloat16, "tolerance": 4e-2}
-    options = exact if name == "sdpa" else rough
-    SUITE["check"](kernel, SUITE["CASES"][case], window, device="cuda", **options)
+    SUITE["check"](_kernel(name), SUITE["CASES"][case], window, **_options(name))
+
+
+@pytest.mark.parametrize("window", [None, 128])
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernel_agrees_on_a_very_long_segment(name, window):
+    SUITE["check"](_kernel(name), SUITE["VERY_LONG"], window, heads=1, **_options(name))
+
+
+@pytest.mark.parametrize("head_width", SUITE["HEAD_WIDTHS"])
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernel_takes_heads_with_channels_of_a_bias(name, head_width):
+    kernel = _kernel(name, head_width)
+    SUITE["check"](kernel, SUITE["CASES"]["ragged"], 16, head_width=head_width, **_options(name))
+
+
+@pytest.mark.parametrize("window", [None, 16])
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernel_in_bfloat16(name, window):
+    options = {"device": "cuda", "dtype": torch.bfloat16, "tolerance": 4e-2}
+    SUITE["check"](_kernel(name), SUITE["CASES"]["ragged"], window, **options)
+
+
+@pytest.mark.parametrize("window", [None, 16])
+@pytest.mark.parametrize("name", ["sdpa", "varlen", "flash"])
+def test_kernel_keeps_segments_apart(name, window):
+    SUITE["check_isolation"](_kernel(name), window, device="cuda", dtype=torch.bfloat16)
+
+
+@pytest.mark.parametrize("name", ["varlen", "flash"])
+def test_memory_grows_with_the_length_and_not_with_its_square(name):
+    kernel = _kernel(name, 64)
+    peaks = []
+    for length in (4096, 16384):
+        x = torch.randn(length, 4, 64, device=CUDA, dtype=torch.bfloat16).requires_grad_()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        kernel(x, x, x, layout_of([length], CUDA), None).sum().backward()
+        peaks.append(torch.cuda.max_memory_allocated() - before)
+    assert peaks[1] < 5 * peaks[0]
 
 
 def test_auto_takes_varlen():

@@ -11,7 +11,7 @@ from blockscan.model.attention import layout_of, sdpa
 from blockscan.model.batch import cut_windows, pack, window_table
 from blockscan.model.encoder import MaskedLM
 from blockscan.model.losses import token_losses
-from blockscan.model.tree_bias import TreeBias, common_depth, lca_factors
+from blockscan.model.tree_bias import TreeBias, common_depth, kernel_width, lca_factors
 from blockscan.tokens import Field
 
 CONFIG = ModelConfig(width=64, heads=4, depth_bias=True, role_bias=8, lca_bias=5)
@@ -100,6 +100,18 @@ def test_channels_equal_a_dense_bias(switches, tolerance, dtype):
         assert error < 0.1 * effect
     else:
         torch.testing.assert_close(got.double(), expected, atol=tolerance, rtol=tolerance)
+
+
+def test_kernels_are_chosen_for_the_width_that_they_see():
+    rng = np.random.default_rng(5)
+    _, depth_T, field_T, _ = tokens(rng)
+    seen = torch.from_numpy(depth_T), torch.from_numpy(field_T)
+    q, k, v = torch.zeros(3, TOKENS, 4, 16)
+    for switches, width in (({}, 32), ({"role_bias": 0, "lca_bias": 0}, 24), ({"lca_bias": 6}, 32)):
+        config = replace(CONFIG, **switches)
+        wide = TreeBias(config).extend(q, k, v, *seen, torch.zeros(TOKENS, config.lca_bias))
+        assert {x.shape[-1] for x in wide} == {kernel_width(config)} == {width}
+    assert kernel_width(ModelConfig(width=40, heads=4)) == 10
 
 
 def test_common_depth_counts_shared_ancestors():
