@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 PAD_ID = 0
 MASK_ID = 1
+STRONGEST = 5  # a transaction is looked at twice for the mean evidence of so many of its tokens
 
 
 class Modality(IntEnum):
@@ -87,7 +88,12 @@ class TokenLosses:
     surprise float32 (T,): -log p of the true token in nats, hidden together with the rest of its value;
     NaN exactly where the sequence says `scored` False. rank int32 (T,): number of pieces the model held
     more likely than the truth, -1 where not scored. expected int32 (T, k): ids of the k most likely
-    pieces, best first, -1 where not scored. window count: how many model windows were needed.
+    pieces, best first, -1 where not scored. window count: how many model windows were needed. replaced
+    float32 (T,), where it was asked for: -log(1 - p) nats with p the chance that the token was put there in
+    place of another, seen with its whole context; NaN where not scored.
+
+    By `ScoreConfig.mode`: "replaced" puts that evidence into `surprise`, with rank and expected -1;
+    "cascade" leaves `surprise` NaN (rank and expected -1) in transactions that it did not look at twice.
     """
 
     tx_hash: str
@@ -95,6 +101,13 @@ class TokenLosses:
     rank: NDArray[np.int32]
     expected: NDArray[np.int32]
     windows: int
+    replaced: NDArray[np.float32] | None = None
+
+
+def suspicion(evidence_T: NDArray[np.float32]) -> float:
+    """Mean of the strongest evidence of a transaction, in nats; 0 where no token is scored."""
+    strongest = np.sort(evidence_T[~np.isnan(evidence_T)])[-STRONGEST:]
+    return float(strongest.mean()) if len(strongest) else 0.0
 
 
 def windows(sequence: TokenSequence, longest: int) -> Iterator[slice]:

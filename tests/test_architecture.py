@@ -19,6 +19,7 @@ HOMES = {
     "streamlit": ("dashboard/",),
     "typer": ("pipelines/cli.py", "pipelines/cli_", "pipelines/options.py"),
     "torch": ("blockscan/model/", "pipelines/"),
+    "transformers": ("blockscan/model/hf.py",),
     "sklearn": ("blockscan/detect/", "pipelines/"),
     "eth": ("pipelines/simulation/",),
     "vyper": ("pipelines/simulation/",),

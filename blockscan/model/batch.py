@@ -47,6 +47,7 @@ class WindowTable:
     """
 
     ids_T: NDArray[np.int32]
+    modality_T: NDArray[np.uint8]
     field_T: NDArray[np.uint8]
     depth_T: NDArray[np.int16]
     node_T: NDArray[np.int32]
@@ -92,6 +93,7 @@ def window_table(
         )
     return WindowTable(
         ids_T,
+        np.concatenate([sequence.modality for sequence in sequences]),
         np.concatenate([sequence.field for sequence in sequences]),
         np.concatenate([sequence.depth for sequence in sequences]),
         np.concatenate([sequence.node for sequence in sequences]),
@@ -118,6 +120,16 @@ def content_digest(sequence: TokenSequence) -> bytes:
     ):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.digest()
+
+
+def canonical_ranks(sequences: Sequence[TokenSequence]) -> NDArray[np.int64]:
+    """Place of each sequence when sorted by hash, then by content: the same in whatever order they come."""
+    order_S = sorted(
+        range(len(sequences)), key=lambda which: (sequences[which].tx_hash, content_digest(sequences[which]))
+    )
+    rank_S = np.empty(len(sequences), dtype=np.int64)
+    rank_S[order_S] = np.arange(len(sequences))
+    return rank_S
 
 
 def cut_windows(table: WindowTable, chosen_N: NDArray[np.int64]) -> Cut:
@@ -198,13 +210,17 @@ def epoch_batches(
 ) -> Iterator[NDArray[np.int64]]:
     """Every window once, in batches of at most `capacity` tokens, shuffled; shortest first within one.
 
-    Best-fit-decreasing within buffers of BUFFER windows. Sorting puts equal lengths next to each other,
-    where the sdpa kernel takes them in one call.
+    Best-fit-decreasing within buffers of BUFFER windows; what lies in the emptiest batch waits for the next
+    buffer. Sorting puts equal lengths next to each other, where the sdpa kernel takes them in one call.
     """
     order_W = rng.permutation(len(length_W))
+    waiting_N = order_W[:0]
     for begin in range(0, len(order_W), BUFFER):
-        buffer_N = order_W[begin : begin + BUFFER]
+        buffer_N = np.concatenate((waiting_N, order_W[begin : begin + BUFFER]))
         bins = best_fit(length_W[buffer_N], capacity)
+        if begin + BUFFER < len(order_W):
+            emptiest = min(range(len(bins)), key=lambda which: int(length_W[buffer_N[bins[which]]].sum()))
+            waiting_N = buffer_N[bins.pop(emptiest)]
         for which in rng.permutation(len(bins)):
             chosen_N = buffer_N[bins[which]]
             yield chosen_N[np.argsort(length_W[chosen_N], kind="stable")]

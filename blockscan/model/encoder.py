@@ -8,7 +8,8 @@ nothing else: its value group is withheld too, since it would point at visible c
 Legend: T tokens, M asked positions, E width, H heads, D head width, R = D / 2, F feed-forward, V vocabulary.
 """
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +20,10 @@ from blockscan.errors import ConfigError
 from blockscan.model.attention import Kernel, choose_kernel
 from blockscan.model.batch import PackedBatch
 from blockscan.model.rope import rope_table, rotate
-from blockscan.model.tree_bias import TreeBias
+from blockscan.model.tree_bias import TreeBias, kernel_width
 from blockscan.tokens import MASK_ID, Field, VocabularyShape
+
+log = logging.getLogger(__name__)
 
 DEPTHS = 32  # call depths with an embedding of their own; deeper frames share the last one
 GROUPS = 64  # slots that value groups are folded into; slot 0 of the table means no group
@@ -58,8 +61,26 @@ class Block(nn.Module):
         return grown_TE
 
 
+class ReplacedHead(nn.Module):
+    """Log-odds that a token was put there in place of another (ELECTRA, arXiv 2003.10555)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.dense = _linear(width, width)
+        self.norm = nn.LayerNorm(width, bias=False)
+        self.out = _linear(width, 1)
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x_TE: Tensor) -> Tensor:
+        """Encoded tokens (T, E) to log-odds (T,)."""
+        odds_T: Tensor = self.out(self.norm(F.gelu(self.dense(x_TE)))).squeeze(-1) + self.bias
+        return odds_T
+
+
 class MaskedLM(nn.Module):
     """Encoder and tied decoder. Weights are drawn on the CPU, so a seed means the same on every device.
+
+    `weights`, a state dict, takes the place of drawing.
 
     Raises:
         ConfigError: the sizes do not fit each other, or the attention kernel cannot run on `device`.
@@ -72,12 +93,15 @@ class MaskedLM(nn.Module):
         *,
         device: torch.device | str = "cpu",
         generator: torch.Generator | None = None,
+        weights: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
         _check(config, vocabulary)
         self.config, self.vocabulary = config, vocabulary
         head_width = config.width // config.heads
-        kernel = choose_kernel(config.attention, device=usable_device(device), head_width=head_width)
+        kernel = choose_kernel(
+            config.attention, device=usable_device(device), head_width=kernel_width(config)
+        )
         self.token = _embedding(vocabulary.size, config.width)
         self.field = _embedding(len(Field), config.width)
         self.depth = _embedding(DEPTHS, config.width)
@@ -91,13 +115,18 @@ class MaskedLM(nn.Module):
         self.decoder_dense = _linear(config.width, config.width)
         self.decoder_norm = nn.LayerNorm(config.width, bias=False)
         self.decoder_bias = nn.Parameter(torch.zeros(vocabulary.size))
+        # The last to be drawn: with or without it, a seed means the same for all other weights.
+        self.replaced = ReplacedHead(config.width) if config.replaced_head else None
         self.register_buffer(
             "turn_global", rope_table(config.longest, head_width, config.rope_global), persistent=False
         )
         self.register_buffer(
             "turn_local", rope_table(config.longest, head_width, config.rope_local), persistent=False
         )
-        _draw(self, generator or torch.Generator().manual_seed(0))
+        if weights is None:
+            _draw(self, generator or torch.Generator().manual_seed(0))
+        else:
+            self.load_state_dict(weights, assign=True)
         self.to(device)
 
     @property
@@ -149,6 +178,17 @@ def usable_device(name: torch.device | str) -> torch.device:
     return device
 
 
+def autocast(device: torch.device, *, bf16: bool) -> torch.autocast:
+    """Matrix products in bfloat16 if asked for; a CPU without bfloat16 instructions stays at float32.
+
+    On such a CPU emulated products are many times slower; the log says what was taken.
+    """
+    native = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
+    if bf16 and not native:
+        log.warning("this CPU has no bfloat16 instructions: computing in float32")
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16 and native)
+
+
 def parameter_groups(model: MaskedLM, weight_decay: float) -> list[dict[str, object]]:
     """Parameters for AdamW: matrices decay; norms, biases and embeddings do not."""
     free = {id(weight) for weight in _embeddings(model)}
@@ -168,7 +208,7 @@ def _draw(model: MaskedLM, generator: torch.Generator) -> None:
         _normal(weight, EMBEDDING_STD, generator)
     residual = (2 * model.config.layers) ** -0.5
     for name, weight in model.named_parameters():
-        if weight.ndim == 2 and name.startswith(("blocks.", "decoder_dense")):
+        if weight.ndim == 2 and name.startswith(("blocks.", "decoder_dense", "replaced.")):
             scale = residual if name.endswith("_out.weight") else 1.0
             _normal(weight, scale * weight.shape[1] ** -0.5, generator)
         elif name.endswith("bias.role_k"):

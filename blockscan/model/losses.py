@@ -1,10 +1,10 @@
-"""What the model is surprised by: the training loss, and one surprise for every scored token.
+"""What the model is surprised by: the masked-LM loss, and one surprise for every scored token.
 
 Legend: T tokens, W windows, S sequences, M hidden positions, E width, V vocabulary,
 I items (a window with one fold hidden).
 """
 
-import logging
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,28 +16,24 @@ from torch import Tensor
 
 from blockscan.config import ScoreConfig
 from blockscan.errors import ArtifactError, ConfigError
-from blockscan.model.batch import WindowTable, content_digest, cut_windows, pack, sorted_batches, window_table
-from blockscan.model.encoder import MaskedLM
+from blockscan.model.batch import (
+    WindowTable,
+    canonical_ranks,
+    cut_windows,
+    pack,
+    sorted_batches,
+    window_table,
+)
+from blockscan.model.encoder import MaskedLM, autocast
 from blockscan.model.masking import fold_of_tokens
-from blockscan.tokens import TokenLosses, TokenSequence, VocabularyShape
-
-log = logging.getLogger(__name__)
+from blockscan.model.replaced import cascade_threshold, evidence, replaced_scores
+from blockscan.tokens import TokenLosses, TokenSequence, VocabularyShape, suspicion, windows
 
 CHUNK = 1 << 21  # logits held at a time: 8 MiB in float32, which stays near the caches of a CPU
+MODES = ("folds", "replaced", "both", "cascade")
 PACKED_TOLERANCE = 1e-4  # nats; 5e-7 was the most seen with a trained model; see token_losses
 
 Spans = tuple[tuple[int, int], ...]
-
-
-def autocast(device: torch.device, *, bf16: bool) -> torch.autocast:
-    """Matrix products in bfloat16 if asked for; a CPU without bfloat16 instructions stays at float32.
-
-    On such a CPU emulated products are many times slower; the log says what was taken.
-    """
-    native = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
-    if bf16 and not native:
-        log.warning("this CPU has no bfloat16 instructions: computing in float32")
-    return torch.autocast(device.type, torch.bfloat16, enabled=bf16 and native)
 
 
 def masked_cross_entropy(model: MaskedLM, x_ME: Tensor, targets_M: Tensor) -> Tensor:
@@ -112,24 +108,78 @@ def token_losses(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[TokenLosses]:
-    """How surprised the model is by every scored token, hidden with the rest of its value; in input order.
+    """How surprised the model is by every scored token; in input order.
 
-    Every window passes once per fold of its values. Batches are packed in a canonical order (length,
-    tx_hash, window, fold), so the same set in any order gives the same bytes, on the same machine with the
-    same number of threads. In other company a transaction may land elsewhere in a batch, where sums round
-    differently: in float32 (attention sdpa) its surprises then stay within PACKED_TOLERANCE nats.
+    In mode "folds" each value is hidden once: every window passes once per fold of its values. For what the
+    other modes give see TokenLosses. In mode "cascade" a transaction's numbers depend on no other only if
+    `cascade_from` is set: calibration finds it (`replaced.cascade_threshold`) and keeps it with the config.
+    A calibration is comparable with scores of its own mode and `cascade_from` alone: transactions that got
+    no second look then have no surprise in both, and what did is judged among benign ones that did.
+
+    Batches are packed in a canonical order (length, tx_hash, window, fold), so the same set in any order
+    gives the same bytes, on the same machine with the same number of threads. In other company a transaction
+    may land elsewhere in a batch, where sums round differently: in float32 (attention sdpa) its surprises
+    then stay within PACKED_TOLERANCE nats.
 
     Args:
         model: on the device that is to compute.
         sequences: in any order; a hash may occur twice.
-        config: folds, tokens of a batch, pieces to list, and whether to compute in bfloat16.
-        progress: called after each batch with the tokens done and the tokens in all.
+        config: mode, folds, tokens of a batch, pieces to list, and whether to compute in bfloat16.
+        progress: called after each batch with the tokens done and the tokens in all, as far as known.
 
     Raises:
         ConfigError: the config or the sequences do not fit the model.
         ArtifactError: the model answers with numbers that are not finite.
     """
     _check(config, model.vocabulary)
+    if not sequences:
+        return []
+    if config.mode == "folds":
+        return _fold_losses(model, sequences, config, progress)
+    odds = replaced_scores(model, sequences, config, progress=progress)
+    replaced = [evidence(sequence, odds_T) for sequence, odds_T in zip(sequences, odds, strict=True)]
+    if config.mode == "replaced":
+        return [
+            _without_folds(sequence, model, config, surprise)
+            for sequence, surprise in zip(sequences, replaced, strict=True)
+        ]
+    least = (config.cascade_from or cascade_threshold(replaced, config.cascade)) * (config.mode == "cascade")
+    again = [which for which, nats_T in enumerate(replaced) if suspicion(nats_T) >= least]
+    before = sum(map(len, sequences))
+
+    def onward(done: int, total: int) -> None:
+        if progress:
+            progress(before + done, before + total)
+
+    looked = iter(_fold_losses(model, [sequences[which] for which in again], config, onward))
+    chosen = set(again)
+    return [
+        dataclasses.replace(
+            next(looked) if which in chosen else _without_folds(sequence, model, config, None),
+            replaced=replaced[which],
+        )
+        for which, sequence in enumerate(sequences)
+    ]
+
+
+def _without_folds(
+    sequence: TokenSequence, model: MaskedLM, config: ScoreConfig, surprise_T: NDArray[np.float32] | None
+) -> TokenLosses:
+    """Of a transaction in which nothing was hidden."""
+    none = np.full((len(sequence), 1 + config.expected), -1, dtype=np.int32)
+    if surprise_T is None:
+        surprise_T = np.full(len(sequence), np.nan, dtype=np.float32)
+    count = sum(1 for cut in windows(sequence, model.config.longest) if cut.stop > cut.start)
+    return TokenLosses(sequence.tx_hash, surprise_T, none[:, 0].copy(), none[:, 1:].copy(), count)
+
+
+def _fold_losses(
+    model: MaskedLM,
+    sequences: Sequence[TokenSequence],
+    config: ScoreConfig,
+    progress: Callable[[int, int], None] | None,
+) -> list[TokenLosses]:
+    """Hide each value once, with the others of its fold."""
     if not sequences:
         return []
     table = window_table(sequences, model.config.longest, model.vocabulary)
@@ -162,6 +212,10 @@ def token_losses(
 
 
 def _check(config: ScoreConfig, vocabulary: VocabularyShape) -> None:
+    if config.mode not in MODES:
+        raise ConfigError(f"score.mode must be one of {', '.join(MODES)}, not {config.mode!r}")
+    if not (0.0 < config.cascade <= 1.0 and config.cascade_from >= 0.0):
+        raise ConfigError("score.cascade is a share above 0, and score.cascade_from is not negative")
     if config.folds < 1 or config.batch_tokens < 1:
         raise ConfigError("score.folds and score.batch_tokens must be at least 1")
     answers = vocabulary.size - sum(stop - start - 1 for start, stop in vocabulary.alias_spans)
@@ -179,11 +233,7 @@ def _items(
     """Window and fold of every pass that a scored token needs, in canonical order."""
     window_T = np.repeat(np.arange(len(table.length_W)), table.length_W)
     window_I, fold_I = np.divmod(np.unique(window_T[asked_T] * folds + fold_T[asked_T]), folds)
-    order_S = sorted(
-        range(len(sequences)), key=lambda which: (sequences[which].tx_hash, content_digest(sequences[which]))
-    )
-    rank_S = np.empty(len(sequences), dtype=np.int64)
-    rank_S[order_S] = np.arange(len(sequences))
+    rank_S = canonical_ranks(sequences)
     order_I = np.lexsort(
         (fold_I, table.index_W[window_I], rank_S[table.sequence_W[window_I]], table.length_W[window_I])
     )

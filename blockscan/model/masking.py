@@ -1,6 +1,7 @@
 """Which tokens are hidden: whole values, at random in training, in disjoint fixed folds when scoring.
 
-Legend: T tokens, M hidden tokens, U values (units), N windows, S sequences, A ids of an alias span.
+Legend: T tokens, M hidden tokens, J judged tokens, U values (units), N windows, S sequences, A ids of an
+alias span.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from blockscan.config import TrainConfig
 from blockscan.model.batch import (
+    Cut,
     PackedBatch,
     WindowTable,
     cut_windows,
@@ -23,16 +25,29 @@ from blockscan.model.batch import (
     sorted_batches,
     window_table,
 )
+from blockscan.model.corruption import corrupt
 from blockscan.tokens import TokenSequence, VocabularyShape
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A batch with some values hidden. place_M, target_M int64: where, and what they were."""
+    """A batch with some values hidden. place_M, target_M int64: where, and what they were.
+
+    judged_J int64, label_J float32: the tokens of the windows that it holds a second time, with nothing
+    hidden but some replaced, and 1 for those that are, 0 for the real ones; both empty where the
+    replaced-token loss is off.
+    """
 
     batch: PackedBatch
     place_M: Tensor
     target_M: Tensor
+    judged_J: Tensor
+    label_J: Tensor
+
+    @property
+    def text_tokens(self) -> int:
+        """Tokens of the batch, each counted once."""
+        return len(self.batch.ids_T) - len(self.label_J)
 
 
 def random_mask(
@@ -94,13 +109,14 @@ def training_examples(
     config: TrainConfig,
     *,
     first: int = 0,
+    every: int = 1,
     landmarks: int = 0,
     device: torch.device | str = "cpu",
 ) -> Iterator[Example]:
-    """Training batches for ever, from batch `first` on; batch n is a function of the seed and n.
+    """Training batches for ever, each `every`-th from batch `first` on; batch n is a function of seed and n.
 
     Every epoch shows each window once, in a new order and under new alias names (the same in all windows
-    of a transaction).
+    of a transaction); with a `replaced_weight` each batch shows it once more, corrupted.
     """
     count = 0
     for epoch in itertools.count():
@@ -108,16 +124,47 @@ def training_examples(
         orders = alias_orders(vocabulary, int(table.sequence_W.max()) + 1, rng)
         for chosen_N in epoch_batches(table.length_W, config.batch_tokens, rng):
             count += 1
-            if count <= first:
+            if count <= first or (count - 1 - first) % every:
                 continue
             cut = cut_windows(table, chosen_N)
             sequence_T = table.sequence_W[chosen_N][cut.segment_T]
             ids_T = rename_aliases(table.ids_T[cut.place_T], sequence_T, vocabulary, orders)
             mask_rng = np.random.default_rng([config.seed, 1, count])
             hidden_T = random_mask(cut.segment_T, table.unit_T[cut.place_T], config.mask_rate, mask_rng)
-            yield _example(
-                pack(table, cut, hidden_T, ids_T=ids_T, landmarks=landmarks, device=device), ids_T, hidden_T
-            )
+            if not config.replaced_weight:
+                batch = pack(table, cut, hidden_T, ids_T=ids_T, landmarks=landmarks, device=device)
+                yield _example(batch, ids_T, hidden_T)
+                continue
+            corrupt_rng = np.random.default_rng([config.seed, 2, count])
+            other, label_T = corrupt(table, cut, ids_T, vocabulary, corrupt_rng)
+            both = _beside(table, cut, ids_T, other)
+            # By length, so that the sdpa kernel takes equal ones in one call.
+            cut = cut_windows(both, np.argsort(both.length_W, kind="stable"))
+            hidden_T = np.concatenate((hidden_T, np.zeros_like(label_T)))[cut.place_T]
+            corrupted_T = cut.place_T >= len(ids_T)
+            label_T = np.concatenate((np.zeros(len(ids_T), dtype=np.bool_), label_T))[cut.place_T]
+            batch = pack(both, cut, hidden_T, landmarks=landmarks, device=device)
+            yield _example(batch, both.ids_T[cut.place_T], hidden_T, corrupted_T, label_T)
+
+
+def _beside(table: WindowTable, cut: Cut, ids_T: NDArray[np.int32], other: WindowTable) -> WindowTable:
+    """The windows of a cut, under other ids, and those of another table."""
+    begin_N = np.cumsum(cut.length_N) - cut.length_N
+    window_N = np.arange(len(begin_N))
+    place_T = cut.place_T
+    return WindowTable(
+        np.concatenate((ids_T, other.ids_T)),
+        np.concatenate((table.modality_T[place_T], other.modality_T)),
+        np.concatenate((table.field_T[place_T], other.field_T)),
+        np.concatenate((table.depth_T[place_T], other.depth_T)),
+        np.concatenate((table.node_T[place_T], other.node_T)),
+        np.concatenate((table.group_T[place_T], other.group_T)),
+        np.concatenate((table.unit_T[place_T], other.unit_T)),
+        np.concatenate((begin_N, other.start_W + len(ids_T))),
+        np.concatenate((cut.length_N, other.length_W)),
+        np.concatenate((window_N, other.sequence_W + len(begin_N))),
+        np.concatenate((np.zeros_like(window_N), other.index_W)),
+    )
 
 
 def fixed_examples(
@@ -145,8 +192,17 @@ def fixed_examples(
             )
 
 
-def _example(batch: PackedBatch, ids_T: NDArray[np.int32], hidden_T: NDArray[np.bool_]) -> Example:
+def _example(
+    batch: PackedBatch,
+    ids_T: NDArray[np.int32],
+    hidden_T: NDArray[np.bool_],
+    judged_T: NDArray[np.bool_] | None = None,
+    label_T: NDArray[np.bool_] | None = None,
+) -> Example:
     device = batch.ids_T.device
     place_M = np.flatnonzero(hidden_T)
     target_M = ids_T[place_M].astype(np.int64)
-    return Example(batch, torch.from_numpy(place_M).to(device), torch.from_numpy(target_M).to(device))
+    judged_J = np.empty(0, dtype=np.int64) if judged_T is None else np.flatnonzero(judged_T)
+    label_J = (np.empty(0) if label_T is None else label_T[judged_J]).astype(np.float32)
+    arrays = place_M, target_M, judged_J, label_J
+    return Example(batch, *(torch.from_numpy(each).to(device) for each in arrays))

@@ -16,7 +16,11 @@ OURS, THEIRS = "a1" * 32, "b2" * 32
 @pytest.fixture
 def saved(model, tmp_path):
     path = tmp_path / "model"
-    save_checkpoint(path, model, train=TrainConfig(), tokenizer_fingerprint=OURS, data={"sequences": 3})
+    files = {"vocabulary.json": b"{}"}
+    data = {"sequences": 3}
+    save_checkpoint(
+        path, model, train=TrainConfig(), tokenizer_fingerprint=OURS, data=data, tokenizer_files=files
+    )
     return path
 
 
@@ -32,7 +36,8 @@ def test_a_loaded_model_scores_with_the_same_bits(saved, model, sequences):
 def test_the_manifest_says_where_it_comes_from(saved):
     manifest = read_manifest(saved, "checkpoint")
     assert manifest.parents == {"tokenizer": OURS}
-    assert set(manifest.files) == {"config.json", "model.safetensors"}
+    shipped = {"config.json", "model.safetensors", "vocabulary.json", "README.md", "SHA256SUMS"}
+    assert set(manifest.files) == shipped
     assert manifest.config["data"] == {"sequences": 3}
     assert manifest.config["train"]["steps"] == TrainConfig().steps
 
@@ -42,7 +47,7 @@ def test_another_tokenizer_is_refused_naming_both(saved):
         load_checkpoint(saved, tokenizer_fingerprint=THEIRS)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "manifest.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "README.md", "manifest.json"])
 def test_a_damaged_file_is_refused(saved, name):
     raw = bytearray((saved / name).read_bytes())
     raw[len(raw) // 2] ^= 0xFF
@@ -65,9 +70,25 @@ def test_weights_of_another_shape_are_refused(model, tmp_path):
     _replace(path, "config.json", json.dumps(stored))
     with pytest.raises(ArtifactError, match=r"do not fit config\.json"):
         load_checkpoint(path, tokenizer_fingerprint=OURS)
-    _replace(path, "config.json", json.dumps({"model": {}}))
+    _replace(path, "config.json", json.dumps({"model_type": "blockscan", "model": {}}))
     with pytest.raises(ArtifactError, match="no readable checkpoint"):
         load_checkpoint(path, tokenizer_fingerprint=OURS)
+
+
+@pytest.mark.parametrize("kind", [None, "bert"])
+def test_what_another_program_or_an_earlier_version_wrote_is_refused(saved, kind):
+    stored = json.loads((saved / "config.json").read_text()) | {"model_type": kind}
+    _replace(saved, "config.json", json.dumps(stored))
+    with pytest.raises(ArtifactError, match=f"model_type {kind!r}, not 'blockscan'.*pretrain again"):
+        load_checkpoint(saved, tokenizer_fingerprint=OURS)
+
+
+def test_a_manifest_at_hand_spares_hashing_but_not_the_check_of_the_tokenizer(saved, monkeypatch):
+    manifest = read_manifest(saved, "checkpoint")
+    monkeypatch.setattr("blockscan.artifact._sha256", None)
+    load_checkpoint(saved, tokenizer_fingerprint=OURS, manifest=manifest)
+    with pytest.raises(ArtifactError, match="was trained with tokenizer"):
+        load_checkpoint(saved, tokenizer_fingerprint=THEIRS, manifest=manifest)
 
 
 def _replace(path, name, text):

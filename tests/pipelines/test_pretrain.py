@@ -10,13 +10,14 @@ from safetensors.torch import load_file
 from blockscan.artifact import read_manifest
 from blockscan.config import Config, ModelConfig, TrainConfig
 from blockscan.errors import ArtifactError, ConfigError
-from blockscan.model import checkpoint
+from blockscan.model import work_state
 from blockscan.model.batch import window_table
 from blockscan.model.checkpoint import load_checkpoint
 from blockscan.model.masking import training_examples
 from blockscan.tokens import TokenSequence, VocabularyShape
-from pipelines import pretrain as module
 from pipelines.pretrain import learning_rate, pretrain
+from pipelines.training import objective as objective_module
+from pipelines.training import run as run_module
 
 SHAPE = VocabularyShape(size=120, alias_spans=((100, 116),))
 MODEL = ModelConfig(layers=3, width=48, heads=3, feed_forward=64, longest=64, window=16)
@@ -83,14 +84,15 @@ def test_learning_works_eight_sequences_are_learnt_by_heart(tmp_path):
     assert sum(report.loss for report in reports[-10:]) / 10 < 0.5
 
 
-def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path):
+@pytest.mark.parametrize("options", [{}, {"ema": 0.9, "optimizer": "muon"}])
+def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, options):
     """Interrupted after step 7, so that the step 7 after the work checkpoint of step 6 is taken twice."""
     whole, parts = [], []
-    first = _run(tmp_path / "whole", on_step=whole.append)
+    first = _run(tmp_path / "whole", on_step=whole.append, **options)
     with pytest.raises(KeyboardInterrupt):
-        _run(tmp_path / "parts", on_step=_stop_at(7))
+        _run(tmp_path / "parts", on_step=_stop_at(7), **options)
     assert not (tmp_path / "parts").exists()
-    second = _run(tmp_path / "parts", on_step=parts.append, resume=True)
+    second = _run(tmp_path / "parts", on_step=parts.append, resume=True, **options)
     assert parts[0].step == 7
     assert [(r.loss, r.gradient_norm, r.validation) for r in parts] == [
         (r.loss, r.gradient_norm, r.validation) for r in whole[6:]
@@ -133,13 +135,13 @@ def test_the_latest_sequences_are_not_trained_on(tmp_path, monkeypatch):
     seen = {}
 
     def spy(name):
-        original = getattr(module, name)
+        original = getattr(run_module, name)
 
         def call(data, *args, **options):
             seen[name] = data
             return original(data, *args, **options)
 
-        monkeypatch.setattr(module, name, call)
+        monkeypatch.setattr(run_module, name, call)
 
     spy("training_examples")
     spy("fixed_examples")
@@ -164,24 +166,34 @@ def test_the_learning_rate_warms_up_stays_and_decays():
     assert {learning_rate(step, flat) for step in range(10)} == {1.0}
 
 
-def test_accumulated_batches_weigh_every_hidden_token_alike(tmp_path):
-    """Two half batches make the same gradient as one whole batch that holds both."""
-    config = Config(model=MODEL, train=TRAIN)
-    run = module._start(SHAPE, config, "cpu")
-    examples = training_examples(window_table(_sequences(60), 64, SHAPE), SHAPE, TRAIN)
-    halves = [next(examples), next(examples)]
-    hidden = [len(half.target_M) for half in halves]
-    losses = [float(module._loss(run, half).detach()) for half in halves]
-    _, loss, _ = module._advance(run, iter(halves))
-    assert loss == pytest.approx(sum(losses) / sum(hidden), rel=1e-6)
+def test_accumulated_batches_weigh_every_hidden_token_alike(tmp_path, monkeypatch):
+    """The loss of a step is the mean over the hidden tokens of both of its batches."""
+    sums, counts, reports = [], [], []
+    original = objective_module.training_loss
+
+    def spy(model, example, config, *, hidden, judged):
+        loss = original(model, example, config, hidden=hidden, judged=judged)
+        sums.append(float(loss.masked) * hidden)
+        counts.append((len(example.target_M), hidden))
+        return loss
+
+    monkeypatch.setattr(objective_module, "training_loss", spy)
+    _run(tmp_path / "model", _sequences(5), steps=1, on_step=reports.append, batch_tokens=64)
+    (one, hidden), (two, _) = counts
+    assert one != two
+    assert hidden == one + two
+    assert reports[0].loss == pytest.approx(sum(sums) / hidden, rel=1e-6)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 0.0])
 def test_a_gradient_that_is_not_finite_or_vanished_stops_the_run(tmp_path, monkeypatch, value):
-    def broken(model, x_ME, targets_M):
-        return (x_ME * value).sum()
+    original = objective_module.training_loss
 
-    monkeypatch.setattr(module, "masked_cross_entropy", broken)
+    def broken(*arguments, **options):
+        loss = original(*arguments, **options)
+        return loss._replace(total=loss.total * value)
+
+    monkeypatch.setattr(objective_module, "training_loss", broken)
     with pytest.raises(ConfigError, match=r"training broke at step 1: .*lower train\.learning_rate"):
         _run(tmp_path / "model")
     assert not (tmp_path / "model").exists()
@@ -212,9 +224,9 @@ def test_a_damaged_work_checkpoint_is_refused(tmp_path):
     out = tmp_path / "model"
     with pytest.raises(KeyboardInterrupt):
         _run(out, on_step=_stop_at(4))
-    state = tmp_path / "model.work" / "state.safetensors"
+    state = tmp_path / "model.work" / "step-000000003" / "state.safetensors"
     state.write_bytes(state.read_bytes()[:5000])
-    with pytest.raises(ArtifactError, match=r"state.safetensors is damaged .*remove .*model.work and start"):
+    with pytest.raises(ArtifactError, match=r"step-000000003 is damaged .*remove .*model.work and start"):
         _run(out, resume=True)
 
 
@@ -224,7 +236,7 @@ def test_a_full_disk_ends_the_run_and_keeps_the_last_work_checkpoint(tmp_path, m
 
     def fill_disk(report):
         if report.step == 4:
-            monkeypatch.setattr(checkpoint, "save_file", full)
+            monkeypatch.setattr(work_state, "save_file", full)
 
     with pytest.raises(ArtifactError, match=r"cannot write .*No space left on device"):
         _run(tmp_path / "model", on_step=fill_disk)

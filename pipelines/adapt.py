@@ -1,0 +1,96 @@
+"""Adapting a trained model to a new protocol or chain with few transactions, by blockscan.model.lora.
+
+The adapted model keeps the tokenizer of its base: addresses and functions that the base never saw stay
+aliases and buckets, as they are in any transaction. Scoring and calibrating it is as with any other model.
+"""
+
+import os
+import shutil
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from blockscan.artifact import read_manifest
+from blockscan.config import Config
+from blockscan.errors import ArtifactError
+from blockscan.model.checkpoint import KIND, load_checkpoint
+from blockscan.model.lora import inject, merge, rate
+from pipelines.model_dir import ModelDir, pick_device
+from pipelines.pretrain import Start
+
+TOKENIZER = "tokenizer"
+
+
+def adopt_tokenizer(base: ModelDir, directory: ModelDir) -> None:
+    """Give a new model directory the tokenizer of its base.
+
+    Raises:
+        ArtifactError: the base has none, or the directory has another one.
+    """
+    theirs = read_manifest(base.tokenizer, TOKENIZER)
+    if not directory.tokenizer.exists():
+        _copy(base.tokenizer, directory.tokenizer)
+    if read_manifest(directory.tokenizer, TOKENIZER).fingerprint != theirs.fingerprint:
+        raise ArtifactError(
+            f"{directory.tokenizer} is not the tokenizer of {base.path}, which an adapted model must keep; "
+            "give a new directory as --model"
+        )
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy an artifact; where several processes of a run do so, one of them gives its copy the name."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            shutil.copytree(source, draft, dirs_exist_ok=True)
+            if not target.exists():
+                draft.rename(target)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        if not target.exists():
+            raise ArtifactError(f"cannot write {target}: {error}; free some space and start again") from error
+
+
+def adapted(
+    base: ModelDir, config: Config, *, tokenizer_fingerprint: str, device: str
+) -> tuple[Start, Config]:
+    """Where training begins that adapts the model of `base`, and the config to train with.
+
+    The config's section `adapt` gives steps and learning rate; the optimizer is AdamW, and the weight of the
+    replaced-token loss is that of the base.
+
+    Raises:
+        ArtifactError: the base lacks a part, a part is damaged, or it was trained with another tokenizer.
+        ConfigError: a setting of the section `adapt` is out of range, or there is no such device.
+    """
+    manifest = read_manifest(base.checkpoint, KIND)
+    model = load_checkpoint(
+        base.checkpoint,
+        tokenizer_fingerprint=tokenizer_fingerprint,
+        device=_own(pick_device(device)),
+        manifest=manifest,
+    )
+    settings = config.adapt
+    inject(model, settings, torch.Generator().manual_seed(config.train.seed))
+    train = replace(
+        config.train,
+        steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        optimizer="adamw",
+        replaced_weight=float(manifest.config["train"].get("replaced_weight", 0.0)),
+    )
+    kind = f"LoRA rank {settings.rank}, alpha {settings.alpha:g}, ratio {settings.ratio:g}"
+    start = Start(
+        model.train(), f"{manifest.fingerprint}, {kind}", partial(rate, ratio=settings.ratio), merge
+    )
+    return start, replace(config, model=model.config, train=train)
+
+
+def _own(device: str) -> str:
+    """Under torchrun, "cuda" is the GPU of this process."""
+    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
