@@ -9,6 +9,8 @@ from blockscan.safetext import safe_text
 
 LABELS = ("benign", "attack", "grey")
 COLUMNS = ("tx_hash", "label", "stage", "family", "incident", "kind", "hard_benign", "tier")
+"""What the simulator writes; of these only the first two are needed."""
+_OPTIONAL = (*COLUMNS[2:], "source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,7 @@ class Label:
     label: benign, attack or grey (neither; never evaluated). stage: of an attack, "exploit" or a step
     around it. family: sort of attack. incident: groups the transactions of one attack. kind: sort of
     benign transaction. hard_benign: the kind again where it is known to look like an attack. tier: how much
-    of the attack one trace shows (structural, mimicry, context).
+    of the attack one trace shows (structural, mimicry, context). source: who says so.
     """
 
     label: str
@@ -28,6 +30,7 @@ class Label:
     kind: str = ""
     hard_benign: str = ""
     tier: str = ""
+    source: str = ""
 
 
 def hash_key(tx_hash: str) -> str:
@@ -86,5 +89,5 @@ def _label(row: list[str], columns: list[str], *, where: str) -> tuple[str, Labe
         )
     if not cells.get("tx_hash"):
         raise ConfigError(f"{where}: no transaction hash")
-    optional = {name: cells.get(name, "") for name in COLUMNS[2:]}
+    optional = {name: cells.get(name, "") for name in _OPTIONAL}
     return hash_key(cells["tx_hash"]), Label(label, **(optional | {"stage": optional["stage"].lower()}))

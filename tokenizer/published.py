@@ -153,13 +153,20 @@ def _spelled(value: Value) -> str:
 
 
 def _word_pieces(words: Iterable[str], size: int) -> Tokenizer:
+    words = list(words)
+    # Every digit at the beginning of a word and inside of one, so that no number can be unknown.
+    alphabet = sorted({*_DIGITS, *chain.from_iterable(words)})
     pieces = Tokenizer(models.WordPiece({OOV: 0}, unk_token=OOV))
     pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=[OOV], show_progress=False)
-    # Every digit at the beginning of a word and inside of one, so that no number can be unknown.
-    digits = (first + second for first in _DIGITS for second in _DIGITS)
-    pieces.train_from_iterator(chain(digits, words), trainer)
-    return pieces
+    # The trainer numbers letters as it meets them, in an order that changes, and breaks ties by number; what
+    # it is told to keep has a fixed one.
+    kept = [OOV, *alphabet, *(f"##{letter}" for letter in alphabet)]
+    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=kept, show_progress=False)
+    pieces.train_from_iterator(words, trainer)
+    # Built anew, as special tokens would be cut out of a text wherever they stand.
+    learnt = Tokenizer(models.WordPiece(pieces.get_vocab(with_added_tokens=False), unk_token=OOV))
+    learnt.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return learnt
 
 
 def _linear(transaction: Transaction, classify: Classify) -> Linear:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from rich.console import Console
 
 from blockscan.errors import ConfigError
-from pipelines.evaluate import ScoredRow, evaluate, render
+from pipelines.evaluate import Rules, ScoredRow, evaluate
+from pipelines.evaluation.facts import TxFacts
+from pipelines.evaluation.tables import render
 from pipelines.labels import Label, read_labels
 
 
@@ -23,7 +26,15 @@ def make_rows(values, p_values=None, *, tokens=None):
 
 def run(rows, labels, **options):
     options = {"alarm_level": 0.01, "rng": np.random.default_rng(0), "resamples": 50} | options
-    return evaluate(rows, labels, **options)
+    return evaluate([rows], labels, **options)
+
+
+def make_facts(rows, counts):
+    """Facts under which every transaction has a skeleton of its own and touches nothing."""
+    return {
+        row.tx_hash: TxFacts(count, row.tx_hash.encode(), None, frozenset())
+        for row, count in zip(rows, counts, strict=True)
+    }
 
 
 SMALL_ROWS = make_rows(
@@ -49,35 +60,35 @@ def test_small_set_by_hand():
     assert (coverage.benign, coverage.attacks, coverage.grey, coverage.other_stages) == (3, 3, 1, 1)
     assert (coverage.unlabelled, coverage.unscored, coverage.without_p) == (1, 1, 1)
     assert coverage.blocks == (100, 107)
-    assert result.detectors["BlockScan"]["auroc"].value == pytest.approx(7 / 9)
-    assert (result.realised_fpr.value, result.realised_fpr.n) == (pytest.approx(1 / 3), 3)
-    assert (result.recall.value, result.recall.n) == (pytest.approx(2 / 3), 3)
-    assert (result.incident_recall.value, result.incident_recall.n) == (1.0, 2)
-    assert {name: (e.value, e.n) for name, e in result.family_recall.items()} == {
+    assert result.overall.detectors["BlockScan"]["auroc"].value == pytest.approx(7 / 9)
+    assert (result.alarms.realised_fpr.value, result.alarms.realised_fpr.n) == (pytest.approx(1 / 3), 3)
+    assert (result.alarms.recall.value, result.alarms.recall.n) == (pytest.approx(2 / 3), 3)
+    assert (result.alarms.incident_recall.value, result.alarms.incident_recall.n) == (1.0, 2)
+    assert {name: (e.value, e.n) for name, e in result.alarms.family_recall.items()} == {
         "oracle": (0.5, 2),
         "reentrancy": (1.0, 1),
     }
-    assert {name: (e.value, e.n) for name, e in result.kind_fpr.items()} == {
+    assert {name: (e.value, e.n) for name, e in result.alarms.kind_fpr.items()} == {
         "arbitrage": (0.5, 2),
         "batch": (0.0, 1),
     }
-    assert {name: (e.value, e.n) for name, e in result.tier_recall.items()} == {
+    assert {name: (e.value, e.n) for name, e in result.alarms.tier_recall.items()} == {
         "mimicry": (1.0, 1),
         "structural": (1.0, 1),
     }
-    assert (result.hard_benign_fpr.value, result.hard_benign_fpr.n) == (0.5, 2)
+    assert (result.alarms.hard_benign_fpr.value, result.alarms.hard_benign_fpr.n) == (0.5, 2)
 
 
 def test_detectors_are_named_and_length_is_the_first_baseline():
     counts = np.random.default_rng(1).normal(size=(9, 4))
     counts[[0, 2, 3]] += 9.0
     train = np.random.default_rng(2).normal(size=(300, 4))
-    result = run(SMALL_ROWS, SMALL_LABELS, train_counts=train, test_counts=counts)
-    assert list(result.detectors) == ["BlockScan", "length", "calls", "Isolation Forest"]
+    result = run(SMALL_ROWS, SMALL_LABELS, train_counts=train, facts=make_facts(SMALL_ROWS, counts))
+    assert list(result.overall.detectors) == ["BlockScan", "length", "calls", "Isolation Forest"]
     # Tokens rise where values fall, so length ranks the other way round; calls are all the same.
-    assert result.detectors["length"]["auroc"].value == pytest.approx(2 / 9)
-    assert result.detectors["calls"]["auroc"].value == pytest.approx(0.5)
-    assert result.detectors["Isolation Forest"]["auroc"].value == 1.0
+    assert result.overall.detectors["length"]["auroc"].value == pytest.approx(2 / 9)
+    assert result.overall.detectors["calls"]["auroc"].value == pytest.approx(0.5)
+    assert result.overall.detectors["Isolation Forest"]["auroc"].value == 1.0
 
 
 def test_counts_belong_to_their_rows_also_after_rows_that_are_not_evaluated():
@@ -85,13 +96,14 @@ def test_counts_belong_to_their_rows_also_after_rows_that_are_not_evaluated():
     counts = np.zeros((9, 4))
     counts[8] = 9.0
     train = np.random.default_rng(2).normal(size=(300, 4))
-    result = run(SMALL_ROWS, labels, train_counts=train, test_counts=counts)
-    assert result.detectors["Isolation Forest"]["auroc"].value == 1.0
+    result = run(SMALL_ROWS, labels, train_counts=train, facts=make_facts(SMALL_ROWS, counts))
+    assert result.overall.detectors["Isolation Forest"]["auroc"].value == 1.0
 
 
 def test_same_seed_same_result_to_the_last_digit():
     counts = np.random.default_rng(1).normal(size=(9, 4))
-    first, second = (run(SMALL_ROWS, SMALL_LABELS, train_counts=counts, test_counts=counts) for _ in range(2))
+    facts = make_facts(SMALL_ROWS, counts)
+    first, second = (run(SMALL_ROWS, SMALL_LABELS, train_counts=counts, facts=facts) for _ in range(2))
     assert json.dumps(first.to_dict()) == json.dumps(second.to_dict())
 
 
@@ -106,7 +118,8 @@ def test_hashes_are_compared_without_case():
     rows = make_rows([2.0, 1.0] + [0.0] * 10)
     result = run(rows, {"0x0b": Label("benign"), "0x00": Label("attack")})
     upper = [ScoredRow(r.tx_hash.upper(), r.value, r.p_value, r.tokens, r.calls) for r in rows]
-    assert run(upper, {"0x0b": Label("benign"), "0x00": Label("attack")}).recall == result.recall
+    again = run(upper, {"0x0b": Label("benign"), "0x00": Label("attack")})
+    assert (again.overall, again.alarms) == (result.overall, result.alarms)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +153,7 @@ def test_tables_show_figures_interval_and_hostile_names_as_text():
     console.print(render(result))
     shown = console.file.getvalue()
     assert "\x1b[31m" not in shown and "[/][31mred" in shown
-    auroc = result.detectors["BlockScan"]["auroc"]
+    auroc = result.overall.detectors["BlockScan"]["auroc"]
     for part in (
         f"{auroc.value:.3f}",
         f"{auroc.low:.3f}-{auroc.high:.3f}",
@@ -215,9 +228,104 @@ def test_strata_rank_transactions_of_a_least_size_among_themselves():
     labels = {f"0x{place:02x}": Label("attack" if place in (1, 3, 4) else "benign") for place in range(6)}
     result = run(rows, labels)
     (name,) = result.strata
-    assert name == "2 calls or more (2 benign, 2 attacks)"
+    stratum = result.strata[name]
+    assert (name, stratum.benign, stratum.attacks) == ("2 calls or more", 2, 2)
     # Values of the attacks 3 and 4 against those of the benign 2 and 5: two of four pairs are in order.
-    assert result.strata[name]["BlockScan"].value == pytest.approx(0.5)
-    assert result.strata[name]["length"].value == pytest.approx(0.5)
-    assert result.strata[name]["BlockScan"].n == 4
-    assert result.detectors["BlockScan"]["auroc"].value == pytest.approx(5 / 9)
+    assert stratum.detectors["BlockScan"]["auroc"].value == pytest.approx(0.5)
+    assert stratum.detectors["length"]["auroc"].value == pytest.approx(0.5)
+    assert stratum.detectors["BlockScan"]["auroc"].n == 4
+    assert result.overall.detectors["BlockScan"]["auroc"].value == pytest.approx(5 / 9)
+    # Of equal size: 1 above 0; 3 above 2 (two calls); 4 below 5 (nine calls).
+    matched = result.length_matched
+    assert (matched.benign, matched.attacks) == (3, 3)
+    assert matched.detectors["BlockScan"]["auroc"].value == pytest.approx(2 / 3)
+
+
+def many(rng, count=300):
+    """Rows of two trace sources with labels; the value tells attacks, and the source shifts it."""
+    rows, labels = [], {}
+    for place in range(count):
+        source = "ab"[place % 2]
+        attacked = place % 10 < 2
+        value = rng.normal() + 2 * attacked + 50 * (source == "b")
+        rows.append(
+            ScoredRow(
+                f"0x{place:03x}",
+                value,
+                rng.random(),
+                place % 7,
+                1 + place % 50,
+                place,
+                1_600_000_000,
+                "c",
+                source,
+            )
+        )
+        labels[f"0x{place:03x}"] = (
+            Label("attack", incident=f"i{place // 20}", family="f") if attacked else Label("benign", kind="k")
+        )
+    return rows, labels
+
+
+def test_the_order_of_rows_and_labels_changes_nothing():
+    rng = np.random.default_rng(3)
+    rows, labels = many(rng)
+    facts = make_facts(rows, rng.normal(size=(len(rows), 3)))
+    counts = rng.normal(size=(50, 3))
+
+    def figures(order):
+        shuffled = {rows[place].tx_hash: labels[rows[place].tx_hash] for place in order}
+        result = run([rows[place] for place in order], shuffled, facts=facts, train_counts=counts)
+        return json.dumps(result.to_dict())
+
+    assert figures(range(len(rows))) == figures(rng.permutation(len(rows)))
+
+
+def test_sources_are_never_compared_unless_asked_for():
+    rows, labels = many(np.random.default_rng(4))
+    result = run(rows, labels)
+    assert list(result.groups) == ["c, a", "c, b"]
+    apart = [each.detectors["BlockScan"]["auroc"].value for each in result.groups.values()]
+    together = result.overall.detectors["BlockScan"]["auroc"].value
+    assert together == pytest.approx(np.mean(apart)) and together > 0.85
+    mixed = run(rows, labels, rules=Rules(mixed=True))
+    assert mixed.groups == {} and mixed.overall.detectors["BlockScan"]["auroc"].value < 0.8
+    assert (
+        run(rows, labels, rules=Rules(source="a")).overall.detectors["BlockScan"]["auroc"].value == apart[0]
+    )
+
+
+def test_several_seeds_are_shown_with_their_range():
+    rows, labels = many(np.random.default_rng(5))
+    better = [
+        ScoredRow(r.tx_hash, r.value + (labels[r.tx_hash].label == "attack"), *astuple(r)[2:]) for r in rows
+    ]
+    result = evaluate([rows, better], labels, alarm_level=0.01, rng=np.random.default_rng(0), resamples=50)
+    auroc = result.overall.detectors["BlockScan"]["auroc"]
+    alone = [run(each, labels).overall.detectors["BlockScan"]["auroc"].value for each in (rows, better)]
+    assert auroc.runs == pytest.approx(alone) and auroc.value == pytest.approx(np.mean(alone))
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render(result))
+    shown = console.file.getvalue()
+    assert f"seeds {alone[0]:.3f}-{alone[1]:.3f}" in shown and "means over 2 training seeds" in shown
+
+
+def test_the_report_tells_of_what_was_left_out():
+    rows, labels = many(np.random.default_rng(6))
+    facts = make_facts(rows, np.zeros((len(rows), 3)))
+    facts[rows[9].tx_hash] = facts[rows[299].tx_hash]
+    facts[rows[299].tx_hash] = TxFacts(np.zeros(3), facts[rows[297].tx_hash].skeleton, None, frozenset())
+    result = run(rows, labels, rules=Rules(after=99, source="b"), facts=facts)
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render(result))
+    shown = console.file.getvalue()
+    assert "Time split after block 99: 40 benign transactions and 10 attacks at or before it" in shown
+    assert "Repeated trace skeletons left out of the ranking: 1 benign, 0 attacks" in shown
+    assert "150 of another chain or source" in shown
+    for title in (
+        "auroc, BlockScan minus baseline",
+        "Alarms by level",
+        "recall, year 2020",
+        "false alarms, k",
+    ):
+        assert title in shown

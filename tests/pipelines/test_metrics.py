@@ -5,7 +5,8 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from pipelines.metrics import rank_metrics, share
+from pipelines import metrics
+from pipelines.metrics import compare, rank_metrics, share
 
 
 def metrics_of(values, attack, *, resamples=2, seed=0, clusters=None):
@@ -114,3 +115,80 @@ def test_share_has_the_exact_interval(hits, n):
 def test_share_of_nothing_says_so():
     nothing = share(0, 0)
     assert (nothing.value, nothing.low, nothing.high, nothing.n) == (0.0, 0.0, 1.0, 0)
+
+
+def test_a_resample_is_weighed_like_a_set_in_which_transactions_repeat():
+    """Every figure of one bootstrap resample, against the same transactions written out as often as drawn."""
+    rng = np.random.default_rng(6)
+    attack = np.arange(400) < 60
+    values = np.round(rng.normal(size=400) + attack, 1)
+    sides = metrics._sides(attack, None, None)
+    ranked = metrics._rank(values, sides)
+    benign, incident = next(metrics._draws(sides, rng, 3))
+    weighed = metrics._metrics(ranked, sides, benign, incident)
+    for column in range(3):
+        times = np.empty(400, dtype=int)
+        times[sides.benign] = benign[:, column]
+        times[sides.attacks] = incident[:, column]
+        written = metrics_of(np.repeat(values, times), np.repeat(attack, times))
+        assert times.sum() == 400 and times.max() > 1
+        for name, drawn in weighed.items():
+            if not name.startswith("incident"):
+                assert drawn[column] == pytest.approx(written[name].value), name
+
+
+def test_an_incident_is_found_by_any_of_its_exploits():
+    """Of the incidents a (9 and 1), b (0) and c (8) two stand above the highest benign value, 7."""
+    values = np.array([9.0, 1, 0, 8, 7, 6, 5])
+    attack = np.array([1, 1, 1, 1, 0, 0, 0], dtype=bool)
+    mine = metrics_of(values, attack, clusters=["a", "a", "b", "c", "", "", ""])
+    found = mine["incident_recall@fpr=0.01"]
+    assert (found.value, found.n) == (pytest.approx(2 / 3), 3)
+    assert (mine["recall@fpr=0.01"].value, mine["recall@fpr=0.01"].n) == (0.5, 4)
+
+
+def two_sets(values):
+    """Set x: benign 1 and 3, attack 2. Set y: benign 10 and 20, attack 30."""
+    attack = np.array([0, 0, 1, 0, 0, 1], dtype=bool)
+    rng = np.random.default_rng(0)
+    return compare({"it": np.array([values])}, attack, rng=rng, resamples=20, match=list("xxxyyy"))
+
+
+def test_attacks_are_compared_within_their_own_set_only():
+    mine = two_sets([1.0, 3, 2, 10, 20, 30]).detectors["it"]
+    assert mine["auroc"].value == pytest.approx((0.5 + 1) / 2)
+    assert mine["recall@fpr=0.01"].value == 0.5
+    shifted = two_sets([101.0, 103, 102, 10, 20, 30]).detectors["it"]
+    assert shifted == mine  # a set's own level tells nothing
+    assert not any("@k" in name or name == "auprc" for name in mine)
+
+
+def test_a_difference_is_sure_although_the_intervals_overlap():
+    """Both rank by the same noise and one a little better on every attack: paired, the sign is certain."""
+    rng = np.random.default_rng(7)
+    attack = np.arange(600) < 60
+    noise = rng.normal(size=600)
+    values = {"better": (noise + 1.15 * attack)[None], "other": (noise + attack)[None]}
+    found = compare(values, attack, rng=np.random.default_rng(0), resamples=300)
+    one, two = (found.detectors[name]["auroc"] for name in values)
+    apart = found.differences["other"]["auroc"]
+    assert one.low < two.high
+    assert apart.value == pytest.approx(one.value - two.value)
+    assert 0 < apart.low < apart.value < apart.high
+    turned = compare(dict(reversed(values.items())), attack, rng=np.random.default_rng(0), resamples=300)
+    back = turned.differences["better"]["auroc"]
+    assert (back.value, back.low, back.high) == pytest.approx((-apart.value, -apart.high, -apart.low))
+
+
+def test_training_seeds_are_averaged_and_paired():
+    attack = np.array([1, 1, 0, 0], dtype=bool)
+    ours = np.array([[4.0, 3, 2, 1], [4, 1, 3, 2]])  # AUROC 1 and 1/2
+    theirs = np.array([[4.0, 1, 3, 2], [1, 2, 3, 4]])  # AUROC 1/2 and 0
+    found = compare({"a": ours, "b": theirs}, attack, rng=np.random.default_rng(0), resamples=9)
+    auroc = found.detectors["a"]["auroc"]
+    assert (auroc.value, auroc.runs) == (0.75, (1.0, 0.5))
+    apart = found.differences["b"]["auroc"]
+    assert (apart.value, apart.runs) == (0.5, (0.5, 0.5))
+    single = compare({"a": ours, "b": theirs[:1]}, attack, rng=np.random.default_rng(0), resamples=9)
+    assert single.differences["b"]["auroc"].runs == (0.5, 0.0)
+    assert single.detectors["b"]["auroc"].runs == ()

@@ -1,0 +1,235 @@
+"""An evaluation as tables for a terminal. Names come from files and chains: they are shown as text only."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from blockscan.safetext import safe_text
+from pipelines.evaluate import Evaluation
+from pipelines.evaluation.alarms import Alarms
+from pipelines.evaluation.contracts import LEAST, TOP, ContractRanks
+from pipelines.evaluation.detectors import OURS
+from pipelines.evaluation.pools import Pools
+from pipelines.evaluation.selection import Coverage
+from pipelines.metrics import FPR_LEVELS, INCIDENT_LEVELS, TOP_K, Comparison, Estimate
+
+_METRICS = {
+    "Ranking": ["auroc", "auprc"],
+    "Recall at a share of false alarms, threshold from these benign scores": [
+        f"recall@fpr={level:g}" for level in FPR_LEVELS
+    ],
+    "Incidents with an exploit above that threshold": [
+        f"incident_recall@fpr={level:g}" for level in INCIDENT_LEVELS
+    ],
+    "Recall among the k highest": [f"recall@k={k}" for k in TOP_K],
+    "Precision among the k highest": [f"precision@k={k}" for k in TOP_K],
+    "Share of false alarms among the k highest": [f"fpr@k={k}" for k in TOP_K],
+}
+COMPARED = ("auroc", "recall@fpr=0.01", "recall@fpr=0.001")
+"""Metrics that are shown for every stratum, and as differences."""
+
+
+def render(evaluation: Evaluation) -> RenderableType:
+    """The whole evaluation."""
+    parts: list[RenderableType] = [
+        detector_table(evaluation, metrics, title=title)
+        for title, metrics in _METRICS.items()
+        if set(metrics) & evaluation.overall.detectors[OURS].keys()
+    ]
+    parts += [strata_table(evaluation, metric) for metric in COMPARED]
+    parts += [difference_table(evaluation, metric) for metric in COMPARED]
+    if evaluation.contracts is not None:
+        parts.append(_contract_table(evaluation.contracts))
+    if evaluation.pools is not None:
+        parts += [*(_pool_table(evaluation.pools, k) for k in TOP_K), _published_table(evaluation.pools)]
+    parts += [_level_table(evaluation), _alarm_table(evaluation.alarms)]
+    return Group(*parts, *(Text(line) for line in notes(evaluation)))
+
+
+def detector_table(evaluation: Evaluation, metrics: Sequence[str], *, title: str) -> Table:
+    """One row per detector, one column per metric of `compare` that there is, intervals below the figures."""
+    coverage, there = evaluation.coverage, evaluation.overall.detectors[OURS]
+    heading = f"{title} ({coverage.benign:,} benign, {coverage.attacks:,} attacks)"
+    return _table(heading, evaluation.overall.detectors, {name: name for name in metrics if name in there})
+
+
+def strata_table(evaluation: Evaluation, metric: str = "auroc") -> Table:
+    """One metric per detector (rows) and stratum (columns), intervals below the figures."""
+    strata = comparisons(evaluation)
+    found = {
+        name: {heading: each.detectors[name][metric] for heading, each in strata.items()}
+        for name in evaluation.overall.detectors
+    }
+    return _table(f"{metric} by stratum", found, {heading: heading for heading in strata})
+
+
+def difference_table(evaluation: Evaluation, metric: str) -> Table:
+    """How far BlockScan is ahead of each baseline in each stratum, from the same resamples."""
+    strata = comparisons(evaluation)
+    found = {
+        name: {heading: each.differences[name][metric] for heading, each in strata.items()}
+        for name in evaluation.overall.differences
+    }
+    heading = f"{metric}, {OURS} minus baseline"
+    return _table(heading, found, {heading: heading for heading in strata}, signed=True)
+
+
+def comparisons(evaluation: Evaluation) -> dict[str, Comparison]:
+    """Every set of transactions that was ranked, by name and size."""
+    found = {"all": evaluation.overall} | evaluation.strata
+    if evaluation.length_matched is not None:
+        found["matched by length"] = evaluation.length_matched
+    found |= evaluation.groups
+    return {
+        f"{safe_text(name)} ({each.benign:,} benign, {each.attacks:,} attacks)": each
+        for name, each in found.items()
+    }
+
+
+def notes(evaluation: Evaluation) -> list[str]:
+    """What the figures are, and what was left out."""
+    coverage = evaluation.coverage
+    lines = ["Below each figure its 95 % interval."]
+    if evaluation.seeds > 1:
+        lines[0] += f" Figures are means over {evaluation.seeds} training seeds; below, their range."
+    lines += [_set_aside(coverage), _split(coverage), _duplicates(coverage)]
+    if evaluation.groups or coverage.unmatched_benign or coverage.unmatched_attacks:
+        lines.append(
+            "Attacks are ranked among benign transactions of their own chain and trace source. Without "
+            f"the other class there: {coverage.unmatched_benign:,} benign, {coverage.unmatched_attacks:,} "
+            "attacks."
+        )
+    if list(coverage.label_sources) != ["not stated"]:
+        said = ", ".join(f"{safe_text(name)} {count:,}" for name, count in coverage.label_sources.items())
+        lines.append(f"Labels by source: {said}.")
+    return lines
+
+
+def _set_aside(coverage: Coverage) -> str:
+    blocks = "" if coverage.blocks is None else f" Blocks {coverage.blocks[0]:,} to {coverage.blocks[1]:,}."
+    asked = f", {coverage.not_asked_for:,} of another chain or source" if coverage.not_asked_for else ""
+    return (
+        f"Not evaluated: {coverage.unlabelled:,} scored without label, {coverage.unscored:,} labelled "
+        f"without score, {coverage.grey:,} grey, {coverage.other_stages:,} attack transactions of other "
+        f"stages{asked}. Without p-value: {coverage.without_p:,}.{blocks}"
+    )
+
+
+def _split(coverage: Coverage) -> str:
+    if coverage.after is None:
+        return "Time split not checked: give --after BLOCK, the last block of training and calibration."
+    kept = f" {coverage.earlier_kept:,} attacks from then were kept." if coverage.earlier_kept else ""
+    return (
+        f"Time split after block {coverage.after:,}: {coverage.earlier_benign:,} benign transactions and "
+        f"{coverage.earlier_attacks:,} attacks at or before it, or of unknown block, were left out.{kept}"
+    )
+
+
+def _duplicates(coverage: Coverage) -> str:
+    if coverage.duplicate_benign is None:
+        return "Repeated trace skeletons were kept (no --archive, or --keep-duplicates)."
+    return (
+        f"Repeated trace skeletons left out of the ranking: {coverage.duplicate_benign:,} benign, "
+        f"{coverage.duplicate_attacks:,} attacks; the alarm figures hold them."
+    )
+
+
+def _contract_table(ranks: ContractRanks) -> Table:
+    title = (
+        f"Exploit among the k highest at a contract ({ranks.incidents:,} incidents, {ranks.contracts:,} "
+        f"contracts that {LEAST} benign transactions or more call, {ranks.pairs:,} pairs)"
+    )
+    return _table(title, ranks.detectors, {f"top@{k}": f"top {k}" for k in TOP})
+
+
+def _pool_table(pools: Pools, k: int) -> Table:
+    title = (
+        f"The paper's protocol, k={k}, {pools.pools:,} pools of 709 benign and 10 attacks, from "
+        f"{pools.benign:,} and {pools.incidents:,} incidents: mean, and where 95 % of pools lie"
+    )
+    columns = {f"{name}@k={k}": name for name in ("fpr", "recall", "precision")}
+    return _table(title, pools.detectors, columns, digits=4)
+
+
+def _published_table(pools: Pools) -> Table:
+    table = Table(title=Text(f"The paper's own figures, FPR / recall / precision in % ({pools.caveat})"))
+    table.add_column("detector")
+    for k in TOP_K:
+        table.add_column(f"k={k}", justify="right")
+    for name, figures in pools.published.items():
+        table.add_row(name, *(" / ".join(f"{each:g}" for each in figures[k]) for k in TOP_K))
+    return table
+
+
+def _level_table(evaluation: Evaluation) -> Table:
+    levels = evaluation.alarm_levels
+    rows: dict[str, dict[str, Estimate]] = {
+        "realised FPR on benign": {name: each.realised_fpr for name, each in levels.items()},
+        "recall of exploits": {name: each.recall for name, each in levels.items()},
+        "recall of incidents": {name: each.incident_recall for name, each in levels.items()},
+    }
+    hard = {name: each.hard_benign_ratio for name, each in levels.items()}
+    present = {name: each for name, each in hard.items() if each is not None}
+    if present:
+        rows["hard-benign FPR, times the nominal"] = present
+    return _table("Alarms by level", rows, {name: f"p <= {name}" for name in levels}, first="figure")
+
+
+def _alarm_table(alarms: Alarms) -> Table:
+    table = Table(title=Text(f"At the alarm level p <= {alarms.level:g}"))
+    for column in ("figure", "share", "N"):
+        table.add_column(column, justify="left" if column == "figure" else "right")
+    for name, estimate in alarm_lines(alarms):
+        table.add_row(Text(safe_text(name)), _cell(estimate), f"{estimate.n:,}")
+    return table
+
+
+def alarm_lines(alarms: Alarms) -> list[tuple[str, Estimate]]:
+    """Every share at one alarm level, named."""
+    return [
+        ("realised FPR on benign", alarms.realised_fpr),
+        *(("of these, hard benign", each) for each in [alarms.hard_benign_fpr] if each is not None),
+        ("recall of exploits", alarms.recall),
+        ("recall of incidents", alarms.incident_recall),
+        *((f"recall, tier {name}", each) for name, each in alarms.tier_recall.items()),
+        *((f"recall, {name}", each) for name, each in alarms.family_recall.items()),
+        *((f"recall, year {name}", each) for name, each in alarms.year_recall.items()),
+        *((f"false alarms, {name}", each) for name, each in alarms.kind_fpr.items()),
+        *((f"false alarms, hard benign {name}", each) for name, each in alarms.hard_kind_fpr.items()),
+        *((f"false alarms, year {name}", each) for name, each in alarms.year_fpr.items()),
+    ]
+
+
+def _table(
+    title: str,
+    rows: Mapping[str, Mapping[str, Estimate]],
+    columns: Mapping[str, str],
+    *,
+    first: str = "detector",
+    signed: bool = False,
+    digits: int = 3,
+) -> Table:
+    """Estimates by row and column; `columns` maps the key of a column to its heading."""
+    table = Table(title=Text(title))
+    table.add_column(first)
+    for heading in columns.values():
+        table.add_column(Text(heading), justify="right")
+    for name, estimates in rows.items():
+        cells = (_cell(estimates[key], signed=signed, digits=digits) for key in columns)
+        table.add_row(Text(safe_text(name)), *cells)
+    return table
+
+
+def _cell(estimate: Estimate, *, signed: bool = False, digits: int = 3) -> Text:
+    return Text("\n".join(cell_lines(estimate, signed=signed, digits=digits)))
+
+
+def cell_lines(estimate: Estimate, *, signed: bool = False, digits: int = 3) -> list[str]:
+    """The figure, its interval, and the range over training seeds where there are several."""
+    form, between = (f"+.{digits}f", " to ") if signed else (f".{digits}f", "-")
+    lines = [f"{estimate.value:{form}}", f"{estimate.low:{form}}{between}{estimate.high:{form}}"]
+    if estimate.runs:
+        lines.append(f"seeds {min(estimate.runs):{form}}{between}{max(estimate.runs):{form}}")
+    return lines
