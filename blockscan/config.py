@@ -33,7 +33,8 @@ class ModelConfig:
     """Shape of the encoder (ModernBERT, arXiv 2412.13663).
 
     `depth_bias`, `role_bias` (its rank) and `lca_bias` (its landmarks) let attention see the call tree, see
-    blockscan.model.tree_bias; 0 and false switch them off.
+    blockscan.model.tree_bias; 0 and false switch them off. `replaced_head` adds the head that tells replaced
+    tokens from real ones, see blockscan.model.corruption.
     """
 
     layers: int = 4
@@ -49,11 +50,18 @@ class ModelConfig:
     depth_bias: bool = False
     role_bias: int = 0
     lca_bias: int = 0
+    replaced_head: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """Pretraining run; `warmup` and `decay` are shares of the steps (warm-up, stable, decay)."""
+    """Pretraining run; `warmup` and `decay` are shares of the steps (warm-up, stable, decay).
+
+    `accumulate` batches make one step, shared among the processes. `optimizer` is "adamw", or "muon" for the
+    matrices of the blocks, at `muon_rate` times the learning rate. `ema` is the decay of averaged weights
+    (0: off). `compactness` weighs the term of blockscan.model.compactness (0: off). `compile` and `parallel`
+    ("ddp" or "fsdp") change how a run computes, not what.
+    """
 
     steps: int = 1000
     batch_tokens: int = 8192
@@ -64,19 +72,53 @@ class TrainConfig:
     decay: float = 0.3
     clip: float = 1.0
     mask_rate: float = 0.3
+    replaced_weight: float = 0.0
+    compactness: float = 0.0
     bf16: bool = True
     checkpoint_every: int = 200
     seed: int = 0
+    optimizer: str = "adamw"
+    muon_rate: float = 1.0
+    ema: float = 0.0
+    compile: bool = False
+    parallel: str = "ddp"
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptConfig:
+    """Adapting a trained model to few transactions by low-rank matrices (LoRA+), see blockscan.model.lora.
+
+    `rank` of the matrices; `alpha` / `rank` scales what they add; `ratio` is the learning rate of the second
+    matrix over that of the first. `steps` and `learning_rate` replace those of the section `train`.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    ratio: float = 16.0
+    steps: int = 300
+    learning_rate: float = 5e-4
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreConfig:
-    """How transactions are scored: the folds cover every value once, so no seed enters."""
+    """How transactions are scored: the folds cover every value once, so no seed enters.
 
+    `mode`: "folds" (surprise of every value hidden), "replaced" (evidence of the replaced-token head, one
+    pass), "both", or "cascade" (one pass for all, the folds only where its evidence is at least
+    `cascade_from` nats, or, while that is 0, for the share `cascade` of the transactions given).
+    `density`: kind of density of embeddings that takes part, see blockscan.detect.density ("": none).
+    `without`: parts of the score to leave out, see blockscan.detect.score, separated by commas.
+    """
+
+    mode: str = "folds"
+    cascade: float = 0.05
+    cascade_from: float = 0.0
     folds: int = 4
     batch_tokens: int = 16_384
     expected: int = 3
     bf16: bool = False
+    density: str = ""
+    without: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +128,7 @@ class Config:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    adapt: AdaptConfig = field(default_factory=AdaptConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
 
 

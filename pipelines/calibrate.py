@@ -1,48 +1,229 @@
-"""Step 4: learn from later benign transactions what an ordinary surprise is, and where to raise an alarm."""
+"""Step 4: learn from later benign transactions what an ordinary surprise is, and where to raise an alarm.
+
+`recalibrate` renews the held-out values on newer transactions, so that the alarm level holds for the traffic
+of today, while values keep their meaning.
+"""
 
 from collections.abc import Collection
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 
-from blockscan.artifact import require_empty
-from blockscan.config import ScoreConfig
+import numpy as np
+
+from blockscan.artifact import read_manifest, require_empty
+from blockscan.config import ScoreConfig, config_from
 from blockscan.detect.calibrate import Calibration, Observed, fit_calibration
-from blockscan.detect.calibration_file import save_calibration
+from blockscan.detect.calibrate import recalibrate as renew
+from blockscan.detect.calibration_file import KIND, fingerprint, load_calibration, save_calibration, versions
+from blockscan.detect.density import require_kind
+from blockscan.detect.history_file import KIND as HISTORY
+from blockscan.detect.history_file import load_history
+from blockscan.detect.levels import alarm_band, fpr_bound
+from blockscan.detect.score import kept_parts
+from blockscan.errors import ArtifactError
+from blockscan.model.embed import embeddings
+from blockscan.model.encoder import MaskedLM
 from blockscan.model.losses import token_losses
+from blockscan.model.replaced import cascade_threshold
 from pipelines.encode import encode_all
 from pipelines.model_dir import ModelDir, load_model
-from pipelines.progress import progress
+from pipelines.progress import console, progress
 from pipelines.sources import Shard
+from pipelines.traffic import Blocks, Census, Target
+from tokenizer.txtokenizer import TxTokenizer
+
+DEFAULT_FPR = 0.01
+
+Facts = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What a recalibration changed.
+
+    `thresholds` gives by source the values above which an alarm is raised, before and after, None where
+    there are too few values for one. `above_old` gives by source how many of the new transactions lie above
+    the old threshold: the alarms that the old calibration would have raised at its level, from the values
+    that it held out.
+    """
+
+    calibration: Calibration
+    name: str
+    thresholds: dict[str, tuple[float | None, float | None]]
+    above_old: dict[str, int]
+    held_out_before: dict[str, int]
+    level_before: float
 
 
 def calibrate(
     shards: list[Shard],
     directory: ModelDir,
     config: ScoreConfig,
+    target: Target,
     *,
-    fpr: float,
     device: str,
     exclude: Collection[str] = (),
+    covered: Blocks = (),
+    per_contract: bool = False,
 ) -> Calibration:
     """Score benign transactions that are later than the training data and save the calibration.
 
+    Args:
+        shards: benign transactions.
+        directory: holds tokenizer and checkpoint, takes the calibration.
+        config: of the model pass.
+        target: accepted false alarms; FPR 1 % where it says nothing.
+        device: where to compute.
+        exclude: hashes to leave out.
+        covered: blocks that the shards hold in full, see `Census.traffic`.
+        per_contract: take p-values within contracts, see blockscan.detect.contracts.
+
     Raises:
         ArtifactError: the model directory lacks a part, or is already calibrated.
-        ConfigError: too few transactions for the false positive rate asked for.
+        ConfigError: too few transactions for the target, or no such density or part of the score.
     """
-    require_empty(directory.calibration)
+    out = directory.path / KIND
+    require_empty(out)
+    parts = kept_parts(config.without, density=config.density)
+    if config.density:
+        require_kind(config.density)
     tokenizer, model, checkpoint = load_model(directory, device)
+    census = Census(load_history(directory.history))
+    observed = _observe(census.watching(shards), tokenizer, model, config, census, exclude)
+    if config.mode == "cascade":  # one threshold from here on, so that no score depends on its company
+        first_looks = [item.losses.replaced for item in observed if item.losses.replaced is not None]
+        config = replace(config, cascade_from=cascade_threshold(first_looks, config.cascade))
+    traffic = census.traffic(covered, transactions_per_day=target.transactions_per_day)
+    calibration = fit_calibration(
+        observed,
+        fpr=target.level(traffic, otherwise=DEFAULT_FPR),
+        parents={
+            "checkpoint": checkpoint,
+            "tokenizer": tokenizer.fingerprint,
+            "history": read_manifest(directory.history, HISTORY).fingerprint,
+        },
+        scoring=asdict(config),
+        parts=parts,
+        density=config.density,
+        traffic=traffic,
+        per_contract=per_contract,
+    )
+    save_calibration(calibration, out)
+    return calibration
+
+
+def recalibrate(
+    shards: list[Shard],
+    directory: ModelDir,
+    target: Target,
+    *,
+    device: str,
+    exclude: Collection[str] = (),
+    covered: Blocks = (),
+) -> Renewed:
+    """Replace the held-out values by newer ones, in a calibration of its own that counts from now on.
+
+    Args:
+        shards: benign transactions, later than those of the last calibration.
+        directory: a calibrated model.
+        target: accepted false alarms; the alarm level stays where it says nothing.
+        device: where to compute.
+        exclude: hashes to leave out.
+        covered: blocks that the shards hold in full, see `Census.traffic`.
+
+    Raises:
+        ArtifactError: the model directory lacks a part, or its parts do not belong together.
+        ConfigError: too few transactions for the target, or not later ones.
+    """
+    tokenizer, model, checkpoint = load_model(directory, device)
+    known = versions(directory.path)
+    previous = load_calibration(known[-1])
+    if previous.parents.get("checkpoint") != checkpoint:
+        raise ArtifactError(f"{known[-1]} was made for another checkpoint; run `blockscan calibrate` again")
+    config = config_from({"score": dict(previous.scoring)}, str(known[-1])).score
+    census = Census(load_history(directory.history))
+    observed = _observe(census.watching(shards), tokenizer, model, config, census, exclude)
+    traffic = census.traffic(covered, transactions_per_day=target.transactions_per_day)
+    level = target.level(traffic, otherwise=previous.alarm_level)
+    calibration = renew(previous, observed, fpr=level, parent=fingerprint(previous), traffic=traffic)
+    out = directory.path / f"{KIND}-{len(known) + 1}"
+    save_calibration(calibration, out)
+    return _compare(previous, calibration, out.name)
+
+
+def facts(made: Calibration) -> Facts:
+    """The alarm level, what it rests on, and the false alarms to expect of it."""
+    level = made.alarm_level
+    for source in made.unsupported_sources():
+        console.print(f"too few transactions of source {source} for FPR {level:g}: none of them can alarm")
+    found: Facts = {"alarm level": level}
+    for source, values in made.values.items():
+        found[f"held out, {source}"] = len(values)
+        if made.contracts is None:
+            found[f"false alarm rate, 95 % bound, {source}"] = _short(fpr_bound(len(values), level))
+        if (alerts := made.alerts_per_day(source)) is not None:
+            found[f"transactions a day, {source}"] = round(made.traffic.per_day[source], 1)
+            found[f"false alerts a day, expected, {source}"] = _short(alerts[0])
+            if made.contracts is None:  # the bound is of one set of values, not of many small ones
+                found[f"false alerts a day, 95 % bound, {source}"] = _short(alerts[1])
+    return found
+
+
+def renewed_facts(renewed: Renewed) -> Facts:
+    """What `facts` says of the new calibration, and how it differs from the old one."""
+    made, found = renewed.calibration, {"calibration": renewed.name} | facts(renewed.calibration)
+    for source, (before, after) in renewed.thresholds.items():
+        found[f"threshold before, {source}"] = None if before is None else round(before, 4)
+        found[f"threshold after, {source}"] = None if after is None else round(after, 4)
+    for source, above in renewed.above_old.items():
+        n = len(made.values[source])
+        low, high = alarm_band(renewed.held_out_before[source], renewed.level_before, n)
+        found[f"above the old threshold, {source}"] = f"{above:,} of {n:,} ({100 * above / n:.2f} %)"
+        found[f"of them expected with 95 %, {source}"] = f"{low:,} to {high:,}"
+    return found
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def _compare(previous: Calibration, calibration: Calibration, name: str) -> Renewed:
+    thresholds = {
+        source: (_threshold(previous, source), _threshold(calibration, source))
+        for source in calibration.values
+    }
+    above = {
+        source: int(np.sum(calibration.values[source] > old))
+        for source, (old, _) in thresholds.items()
+        if old is not None
+    }
+    before = {source: len(values) for source, values in previous.values.items()}
+    return Renewed(calibration, name, thresholds, above, before, previous.alarm_level)
+
+
+def _threshold(calibration: Calibration, source: str) -> float | None:
+    values = calibration.values.get(source)
+    if values is None or source in calibration.unsupported_sources():
+        return None
+    return calibration.threshold(source, calibration.alarm_level)
+
+
+def _observe(
+    shards: list[Shard],
+    tokenizer: TxTokenizer,
+    model: MaskedLM,
+    config: ScoreConfig,
+    census: Census,
+    exclude: Collection[str],
+) -> list[Observed]:
+    """Every transaction of shards that `census` watches, as the model sees it, in time order."""
     encoded = encode_all(shards, tokenizer, exclude=exclude)
     sequences = [each.sequence for each in encoded]
     with progress("calibrate (tokens)", None) as bar:
         losses = token_losses(model, sequences, config, progress=bar.to)
-    calibration = fit_calibration(
-        [
-            Observed(each.sequence, loss, each.source, each.status)
-            for each, loss in zip(encoded, losses, strict=True)
-        ],
-        fpr=fpr,
-        parents={"checkpoint": checkpoint, "tokenizer": tokenizer.fingerprint},
-        scoring=asdict(config),
-    )
-    save_calibration(calibration, directory.calibration)
-    return calibration
+    vectors = embeddings(model, sequences, config) if config.density else [None] * len(sequences)
+    observed = []
+    for each, loss, vector in zip(encoded, losses, vectors, strict=True):
+        name = each.sequence.tx_hash
+        facts, contract = census.facts[name], census.contracts[name]
+        observed.append(Observed(each.sequence, loss, facts, each.source, each.status, contract, vector))
+    return observed

@@ -14,9 +14,12 @@ from blockscan.artifact import read_manifest
 from blockscan.chains.anchor import Idl
 from blockscan.config import ScoreConfig, config_from
 from blockscan.detect.calibrate import Calibration
-from blockscan.detect.calibration_file import fingerprint, load_calibration
+from blockscan.detect.calibration_file import fingerprint, load_calibration, newest
+from blockscan.detect.history import History
+from blockscan.detect.history_file import KIND as HISTORY
+from blockscan.detect.history_file import load_history
 from blockscan.errors import ArtifactError
-from blockscan.model.checkpoint import load_checkpoint
+from blockscan.model.checkpoint import KIND, load_checkpoint
 from blockscan.model.encoder import MaskedLM
 from pipelines.decoding import idls_in, signatures_in
 from tokenizer.signatures import BUILT_IN, Signatures
@@ -41,8 +44,13 @@ class ModelDir:
 
     @property
     def calibration(self) -> Path:
-        """Written by `blockscan calibrate`."""
-        return self.path / "calibration"
+        """The newest: written by `blockscan calibrate` or `blockscan recalibrate`."""
+        return newest(self.path)
+
+    @property
+    def history(self) -> Path:
+        """Written by `blockscan pretrain`."""
+        return self.path / "history"
 
     @property
     def signatures(self) -> Path:
@@ -57,10 +65,14 @@ class ModelDir:
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """A loaded model directory. `fingerprint` and `calibrated_as` go into every score."""
+    """A loaded model directory. `fingerprint` and `calibrated_as` go into every score.
+
+    The calibration names the history it was made with, so its fingerprint stands for that too.
+    """
 
     tokenizer: TxTokenizer
     model: MaskedLM
+    history: History
     calibration: Calibration
     scoring: ScoreConfig
     fingerprint: str
@@ -76,10 +88,14 @@ def load_model(directory: ModelDir, device: str) -> tuple[TxTokenizer, MaskedLM,
         ArtifactError: one of them is missing or damaged, or they do not belong together.
     """
     tokenizer = TxTokenizer.load(directory.tokenizer)
+    manifest = read_manifest(directory.checkpoint, KIND)
     model = load_checkpoint(
-        directory.checkpoint, tokenizer_fingerprint=tokenizer.fingerprint, device=pick_device(device)
+        directory.checkpoint,
+        tokenizer_fingerprint=tokenizer.fingerprint,
+        device=pick_device(device),
+        manifest=manifest,
     )
-    return tokenizer, model, read_manifest(directory.checkpoint, "checkpoint").fingerprint
+    return tokenizer, model, manifest.fingerprint
 
 
 def load_detector(directory: ModelDir, device: str) -> Detector:
@@ -90,16 +106,19 @@ def load_detector(directory: ModelDir, device: str) -> Detector:
     """
     tokenizer, model, checkpoint = load_model(directory, device)
     calibration = load_calibration(directory.calibration)
-    made_for = calibration.parents.get("checkpoint", "none")
-    if made_for != checkpoint:
-        raise ArtifactError(
-            f"{directory.calibration} was made for checkpoint {made_for[:12]}, not for {checkpoint[:12]}; "
-            "run `blockscan calibrate` again"
-        )
+    here = {"checkpoint": checkpoint, "history": read_manifest(directory.history, HISTORY).fingerprint}
+    for role, found in here.items():
+        made_for = calibration.parents.get(role, "none")
+        if made_for != found:
+            raise ArtifactError(
+                f"{directory.calibration} was made for {role} {made_for[:12]}, not for {found[:12]}; "
+                "run `blockscan calibrate` again"
+            )
     scoring = config_from({"score": calibration.scoring}, str(directory.calibration)).score
     return Detector(
         tokenizer,
         model,
+        load_history(directory.history),
         calibration,
         scoring,
         checkpoint,

@@ -14,14 +14,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from blockscan.chains.families import main_target
 from blockscan.detect.calibrate import Observed, judge
-from blockscan.detect.explain import Reading, paint, reason, strongest_evidence
+from blockscan.detect.explain import Reading, fact_evidence, paint, reason, strongest_evidence
+from blockscan.detect.facts import fact_values, facts_of
 from blockscan.errors import ArtifactError, ConfigError
 from blockscan.findings import Frame, TxScore
+from blockscan.model.embed import embeddings
 from blockscan.model.losses import token_losses
 from blockscan.store import Run, ScoreStore
 from blockscan.tokens import TokenLosses, TokenSequence
@@ -113,22 +117,31 @@ def judge_all(
     sequences = [detector.tokenizer.encode(transaction) for transaction in transactions]
     with progress(label, None) as bar:
         losses = token_losses(detector.model, sequences, detector.scoring, progress=bar.to)
-    for transaction, sequence, loss in zip(transactions, sequences, losses, strict=True):
-        yield _judge(transaction, sequence, loss, detector, kept_p)
+    wanted = detector.calibration.density is not None
+    vectors = embeddings(detector.model, sequences, detector.scoring) if wanted else [None] * len(sequences)
+    for transaction, sequence, loss, vector in zip(transactions, sequences, losses, vectors, strict=True):
+        yield _judge(transaction, sequence, loss, vector, detector, kept_p)
 
 
 def _judge(
-    transaction: Transaction, sequence: TokenSequence, losses: TokenLosses, detector: Detector, kept_p: float
+    transaction: Transaction,
+    sequence: TokenSequence,
+    losses: TokenLosses,
+    embedding: NDArray[np.float32] | None,
+    detector: Detector,
+    kept_p: float,
 ) -> Scored:
     calibration = detector.calibration
-    observed = Observed(sequence, losses, transaction.source.value, transaction.status.value)
+    facts, target = facts_of(transaction, detector.history), main_target(transaction)
+    source, status = transaction.source.value, transaction.status.value
+    observed = Observed(sequence, losses, fact_values(facts), source, status, target or "", embedding)
     judgement = judge(calibration, observed)
     tokenizer, name = detector.tokenizer, detector.signatures.name
     texts = tokenizer.unit_texts(transaction, name)
     reading = Reading(
         sequence, losses, judgement.token_p, texts, lambda piece: tokenizer.describe([piece], name)
     )
-    evidence = strongest_evidence(reading)
+    evidence = strongest_evidence(reading, fact_evidence(facts, judgement.rarities))
     verdict = TxScore(
         chain=transaction.chain,
         tx_hash=transaction.hash,
@@ -136,7 +149,7 @@ def _judge(
         tx_index=transaction.index,
         time=transaction.time,
         sender=transaction.sender,
-        target=main_target(transaction),
+        target=target,
         value=judgement.value,
         p_value=judgement.p_value,
         reason=reason(transaction, evidence),
@@ -144,8 +157,8 @@ def _judge(
         calls=call_count(transaction.root),
         tokens=len(sequence),
         windows=losses.windows,
-        source=transaction.source.value,
-        trace_status=transaction.status.value,
+        source=source,
+        trace_status=status,
         model=detector.fingerprint,
         calibration=detector.calibrated_as,
     )

@@ -1,7 +1,7 @@
 """Split conformal calibration: from a value to a p-value with a guarantee, per trace source.
 
 The benign calibration set, in time order, is halved per trace source. The earlier halves fit the field
-calibration and the score model; the later ones only give values. For a new transaction of that source
+calibration, the density and the score model; the later ones only give values. For a new one of that source
 p = (1 + #{calibration values >= value}) / (1 + n). If it is benign and exchangeable with those n, then
 P(p <= alpha) <= alpha (Vovk, Gammerman and Shafer 2005). That is an average over calibration sets. Given
 one set, the share of false alarms follows Beta(k, n + 1 - k) with k = floor(alpha (n + 1)), see `fpr_bound`.
@@ -9,19 +9,26 @@ Two needs follow for a target alpha:
 
 - p <= alpha can happen at all:                 n >= 1 / alpha - 1      (99 for 1 %, 999 for 0.1 %)
 - above all n values means FPR <= alpha, 95 %:  (1 - alpha)^n <= 0.05   (299 for 1 %, 2,995 for 0.1 %)
+
+A budget of alerts a day is a share of a day's benign transactions, see blockscan.detect.levels. With
+`per_contract` p is taken among transactions to the same contract, see blockscan.detect.contracts.
+`recalibrate` replaces the held-out values by newer ones and keeps what gives the value, so that values and
+thresholds of before and after are on one scale.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
 
-from blockscan.detect.score import DEFAULT_PARTS, ScoreModel
+from blockscan.detect.contracts import comparable, split
+from blockscan.detect.density import Density, fit_density
+from blockscan.detect.levels import confident_need, fpr_bound, rank, transactions_needed
+from blockscan.detect.score import PARTS, ScoreModel, Summary, summarize
 from blockscan.detect.surprise import FieldCalibration
 from blockscan.errors import ConfigError
 from blockscan.findings import TxScore
@@ -34,17 +41,38 @@ CRITICAL_UNITS = 3
 
 
 class Observed(NamedTuple):
-    """One transaction as the model saw it; source and status as in blockscan.transaction."""
+    """One transaction as the model and the history saw it.
+
+    `source` and `status` are as in blockscan.transaction, `facts` float64 (F,) is from
+    blockscan.detect.facts.fact_values. `contract` is what it is addressed to, "" for nothing; only
+    calibrations per contract ask for it, as only those with a density ask for the `embedding` (E,).
+    """
 
     sequence: TokenSequence
     losses: TokenLosses
+    facts: NDArray[np.float64]
     source: str
     status: str
+    contract: str | None = None
+    embedding: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Where the calibration data lie in time: inclusive blocks, and transactions a day by trace source.
+
+    `blocks` is None and `per_day` empty where the data do not say.
+    """
+
+    blocks: tuple[int, int] | None = None
+    per_day: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judgement:
-    """Value (higher = more anomalous), conformal p-value, and the token p-values (T,), NaN if not scored.
+    """Value (higher = more anomalous), conformal p-value, and what gave it.
+
+    `token_p` float64 (T,): token p-values, NaN where not scored. `rarities`: -log10 p by part of the score.
 
     `value` is +inf for a truncated trace. `p_value` is None where the calibration has no transaction of
     the trace source.
@@ -53,6 +81,7 @@ class Judgement:
     value: float
     p_value: float | None
     token_p: NDArray[np.float64]
+    rarities: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +90,10 @@ class Calibration:
 
     `alarm_level` is the p-value at or under which a transaction is an alarm, the FPR asked for.
     `parents` are the fingerprints of the checkpoint and the tokenizer whose losses these were, `scoring`
-    the settings under which they were computed: a judgement needs losses of the same kind.
+    the settings under which they were computed: a judgement needs losses of the same kind. A calibration
+    that replaces another names it among its parents, as "calibration". `contracts`, if not None, holds the
+    same values by source and contract; then p-values are taken within contracts. `density`, if not None,
+    gives the part of that name.
     """
 
     fields: FieldCalibration
@@ -70,12 +102,23 @@ class Calibration:
     alarm_level: float
     parents: Mapping[str, str]
     scoring: Mapping[str, Any]
+    traffic: Traffic = Traffic()
+    contracts: Mapping[str, Mapping[str, NDArray[np.float64]]] | None = None
+    density: Density | None = None
 
-    def p_value(self, value: float, source: str) -> float | None:
-        """Conformal p-value of a value among the held-out benign ones of its trace source."""
+    def p_value(self, value: float, source: str, contract: str | None = None) -> float | None:
+        """Conformal p-value of a value among the held-out benign ones of its trace source.
+
+        Raises:
+            ValueError: the calibration is per contract, and the contract is not given.
+        """
         values = self.values.get(source)
         if values is None:
             return None
+        if self.contracts is not None:
+            if contract is None:
+                raise ValueError("this calibration is per contract: a p-value needs the contract")
+            values = comparable(self.contracts[source], contract, transactions_needed(self.alarm_level))
         at_least = len(values) - int(np.searchsorted(values, value, side="left"))
         return (1 + at_least) / (1 + len(values))
 
@@ -86,14 +129,20 @@ class Calibration:
             ConfigError: the calibration holds too few transactions of the source for this target.
         """
         values = self.values.get(source, np.empty(0))
-        needed = transactions_needed(fpr)
-        if len(values) < needed:
-            raise ConfigError(
-                f"calibration holds {len(values):,} held-out transactions of source {source}; FPR "
-                f"{100 * fpr:g} % needs at least {needed:,} ({confident_need(fpr):,} to be 95 % sure of it); "
-                f"half of the benign transactions are held out, so give {2 * needed:,} or raise the FPR"
-            )
-        return float(values[-_rank(len(values), fpr)])
+        _require(len(values), source, fpr)
+        return float(values[-rank(len(values), fpr)])
+
+    def alerts_per_day(self, source: str) -> tuple[float, float] | None:
+        """False alarms a day to expect of this source, and their 95 % bound; None where traffic is unknown.
+
+        The bound is on the mean over many days; single days scatter around it. It holds for p-values over
+        the whole source; within contracts fewer alarms are expected, and no bound is known.
+        """
+        per_day, n = self.traffic.per_day.get(source), len(self.values.get(source, ()))
+        if per_day is None:
+            return None
+        expected = rank(n, self.alarm_level) / (n + 1)
+        return per_day * expected, per_day * fpr_bound(n, self.alarm_level)
 
     def unsupported_sources(self) -> tuple[str, ...]:
         """Sources with values, but too few for the alarm level: none of their transactions can alarm."""
@@ -130,7 +179,10 @@ def fit_calibration(
     fpr: float,
     parents: Mapping[str, str],
     scoring: Mapping[str, Any],
-    parts: Sequence[str] = DEFAULT_PARTS,
+    parts: Sequence[str] = PARTS,
+    density: str = "",
+    traffic: Traffic = Traffic(),
+    per_contract: bool = False,
 ) -> Calibration:
     """Calibrate on benign transactions in time order. There is no way for a label to get in here.
 
@@ -139,9 +191,12 @@ def fit_calibration(
     Args:
         items: benign transactions, oldest first.
         fpr: wanted share of false alarms, the alarm level.
-        parents: fingerprints by role, "checkpoint" and "tokenizer".
+        parents: fingerprints by role, "checkpoint", "tokenizer" and "history".
         scoring: settings of the model pass that gave the losses, JSON-ready.
         parts: names of the statistics to fuse, see blockscan.detect.score.
+        density: kind of density of embeddings, see blockscan.detect.density, "" for none.
+        traffic: where the transactions lie in time.
+        per_contract: take p-values within contracts; every item must name its contract.
 
     Raises:
         ConfigError: nothing to calibrate on, or no source has enough transactions for `fpr`.
@@ -149,69 +204,120 @@ def fit_calibration(
     transactions_needed(fpr)
     earlier, later = _halves(items)
     complete = [item for item in earlier if item.status != TraceStatus.TRUNCATED]
+    kept = [part for part in parts if density or part != "density"]
+    # Every other one fits the density; the rest tells how far what it was not fitted on lies from it.
+    embedded = [_embedding(item) for item in complete[::2]] if "density" in kept else []
     try:
         fields = FieldCalibration.fit((item.sequence, item.losses) for item in complete)
-        score = ScoreModel.fit(
-            [fields.p_values(item.sequence, item.losses) for item in complete], parts=parts
-        )
+        odd = fit_density(density, np.array(embedded)) if "density" in kept else None
+        summaries = [_summary(fields, odd if i % 2 else None, item) for i, item in enumerate(complete)]
+        score = ScoreModel.fit(summaries, parts=kept)
     except ValueError as error:
         raise ConfigError(
             f"cannot calibrate on {len(items)} benign transactions: {error}; give more of them"
         ) from error
-    values = {
-        source: np.sort([_value(fields, score, item)[0] for item in group]) for source, group in later.items()
-    }
-    calibration = Calibration(fields, score, values, fpr, dict(parents), dict(scoring))
-    best = max(values, key=lambda source: len(values[source]))
-    calibration.threshold(best, fpr)
-    return calibration
+    _require_best(later, fpr, used="half of the benign transactions are held out", factor=2)
+    draft = Calibration(fields, score, {}, fpr, dict(parents), dict(scoring), traffic, density=odd)
+    return _hold_out(draft, later, per_contract=per_contract)
+
+
+def recalibrate(
+    previous: Calibration,
+    items: Sequence[Observed],
+    *,
+    fpr: float,
+    parent: str,
+    traffic: Traffic = Traffic(),
+) -> Calibration:
+    """Replace the held-out values by those of newer benign transactions; all of them are held out.
+
+    Fields and score stay, so that a value means what it meant before. A source without newer transactions
+    has no p-values afterwards.
+
+    Args:
+        previous: the calibration to renew.
+        items: benign transactions, none of which `previous` was made from.
+        fpr: the alarm level.
+        parent: fingerprint of `previous`.
+        traffic: where the transactions lie in time.
+
+    Raises:
+        ConfigError: the blocks overlap those of `previous`, or no source has enough transactions for `fpr`.
+    """
+    before, now = previous.traffic.blocks, traffic.blocks
+    if before is not None and now is not None and now[0] <= before[1]:
+        raise ConfigError(
+            f"blocks {now[0]:,} to {now[1]:,} begin before block {before[1]:,}, the last calibration's end; "
+            f"recalibrate on later ones: --blocks {before[1] + 1}:"
+        )
+    transactions_needed(fpr)
+    by_source: dict[str, list[Observed]] = {}
+    for item in items:
+        by_source.setdefault(item.source, []).append(item)
+    _require_best(by_source, fpr, used="all of the transactions given are held out", factor=1)
+    parents = {**previous.parents, "calibration": parent}
+    draft = replace(previous, alarm_level=fpr, parents=parents, traffic=traffic)
+    return _hold_out(draft, by_source, per_contract=previous.contracts is not None)
 
 
 def judge(calibration: Calibration, observed: Observed) -> Judgement:
     """Judge one transaction; a pure function of the two."""
-    value, token_p = _value(calibration.fields, calibration.score, observed)
-    return Judgement(value, calibration.p_value(value, observed.source), token_p)
+    token_p = calibration.fields.p_values(observed.sequence, observed.losses)
+    value = _value(calibration, observed)
+    p_value = calibration.p_value(value, observed.source, observed.contract)
+    summary = _summary(calibration.fields, calibration.density, observed)
+    return Judgement(value, p_value, token_p, calibration.score.rarities(summary))
 
 
-def transactions_needed(fpr: float) -> int:
-    """Smallest n with 1 / (1 + n) <= fpr: fewer held-out transactions can never give an alarm.
-
-    Raises:
-        ConfigError: `fpr` is not between 0 and 1.
-    """
-    if not 0 < fpr < 1:
-        raise ConfigError(f"false positive rate {fpr:g} is not a share between 0 and 1; 0.01 is 1 %")
-    n = max(math.ceil(1 / fpr) - 2, 1)
-    while 1 / (1 + n) > fpr:
-        n += 1
-    return n
+def _summary(fields: FieldCalibration, density: Density | None, item: Observed) -> Summary:
+    oddness = None if density is None else density.oddness(_embedding(item))
+    return summarize(item.losses, fields.p_values(item.sequence, item.losses), item.facts, oddness)
 
 
-def confident_need(fpr: float, *, confidence: float = 0.95) -> int:
-    """Smallest n for which "above all n values" has a realised FPR <= fpr with this confidence."""
-    return math.ceil(math.log(1 - confidence) / math.log1p(-fpr))
+def _embedding(item: Observed) -> NDArray[np.float32]:
+    if item.embedding is None:
+        raise ValueError(
+            f"a density needs the embedding of every transaction, not so of {item.losses.tx_hash}"
+        )
+    return item.embedding
 
 
-def fpr_bound(n: int, fpr: float, *, confidence: float = 0.95) -> float:
-    """Upper bound, with this confidence, on the realised FPR of the alarm level `fpr` from n values.
-
-    It is the Beta(k, n + 1 - k) quantile with k = floor(fpr (n + 1)); 0 where k = 0, as nothing alarms.
-    """
-    k = _rank(n, fpr)
-    return float(beta.ppf(confidence, k, n + 1 - k)) if k else 0.0
+def _value(calibration: Calibration, item: Observed) -> float:
+    if item.status == TraceStatus.TRUNCATED:
+        return math.inf
+    return calibration.score.value(_summary(calibration.fields, calibration.density, item))
 
 
-def _rank(n: int, fpr: float) -> int:
-    """Largest k <= n with k / (n + 1) <= fpr, by the same division as the p-value's."""
-    k = min(math.ceil(fpr * (n + 1)) + 1, n)
-    while k / (n + 1) > fpr:
-        k -= 1
-    return k
+def _hold_out(
+    draft: Calibration, by_source: Mapping[str, Sequence[Observed]], *, per_contract: bool
+) -> Calibration:
+    """The same with the values of held-out transactions by source, and if wanted by contract as well."""
+    values, contracts = {}, {}
+    for source, items in by_source.items():
+        found = np.array([_value(draft, item) for item in items])
+        values[source] = np.sort(found)
+        if per_contract:
+            names = [item.contract for item in items if item.contract is not None]
+            if len(names) != len(items):
+                raise ValueError("a calibration per contract needs the contract of every transaction")
+            contracts[source] = split(found, names, transactions_needed(draft.alarm_level))
+    return replace(draft, values=values, contracts=contracts if per_contract else None)
 
 
-def _value(fields: FieldCalibration, score: ScoreModel, item: Observed) -> tuple[float, NDArray[np.float64]]:
-    token_p = fields.p_values(item.sequence, item.losses)
-    return math.inf if item.status == TraceStatus.TRUNCATED else score.value(token_p), token_p
+def _require_best(by_source: Mapping[str, Sequence[Observed]], fpr: float, *, used: str, factor: int) -> None:
+    """Refuse a level that not even the commonest source supports, before any value is computed."""
+    source = max(by_source, key=lambda name: len(by_source[name]), default="any")
+    needed = factor * transactions_needed(fpr)
+    _require(len(by_source.get(source, ())), source, fpr, advice=f"{used}, so give {needed:,}")
+
+
+def _require(n: int, source: str, fpr: float, *, advice: str = "calibrate on more") -> None:
+    needed = transactions_needed(fpr)
+    if n < needed:
+        raise ConfigError(
+            f"calibration holds {n:,} held-out transactions of source {source}; FPR {100 * fpr:g} % needs at "
+            f"least {needed:,} ({confident_need(fpr):,} to be 95 % sure of it); {advice} or raise the FPR"
+        )
 
 
 def _halves(items: Sequence[Observed]) -> tuple[list[Observed], dict[str, list[Observed]]]:

@@ -1,9 +1,13 @@
 """A Calibration on disk: artifact of kind "calibration", all arrays in one safetensors file.
 
-Array names say what they are: "field/target/address/values", "part/fisher/3/scale", "benign/callTracer".
+Array names say what they are: "field/target/address/values", "part/fisher/3/scale", "benign/callTracer",
+"contract/callTracer/0x1234", "density/references". A model directory holds `calibration` and, after
+recalibrations, `calibration-2` and so on: each is complete, names the one before among its parents, and the
+last one counts.
 """
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,8 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from blockscan import artifact
-from blockscan.detect.calibrate import Calibration
+from blockscan.detect.calibrate import Calibration, Traffic
+from blockscan.detect.density import KINDS, Density
 from blockscan.detect.score import PARTS, ScoreModel
 from blockscan.detect.surprise import FieldCalibration, Survival
 from blockscan.errors import ArtifactError
@@ -23,6 +28,19 @@ KIND = "calibration"
 ARRAYS = "calibration.safetensors"
 
 Arrays = dict[str, NDArray[Any]]
+
+
+def versions(directory: Path) -> list[Path]:
+    """The calibrations of a model directory, oldest first, at least `directory / "calibration"`."""
+    found = [directory / KIND]
+    while (following := directory / f"{KIND}-{len(found) + 1}").is_dir():
+        found.append(following)
+    return found
+
+
+def newest(directory: Path) -> Path:
+    """Where the calibration that counts lies, or will lie."""
+    return versions(directory)[-1]
 
 
 def fingerprint(calibration: Calibration) -> str:
@@ -65,17 +83,37 @@ def load_calibration(path: Path) -> Calibration:
         level = float(manifest.config["alarm_level"])
         scoring = dict(manifest.config["scoring"])
         pooled = _survival(arrays, "pooled")
+        traffic = _traffic(manifest.config.get("traffic", {}))
+        contracts = _contracts(arrays, values) if manifest.config.get("per_contract") else None
+        density = _density(arrays, manifest.config["density"]) if "density" in manifest.config else None
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise ArtifactError(
             f"{path} is no calibration this program can read: {error}; calibrate again"
         ) from error
     return Calibration(
-        FieldCalibration(fields, pooled), ScoreModel(anchors, tails), values, level, manifest.parents, scoring
+        FieldCalibration(fields, pooled),
+        ScoreModel(anchors, tails),
+        values,
+        level,
+        manifest.parents,
+        scoring,
+        traffic,
+        contracts,
+        density,
     )
 
 
 def _config(calibration: Calibration) -> dict[str, Any]:
-    return {
+    # What a calibration lacks is left out, so that those of before keep their fingerprints.
+    optional: dict[str, Any] = {}
+    if calibration.traffic != Traffic():
+        blocks, per_day = calibration.traffic.blocks, calibration.traffic.per_day
+        optional["traffic"] = {"blocks": blocks and list(blocks), "per_day": dict(per_day)}
+    if calibration.contracts is not None:
+        optional["per_contract"] = True
+    if calibration.density is not None:
+        optional["density"] = calibration.density.kind
+    return optional | {
         "alarm_level": calibration.alarm_level,
         "scoring": dict(calibration.scoring),
         "parts": list(calibration.score.tails),
@@ -94,6 +132,10 @@ def _arrays(calibration: Calibration) -> Arrays:
         arrays[f"{name}/values"] = survival.values
         arrays[f"{name}/above"] = survival.above
         arrays[f"{name}/scale"] = np.array([survival.scale])
+    for source, groups in (calibration.contracts or {}).items():
+        arrays |= {f"contract/{source}/{contract}": values for contract, values in groups.items()}
+    if calibration.density is not None:
+        arrays |= {f"density/{name}": array for name, array in calibration.density.arrays.items()}
     return arrays | {f"benign/{source}": values for source, values in calibration.values.items()}
 
 
@@ -104,3 +146,25 @@ def _survival(arrays: Arrays, name: str) -> Survival:
 def _tails(arrays: Arrays, part: str) -> tuple[Survival, ...]:
     count = sum(name.startswith(f"part/{part}/") for name in arrays) // 3
     return tuple(_survival(arrays, f"part/{part}/{i}") for i in range(count))
+
+
+def _density(arrays: Arrays, kind: str) -> Density:
+    if kind not in KINDS:
+        raise ValueError(f"unknown density {kind!r}")
+    found = {name.removeprefix("density/"): arrays[name] for name in arrays if name.startswith("density/")}
+    return Density(kind, found)
+
+
+def _traffic(stored: dict[str, Any]) -> Traffic:
+    if not stored:
+        return Traffic()
+    blocks = stored["blocks"] and (int(stored["blocks"][0]), int(stored["blocks"][1]))
+    return Traffic(blocks, {source: float(rate) for source, rate in stored["per_day"].items()})
+
+
+def _contracts(arrays: Arrays, sources: Iterable[str]) -> dict[str, Arrays]:
+    prefixes = {source: f"contract/{source}/" for source in sources}
+    return {
+        source: {name[len(prefix) :]: arrays[name] for name in sorted(arrays) if name.startswith(prefix)}
+        for source, prefix in prefixes.items()
+    }

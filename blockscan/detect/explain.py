@@ -4,13 +4,15 @@ Readings join what the model said with texts that only the tokenizer can give. A
 chain, so everything that leaves here went through `safe_text`.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blockscan.chains.solana_layouts import decode_instruction
+from blockscan.detect.facts import Fact
 from blockscan.findings import Evidence, Frame
 from blockscan.safetext import safe_text
 from blockscan.tokens import Field, TokenLosses, TokenSequence
@@ -20,6 +22,7 @@ MOST_EVIDENCE = 12
 # A painted tree shows the values of each frame that are rarer than this.
 SHOWN_P = 0.05
 RARE_P = 1e-3
+_LN10 = math.log(10)
 _WORD, _DISCRIMINATOR = 32, 8
 _LOG_FIELDS = (Field.EMITTER, Field.TOPIC0, Field.TOPIC, Field.LOG_DATA)
 _LOG_MARKS = ("LOG", "PRINT", "EVENT", "BALANCE")
@@ -59,6 +62,29 @@ _INSTRUCTION_WORDS = {
 }
 
 
+_FACT_WORDS = {
+    "calls": "size,",
+    "depth": "depth,",
+    "input_bytes": "size,",
+    "new_edges": "call between two that never met,",
+    "rare_callee": "call to a contract that the caller hardly ever calls,",
+    "rare_function": "function that its contract hardly ever runs,",
+    "rare_functions": "functions that their contracts hardly ever run, such as",
+    "rare_path": "call from inside a function that hardly ever leads there,",
+    "new_caller": "new caller of a contract that only few call,",
+    "unknown_target": "target that the past does not know,",
+    "reentry": "contract entered while it was at work,",
+    "gain": "gain of the sender's side,",
+    "free_gain": "gain of the sender's side without a payment,",
+    "more_in_than_out": "gain of the sender's side in more tokens than it paid with,",
+    "loss": "loss of a contract,",
+    "bystander_loss": "loss of an account that takes no part,",
+    "drained": "share of a balance taken away,",
+    "largest_transfer": "size of a transfer,",
+}
+"""What a fact of blockscan.detect.facts is called in a reason."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
     """A scored transaction with the words for it.
@@ -74,9 +100,37 @@ class Reading:
     piece_text: Callable[[int], str]
 
 
-def strongest_evidence(reading: Reading, *, limit: int = MOST_EVIDENCE) -> tuple[Evidence, ...]:
-    """At most `limit` values, rarest first; of equally rare ones the more surprising, then the earlier."""
-    return tuple(_evidence(reading, token) for token in _rarest_tokens(reading)[:limit])
+def strongest_evidence(
+    reading: Reading, facts: Sequence[Evidence] = (), *, limit: int = MOST_EVIDENCE
+) -> tuple[Evidence, ...]:
+    """At most `limit` values and `facts`, rarest first.
+
+    Of equally rare values the more surprising comes first, then the earlier.
+    """
+    values = [_evidence(reading, token) for token in _rarest_tokens(reading)[:limit]]
+    return tuple(sorted([*facts, *values], key=lambda each: each.p_value)[:limit])
+
+
+def fact_evidence(facts: Mapping[str, Fact], rarities: Mapping[str, float]) -> tuple[Evidence, ...]:
+    """The facts that are rarer than SHOWN_P among benign transactions of the same size, rarest first.
+
+    Args:
+        facts: from blockscan.detect.facts.facts_of.
+        rarities: -log10 p by part, from ScoreModel.rarities; a part that is no fact is left out.
+    """
+    found = [
+        Evidence(
+            node=facts[name].node,
+            field=name,
+            found=safe_text(facts[name].found),
+            expected=(),
+            surprise=rarity * _LN10,
+            p_value=10.0**-rarity,
+        )
+        for name, rarity in rarities.items()
+        if name in facts and 10.0**-rarity <= SHOWN_P
+    ]
+    return tuple(sorted(found, key=lambda each: each.p_value))
 
 
 def reason(transaction: Transaction, evidence: Sequence[Evidence]) -> str:
@@ -137,6 +191,8 @@ def _evidence(reading: Reading, token: int) -> Evidence:
 
 
 def _words(transaction: Transaction, evidence: Evidence) -> str:
+    if evidence.field in _FACT_WORDS:
+        return _FACT_WORDS[evidence.field]
     field = Field[evidence.field.upper()]
     if transaction.root.kind is not CallKind.INSTRUCTION:
         return _FIELD_WORDS[field]

@@ -1,31 +1,37 @@
-"""Token p-values of a transaction to one value: higher = more anomalous, whatever the length.
+"""From token p-values and facts to one value: higher = more anomalous, at any length.
 
-Three statistics look at the same p-values: the mean of the strongest few (an attack has a few extreme
+Three statistics look at the token p-values: the mean of the strongest few (an attack has a few extreme
 tokens, a mean over all would dilute them), Fisher's sum (many slightly odd tokens) and higher criticism
-(Donoho and Jin 2004: more small p-values than chance gives). Each is turned into a p-value among benign
-transactions of about the same number of tokens, which removes the effect of length. The value is -log10
-of their harmonic mean (Wilson 2019): made for dependent tests, and close to the smallest of them, so that
-a statistic that sees nothing does not drown one that does.
-
-A fourth part, `length` (how rare so many tokens are), is off by default: it lets length count again.
+(Donoho and Jin 2004: more small p-values than chance gives). Beside them stand the facts of
+blockscan.detect.facts: novelty against the past, flow of value, structure. Each part is turned into a
+p-value among benign transactions of about the same number of calls, which removes the effect of size and
+makes parts comparable; size itself is compared with all of them. The value is the sum of -log10 p over the
+parts (Fisher 1925), so that several parts that each find a transaction a little odd add up. The sum is no
+chi-square, since parts depend on each other; it is calibrated afterwards as a whole.
 """
 
+import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blockscan.detect.facts import FACTS
 from blockscan.detect.surprise import Survival
+from blockscan.errors import ConfigError
+from blockscan.tokens import TokenLosses, suspicion
 
-DEFAULT_PARTS = ("strongest", "fisher", "criticism")
-# Benign transactions per length class, and the largest number of classes.
+# Benign transactions per size class, and the largest number of classes.
 CLASS_SIZE = 100
 MOST_CLASSES = 16
 # Statistics are in decades or standard deviations; a class whose members are all alike must not turn a
 # rounding error into evidence.
 PART_SCALE_FLOOR = 0.1
+# Nor may such a class claim a tail that is much steeper than the part's spread over all classes.
+PART_SCALE_SHARE = 0.3
 
 
 def strongest(p: NDArray[np.float64]) -> float:
@@ -48,67 +54,113 @@ def criticism(p: NDArray[np.float64]) -> float:
     return math.log10(1 + max(float(deviation.max()), 0.0))
 
 
-def length(p: NDArray[np.float64]) -> float:
-    """log10 of the number of scored tokens."""
-    return math.log10(len(p))
-
-
-PARTS: Mapping[str, Callable[[NDArray[np.float64]], float]] = {
+TOKEN_PARTS: Mapping[str, Callable[[NDArray[np.float64]], float]] = {
     "strongest": strongest,
     "fisher": fisher,
     "criticism": criticism,
-    "length": length,
 }
+PARTS = (*TOKEN_PARTS, "replaced", "density", *FACTS)
+SIZE_PARTS = ("calls", "depth", "input_bytes")
+"""Compared with all benign transactions, not with those of the same size."""
+
+
+class Summary(NamedTuple):
+    """What the score looks at: log of the number of calls, and the statistic of each part."""
+
+    size: float
+    parts: Mapping[str, float]
+
+
+def kept_parts(without: str, *, density: str) -> tuple[str, ...]:
+    """PARTS but for those named in `without`, separated by commas, and for density where `density` is "".
+
+    Raises:
+        ConfigError: it names what is no part, or every part.
+    """
+    left_out = {name.strip() for name in without.split(",") if name.strip()}
+    for name in sorted(left_out - set(PARTS)):
+        near = difflib.get_close_matches(name, PARTS, n=1, cutoff=0.0)[0]
+        raise ConfigError(
+            f"score.without names {name!r}, which is no part of the score; the nearest is {near!r} "
+            f"of {', '.join(PARTS)}"
+        )
+    kept = tuple(part for part in PARTS if part not in left_out and (density or part != "density"))
+    if not kept:
+        raise ConfigError("score.without leaves no part of the score; name fewer of them")
+    return kept
+
+
+def summarize(
+    losses: TokenLosses,
+    token_p: NDArray[np.float64],
+    facts: NDArray[np.float64],
+    density: float | None = None,
+) -> Summary:
+    """The parts of a transaction from its token p-values (T,), NaN where not scored, and its facts (F,).
+
+    Where no token was scored, the parts of the tokens are left out, and so is the oddness that a density
+    found (blockscan.detect.density) where none was asked. `replaced` is 0 where the model was not
+    asked: what is the same for all adds nothing to a value.
+    """
+    p = np.sort(token_p[~np.isnan(token_p)])
+    parts = {name: part(p) for name, part in TOKEN_PARTS.items() if len(p)}
+    parts["replaced"] = 0.0 if losses.replaced is None else suspicion(losses.replaced)
+    if density is not None:
+        parts["density"] = density
+    parts |= dict(zip(FACTS, facts.tolist(), strict=True))
+    return Summary(parts["calls"], parts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoreModel:
-    """How the statistics are distributed over benign transactions, by length.
+    """How the parts are distributed over benign transactions, by length.
 
-    `anchors` float64 (A,) ascending: median log token count of each length class. `tails` holds per
-    part one Survival for each class (a single one for `length`).
+    `anchors` float64 (A,) ascending: median log number of calls of each class. `tails` holds per
+    part one Survival for each class.
     """
 
     anchors: NDArray[np.float64]
     tails: Mapping[str, tuple[Survival, ...]]
 
     @classmethod
-    def fit(
-        cls, token_p: Sequence[NDArray[np.float64]], *, parts: Sequence[str] = DEFAULT_PARTS
-    ) -> "ScoreModel":
-        """Learn from the token p-values (T,) of benign transactions; those without any are left out.
+    def fit(cls, summaries: Sequence[Summary], *, parts: Sequence[str] = PARTS) -> "ScoreModel":
+        """Learn from benign transactions; `parts` switches off what it does not name.
 
         Raises:
             ValueError: nothing to learn from, or an unknown part.
         """
+        if not summaries:
+            raise ValueError("no transaction to fit the score on")
         unknown = set(parts) - set(PARTS)
         if unknown or not parts:
             raise ValueError(f"unknown parts {sorted(unknown)}; there are {', '.join(PARTS)}")
-        evidence = [kept for kept in map(_ascending, token_p) if len(kept)]
-        if not evidence:
-            raise ValueError("no scored token to fit the score on")
-        sizes = np.log([len(p) for p in evidence])
-        anchors, classes = _length_classes(sizes)
+        anchors, classes = _length_classes(np.array([each.size for each in summaries]))
         tails = {}
         for part in parts:
-            statistic = np.array([PARTS[part](p) for p in evidence])
-            members = [np.arange(len(statistic))] if part == "length" else classes
+            statistic = np.array([each.parts.get(part, np.nan) for each in summaries])
+            known = statistic[~np.isnan(statistic)]
+            if not len(known):
+                raise ValueError(f"no transaction has the part {part}")
+            floor = max(PART_SCALE_FLOOR, PART_SCALE_SHARE * float(known.std()))
+            members = [np.arange(len(statistic))] if part in SIZE_PARTS else classes
+            of_class = (statistic[each][~np.isnan(statistic[each])] for each in members)
             tails[part] = tuple(
-                Survival.fit(statistic[each], scale_floor=PART_SCALE_FLOOR) for each in members
+                Survival.fit(own if len(own) else known, scale_floor=floor) for own in of_class
             )
         return cls(anchors, tails)
 
-    def value(self, token_p: NDArray[np.float64]) -> float:
-        """-log10 of the harmonic mean of the parts' p-values: >= 0, and 0 where no token was scored."""
-        evidence = _ascending(token_p)
-        if not len(evidence):
-            return 0.0
-        size = math.log(len(evidence))
-        strengths = [
-            -self._log10_p(tails, PARTS[part](evidence), size=size) for part, tails in self.tails.items()
-        ]
-        peak = max(strengths)
-        return max(peak + math.log10(sum(10 ** (each - peak) for each in strengths) / len(strengths)), 0.0)
+    def rarities(self, summary: Summary) -> dict[str, float]:
+        """-log10 p of each part among benign transactions of this size; 0 for a part that is left out."""
+        return {
+            part: -self._log10_p(tails, summary.parts[part], size=summary.size)
+            if part in summary.parts
+            else 0.0
+            for part, tails in self.tails.items()
+        }
+
+    def value(self, summary: Summary) -> float:
+        """The sum of the parts' -log10 p: >= 0."""
+        return max(math.fsum(self.rarities(summary).values()), 0.0)
 
     def _log10_p(self, tails: tuple[Survival, ...], statistic: float, *, size: float) -> float:
         """Between two length classes the log p-values are interpolated; outside, the outer class counts."""
@@ -119,10 +171,6 @@ class ScoreModel:
         weight = min(max((size - low) / (high - low), 0.0), 1.0)
         left_p, right_p = (tails[i].log10_p(statistic) for i in (right - 1, right))
         return float((1 - weight) * left_p + weight * right_p)
-
-
-def _ascending(token_p: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.sort(token_p[~np.isnan(token_p)])
 
 
 def _length_classes(sizes: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[NDArray[np.intp]]]:

@@ -22,6 +22,9 @@ FEWEST = 50
 SURPRISE_CAP = 600.0
 # A calibrated model's tail falls by e per nat, so no sample may claim a steeper one.
 SURPRISE_SCALE_FLOOR = 1.0
+# In units of the tail's scale: what is larger by less than this is a tie. Many benign transactions are all
+# alike, and where a batch was cut must not set one apart from the others.
+TIE = 1e-4
 _LN10 = math.log(10)
 
 Key = tuple[Field, Modality]
@@ -67,7 +70,8 @@ class Survival:
     def log10_p(self, x: NDArray[np.floating] | float) -> NDArray[np.float64]:
         """log10 of the p-value of each x, any shape: never rising with x, strictly falling in the tail."""
         x = np.asarray(x, dtype=np.float64)
-        counts = np.append(self.above, 0)[np.searchsorted(self.values, x, side="left")]
+        reached = np.searchsorted(self.values, x - TIE * self.scale, side="left")
+        counts = np.append(self.above, 0)[reached]
         beyond = np.maximum(x - self.values[-1], 0.0) / (self.scale * _LN10)
         log10_p: NDArray[np.float64] = np.log10((1 + counts) / (1 + self.count)) - beyond
         return log10_p

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from blockscan.detect.calibrate import Observed
+from blockscan.detect.facts import FACTS
 from blockscan.tokens import Field, Modality, TokenLosses, TokenSequence
 
 KINDS = [
@@ -55,7 +56,15 @@ def make_observed(
     )
     rank = np.where(scored, 0, -1).astype(np.int32)
     expected = np.where(scored[:, None], [[7, 8, 9]], -1).astype(np.int32)
-    return Observed(sequence, TokenLosses(name, surprise, rank, expected, 1), source, status)
+    losses = TokenLosses(name, surprise, rank, expected, 1)
+    return Observed(sequence, losses, make_facts(tokens), source, status)
+
+
+def make_facts(tokens: int) -> np.ndarray:
+    """A transaction of so many tokens about which nothing is worth telling but its size."""
+    facts = np.zeros(len(FACTS))
+    facts[FACTS.index("calls")] = np.log(max(tokens, 1))
+    return facts
 
 
 def benign_lengths(rng: np.random.Generator, n: int) -> np.ndarray:

@@ -8,14 +8,17 @@ import pytest
 from scipy.stats import betabinom, binom
 
 from blockscan.artifact import read_manifest
-from blockscan.detect.calibrate import (
-    confident_need,
-    fit_calibration,
-    fpr_bound,
-    judge,
-    transactions_needed,
+from blockscan.detect.calibrate import Traffic, fit_calibration, judge, recalibrate
+from blockscan.detect.calibration_file import (
+    fingerprint,
+    load_calibration,
+    newest,
+    save_calibration,
+    versions,
 )
-from blockscan.detect.calibration_file import fingerprint, load_calibration, save_calibration
+from blockscan.detect.density import KINDS
+from blockscan.detect.levels import alarm_band, confident_need, fpr_bound, level_for, transactions_needed
+from blockscan.detect.score import PARTS
 from blockscan.errors import ArtifactError, ConfigError
 from blockscan.findings import Evidence, TxScore
 
@@ -195,6 +198,100 @@ def test_fpr_bound_is_the_realised_rate_that_holds_in_95_of_100(calibration):
     assert np.mean(realised > fpr_bound(n, fpr)) == pytest.approx(0.05, abs=0.006)
 
 
+@pytest.mark.parametrize(("n", "fpr"), [(199, 0.01), (999, 0.001), (1500, 0.02), (140, 0.05)])
+def test_later_false_alarms_stay_in_their_band_for_95_of_100_calibrations(calibration, n, fpr):
+    """Many calibrations, each with 3,000 later benign transactions: how often is the count in its band?"""
+    rng = np.random.default_rng(n)
+    runs, later = 1500, 3000
+    low, high = alarm_band(n, fpr, later)
+    inside = 0
+    for _ in range(runs):
+        one = dataclasses.replace(calibration, values={"s": np.sort(rng.standard_normal(n))})
+        threshold = one.threshold("s", fpr)
+        inside += low <= np.sum(rng.standard_normal(later) > threshold) <= high
+    # The band is of whole numbers, so it holds a little more than 95 %; five standard errors below.
+    assert 0.95 - 5 * math.sqrt(0.05 * 0.95 / runs) <= inside / runs <= 0.985
+
+
+def test_a_budget_of_alerts_is_a_share_of_the_traffic(calibration):
+    assert level_for(20, 100_000) == 0.0002
+    for alerts, traffic in ((0, 100), (-1, 100), (100, 100), (math.nan, 100), (1, 0)):
+        with pytest.raises(ConfigError, match="no share of"):
+            level_for(alerts, traffic)
+    busy = dataclasses.replace(
+        calibration, values={"s": np.arange(999.0)}, traffic=Traffic(None, {"s": 50_000.0})
+    )
+    expected, bound = busy.alerts_per_day("s")
+    assert expected == pytest.approx(50_000 * 10 / 1000)
+    assert bound == pytest.approx(50_000 * fpr_bound(999, 0.01)) and bound > expected
+    assert calibration.alerts_per_day("callTracer") is None
+
+
+@pytest.fixture(scope="module")
+def newer(observe):
+    rng = np.random.default_rng(31)
+    return [observe(rng, int(np.exp(4.5 + rng.standard_normal())) + 9) for _ in range(400)]
+
+
+def test_recalibration_keeps_the_scale_and_holds_everything_out(calibration, newer):
+    renewed = recalibrate(calibration, newer, fpr=0.02, parent="p" * 64)
+    assert len(renewed.values["callTracer"]) == len(newer) and renewed.alarm_level == 0.02
+    assert renewed.parents == PARENTS | {"calibration": "p" * 64} and renewed.scoring == SCORING
+    before = np.sort([judge(calibration, each).value for each in newer])
+    assert np.array_equal(renewed.values["callTracer"], before)
+    assert [judge(renewed, each).value for each in newer] == [
+        judge(calibration, each).value for each in newer
+    ]
+
+
+def test_recalibration_is_refused_on_too_few_or_earlier_transactions(calibration, newer):
+    with pytest.raises(
+        ConfigError, match=r"holds 50 held-out.*needs at least 99.*all of the .*, so give 99 "
+    ):
+        recalibrate(calibration, newer[:50], fpr=0.01, parent="p")
+    with pytest.raises(ConfigError, match="holds 0 held-out"):
+        recalibrate(calibration, [], fpr=0.01, parent="p")
+    placed = dataclasses.replace(calibration, traffic=Traffic((100, 200)))
+    with pytest.raises(ConfigError, match="--blocks 201:"):
+        recalibrate(placed, newer, fpr=0.01, parent="p", traffic=Traffic((200, 300)))
+    assert recalibrate(placed, newer, fpr=0.01, parent="p", traffic=Traffic((201, 300))).traffic.blocks
+
+
+def test_a_model_directory_keeps_its_calibrations_and_the_last_one_counts(calibration, newer, tmp_path):
+    assert versions(tmp_path) == [tmp_path / "calibration"] == [newest(tmp_path)]
+    save_calibration(calibration, tmp_path / "calibration")
+    assert newest(tmp_path) == tmp_path / "calibration"
+    renewed = recalibrate(calibration, newer, fpr=0.01, parent=fingerprint(calibration))
+    save_calibration(renewed, tmp_path / "calibration-2")
+    assert [path.name for path in versions(tmp_path)] == ["calibration", "calibration-2"]
+    assert load_calibration(newest(tmp_path)).parents["calibration"] == fingerprint(calibration)
+    assert load_calibration(tmp_path / "calibration").values["callTracer"].shape == (1300,)
+
+
+def test_traffic_and_contracts_come_back_and_older_fingerprints_stay(calibration, benign, tmp_path):
+    named = [each._replace(contract=f"0x{i % 3}") for i, each in enumerate(benign)]
+    made = fit_calibration(
+        named,
+        fpr=0.01,
+        parents=PARENTS,
+        scoring=SCORING,
+        traffic=Traffic((5, 9), {"callTracer": 1234.5}),
+        per_contract=True,
+    )
+    save_calibration(made, tmp_path / "a")
+    loaded = load_calibration(tmp_path / "a")
+    assert loaded.traffic == made.traffic and fingerprint(loaded) == fingerprint(made)
+    assert set(loaded.contracts["callTracer"]) == {"", "0x0", "0x1", "0x2"}
+    for each in named[-30:]:
+        assert judge(loaded, each).p_value == judge(made, each).p_value
+    assert "traffic" not in read_manifest_config(calibration, tmp_path / "b")
+
+
+def read_manifest_config(calibration, path):
+    save_calibration(calibration, path)
+    return read_manifest(path, "calibration").config
+
+
 def test_severity_follows_p_value_and_evidence(calibration):
     assert calibration.severity(make_score(5.0, 0.009)) == "low"
     assert calibration.severity(make_score(5.0, 0.005)) == "medium"
@@ -225,6 +322,69 @@ def test_saved_calibration_comes_back_bit_for_bit(calibration, benign, tmp_path)
         before, after = judge(calibration, each), judge(loaded, each)
         assert (before.value, before.p_value) == (after.value, after.p_value)
         assert np.array_equal(before.token_p, after.token_p, equal_nan=True)
+
+
+@pytest.fixture(scope="module")
+def embedded(benign):
+    """Benign transactions with independent normal embeddings of half as many numbers as fit the density."""
+    rng = np.random.default_rng(40)
+    return [each._replace(embedding=rng.standard_normal(75).astype(np.float32)) for each in benign[:600]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_density_takes_part_and_comes_back_bit_for_bit(embedded, kind, tmp_path):
+    made = fit_calibration(embedded, fpr=0.01, parents=PARENTS, scoring=SCORING, density=kind)
+    save_calibration(made, tmp_path / "a")
+    loaded = load_calibration(tmp_path / "a")
+    assert fingerprint(loaded) == fingerprint(made)
+    odd = embedded[500]._replace(embedding=np.full(75, 9.0, np.float32) * np.arange(75))
+    for each in (odd, *embedded[550:]):
+        before, after = judge(made, each), judge(loaded, each)
+        assert (before.value, before.rarities["density"]) == (after.value, after.rarities["density"])
+    if kind != "neighbours":  # which sees directions alone
+        assert judge(made, odd).rarities["density"] > 2
+    assert judge(made, odd).value == pytest.approx(math.fsum(judge(made, odd).rarities.values()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_density_is_judged_on_what_it_was_not_fitted_on(embedded, kind):
+    """Were it, new benign embeddings would all look odd: -log10 of a uniform p-value is .43 on average."""
+    made = fit_calibration(embedded, fpr=0.01, parents=PARENTS, scoring=SCORING, density=kind)
+    rarities = [judge(made, each).rarities["density"] for each in embedded[300:]]
+    assert np.mean(rarities) == pytest.approx(0.43, abs=0.15)
+
+
+def test_without_a_density_embeddings_change_nothing_and_with_one_they_are_needed(embedded, benign):
+    plain = fit_calibration(benign[:600], fpr=0.01, parents=PARENTS, scoring=SCORING)
+    assert fingerprint(plain) == fingerprint(
+        fit_calibration(embedded, fpr=0.01, parents=PARENTS, scoring=SCORING)
+    )
+    with pytest.raises(ValueError, match="needs the embedding of every transaction"):
+        fit_calibration(benign[:600], fpr=0.01, parents=PARENTS, scoring=SCORING, density="forest")
+    with pytest.raises(ConfigError, match="must be one of neighbours"):
+        fit_calibration(embedded, fpr=0.01, parents=PARENTS, scoring=SCORING, density="knn")
+    switched_off = [part for part in PARTS if part != "density"]
+    assert (
+        fit_calibration(
+            benign[:600], fpr=0.01, parents=PARENTS, scoring=SCORING, density="forest", parts=switched_off
+        ).density
+        is None
+    )
+
+
+def test_recalibration_keeps_the_density(embedded):
+    made = fit_calibration(embedded[:400], fpr=0.01, parents=PARENTS, scoring=SCORING, density="mahalanobis")
+    renewed = recalibrate(made, embedded[400:], fpr=0.01, parent="p")
+    assert renewed.density is made.density
+    assert renewed.values["callTracer"].max() == max(judge(made, each).value for each in embedded[400:])
+
+
+def test_a_calibration_with_an_unknown_density_is_refused(embedded, tmp_path):
+    made = fit_calibration(embedded, fpr=0.01, parents=PARENTS, scoring=SCORING, density="forest")
+    newer = dataclasses.replace(made, density=dataclasses.replace(made.density, kind="flow"))
+    save_calibration(newer, tmp_path / "a")
+    with pytest.raises(ArtifactError, match="unknown density 'flow'"):
+        load_calibration(tmp_path / "a")
 
 
 def test_another_level_or_parent_is_another_fingerprint(calibration):

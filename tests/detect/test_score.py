@@ -6,15 +6,37 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from blockscan.detect.score import PARTS, ScoreModel, criticism, fisher, strongest
+from blockscan.detect.facts import FACTS
+from blockscan.detect.score import (
+    PARTS,
+    TOKEN_PARTS,
+    ScoreModel,
+    criticism,
+    fisher,
+    kept_parts,
+    strongest,
+    summarize,
+)
 from blockscan.detect.surprise import FieldCalibration, Survival
+from blockscan.errors import ConfigError
+from blockscan.tokens import TokenLosses
+
+
+def told(token_p, density=0.0, **facts):
+    """The summary of token p-values; all else is 0 but for the number of calls and what is given."""
+    values = np.zeros(len(FACTS))
+    for name, value in ({"calls": np.log(max(1, len(token_p)))} | facts).items():
+        values[FACTS.index(name)] = value
+    nothing = TokenLosses("0x", np.empty(0), np.empty(0), np.empty((0, 3)), 1)
+    return summarize(nothing, token_p, values, density)
 
 
 @pytest.fixture(scope="module")
 def fitted(benign):
     fields = FieldCalibration.fit((each.sequence, each.losses) for each in benign[:1300])
     token_p = [fields.p_values(each.sequence, each.losses) for each in benign]
-    return fields, ScoreModel.fit(token_p[:1300]), token_p[1300:]
+    model = ScoreModel.fit([told(p) for p in token_p[:1300]], parts=list(TOKEN_PARTS))
+    return fields, model, token_p[1300:]
 
 
 def test_statistics_by_hand():
@@ -34,7 +56,7 @@ def test_top_share_counts_two_percent_of_long_transactions():
 def test_length_does_not_drive_the_value(fitted):
     _, model, token_p = fitted
     sizes = np.array([np.sum(~np.isnan(p)) for p in token_p])
-    values = np.array([model.value(p) for p in token_p])
+    values = np.array([model.value(told(p)) for p in token_p])
     for share in (0.5, 0.9):
         is_long = sizes > np.quantile(sizes, share)
         assert 0.4 <= roc_auc_score(is_long, values) <= 0.6
@@ -51,12 +73,14 @@ def test_the_bare_statistics_are_driven_by_length(fitted):
 def test_three_extreme_tokens_among_a_thousand_are_found(fitted, observe):
     fields, model, token_p = fitted
     rng = np.random.default_rng(5)
-    benign_values = np.array([model.value(p) for p in token_p])
+    benign_values = np.array([model.value(told(p)) for p in token_p])
     ordinary = [observe(rng, 1000) for _ in range(40)]
     attacks = [observe(rng, 1000, extremes=3, extreme=20.0) for _ in range(40)]
     threshold = np.quantile(benign_values, 0.99)
     found, alarmed = (
-        np.mean([model.value(fields.p_values(each.sequence, each.losses)) > threshold for each in group])
+        np.mean(
+            [model.value(told(fields.p_values(each.sequence, each.losses))) > threshold for each in group]
+        )
         for group in (attacks, ordinary)
     )
     assert found >= 0.9 and alarmed <= 0.15
@@ -68,7 +92,7 @@ def test_more_surprise_is_never_less_anomalous(fitted, observe):
     values = []
     for extra in (0.0, 1.0, 4.0, 12.0, 20.0):
         token_p = fields.p_values(each.sequence, each.losses)
-        values.append(model.value(token_p))
+        values.append(model.value(told(token_p)))
         each.losses.surprise[:3] += 1.0 + extra
     assert values == sorted(values) and values[-1] > values[-2]
 
@@ -76,8 +100,8 @@ def test_more_surprise_is_never_less_anomalous(fitted, observe):
 @pytest.mark.parametrize("token_p", [np.empty(0), np.full(30, np.nan)])
 def test_no_evidence_gives_the_lowest_value(fitted, token_p):
     _, model, benign_p = fitted
-    assert model.value(token_p) == 0.0
-    assert min(model.value(p) for p in benign_p) >= 0.0
+    assert model.value(told(token_p)) == 0.0
+    assert min(model.value(told(p)) for p in benign_p) >= 0.0
 
 
 def test_between_two_length_classes_the_log_p_values_are_interpolated():
@@ -88,30 +112,81 @@ def test_between_two_length_classes_the_log_p_values_are_interpolated():
     alone = [ScoreModel(np.log([10.0]), {"strongest": (each,)}) for each in (short, long)]
     for tokens, weight in ((5, 0), (10, 0), (100, 0.5), (1000, 1), (5000, 1)):
         p = np.full(tokens, 0.01)
-        at_short, at_long = (each.value(p) for each in alone)
+        at_short, at_long = (each.value(told(p)) for each in alone)
         assert at_short > 2 > at_long == 0
-        assert model.value(p) == pytest.approx((1 - weight) * at_short + weight * at_long)
+        assert model.value(told(p)) == pytest.approx((1 - weight) * at_short + weight * at_long)
 
 
 def test_identical_benign_transactions_do_not_make_rounding_evidence():
-    model = ScoreModel.fit([np.full(9, 0.5)] * 300)
-    assert model.value(np.full(9, 0.5 - 1e-7)) < 3.0
+    model = ScoreModel.fit([told(np.full(9, 0.5))] * 300)
+    assert model.value(told(np.full(9, 0.5 - 1e-7))) < 3.0
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_parts_can_be_switched(fitted, part):
     _, _, token_p = fitted
-    model = ScoreModel.fit(token_p[:600], parts=[part])
+    model = ScoreModel.fit([told(p, density=0.1) for p in token_p[:600]], parts=[part])
     assert set(model.tails) == {part}
-    assert model.value(token_p[700]) >= 0.0
+    assert model.value(told(token_p[700])) >= 0.0
 
 
-def test_length_part_lets_length_count(fitted):
-    _, _, token_p = fitted
-    model = ScoreModel.fit(token_p[:600], parts=["length"])
-    assert model.value(np.full(3000, 0.5)) > model.value(np.full(300, 0.5)) > model.value(np.full(9, 0.5))
+def test_parts_are_left_out_by_name():
+    without_density = tuple(part for part in PARTS if part != "density")
+    assert kept_parts("", density="") == without_density
+    assert kept_parts("", density="forest") == PARTS
+    few = kept_parts("gain, reentry,density", density="forest")
+    assert set(PARTS) - set(few) == {"gain", "reentry", "density"}
+    assert kept_parts(",".join(without_density), density="forest") == ("density",)
+
+
+def test_what_cannot_be_left_out_is_named():
+    with pytest.raises(
+        ConfigError, match=r"score.without names 'renetry'.*nearest is 'reentry' of strongest"
+    ):
+        kept_parts("gain,renetry", density="")
+    with pytest.raises(ConfigError, match="leaves no part"):
+        kept_parts(",".join(part for part in PARTS if part != "density"), density="")
+
+
+def test_a_part_that_some_lack_is_judged_among_those_that_have_it():
+    """Every other one has a density; where it is not known it adds nothing."""
+    rng = np.random.default_rng(8)
+    past = [told(np.full(9, 0.5), density=rng.random() if i % 2 else None) for i in range(400)]
+    model = ScoreModel.fit(past, parts=["density"])
+    assert model.tails["density"][0].count == 200
+    assert model.value(told(np.full(9, 0.5), density=None)) == 0.0
+    assert model.value(told(np.full(9, 0.5), density=2.0)) > 2.0
+    with pytest.raises(ValueError, match="no transaction has the part density"):
+        ScoreModel.fit(past[::2], parts=["density"])
+
+
+def test_size_is_judged_among_all_sizes():
+    """One benign transaction in ten is large: that is what a usual large one is worth, not one half."""
+    past = [told(np.full(size, 0.5)) for size in [9] * 900 + list(range(900, 1000))]
+    model = ScoreModel.fit(past, parts=["calls"])
+    assert model.value(told(np.full(9, 0.5))) == 0.0
+    assert model.value(told(np.full(901, 0.5))) == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_fact_is_judged_among_transactions_of_its_size():
+    """Small transactions gain 1, large ones 5: a gain of 3 is news in a small one only."""
+    rng = np.random.default_rng(3)
+    small = [told(np.full(9, 0.5), gain=1 + 0.1 * rng.random()) for _ in range(200)]
+    large = [told(np.full(900, 0.5), gain=5 + 0.1 * rng.random()) for _ in range(200)]
+    model = ScoreModel.fit(small + large, parts=["gain"])
+    assert model.value(told(np.full(9, 0.5), gain=3.0)) > 2.3
+    assert model.value(told(np.full(900, 0.5), gain=3.0)) == 0.0
+
+
+def test_parts_that_each_find_it_odd_add_up():
+    rng = np.random.default_rng(4)
+    past = [told(np.full(9, 0.5), gain=rng.random(), depth=rng.random()) for _ in range(999)]
+    model = ScoreModel.fit(past, parts=["gain", "depth"])
+    both = told(np.full(9, 0.5), gain=0.9, depth=0.9)
+    assert model.value(both) == pytest.approx(sum(model.rarities(both).values()))
+    assert model.value(both) > 1.5 * max(model.rarities(both).values())
 
 
 def test_unknown_part_is_refused():
     with pytest.raises(ValueError, match="unknown parts \\['lenght'\\]"):
-        ScoreModel.fit([np.array([0.5])], parts=["lenght"])
+        ScoreModel.fit([told(np.array([0.5]))], parts=["lenght"])

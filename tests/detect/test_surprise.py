@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blockscan.detect.surprise import FieldCalibration, Survival
+from blockscan.detect.surprise import TIE, FieldCalibration, Survival
 from blockscan.tokens import Field, Modality
 
 
@@ -25,14 +25,20 @@ def test_beyond_the_largest_value_the_tail_goes_on_from_the_floor():
     sample = rng.exponential(2.0, 5000)
     survival = Survival.fit(sample, scale_floor=1.0)
     assert survival.scale == pytest.approx(2.0, rel=0.5)
-    just_above = survival.log10_p(sample.max() + 1e-9)
-    assert 10**just_above == pytest.approx(1 / 5001, rel=1e-6)
+    just_above = survival.log10_p(sample.max() + 2 * TIE * survival.scale)
+    assert 10**just_above == pytest.approx(1 / 5001, rel=1e-3)
     assert survival.log10_p(20.0 + sample.max()) < survival.log10_p(12.0 + sample.max()) < just_above
 
 
 def test_a_degenerate_sample_does_not_claim_a_steep_tail():
     survival = Survival.fit(np.full(1000, 0.01), scale_floor=1.0)
-    assert math.log(10) * (survival.log10_p(0.01 + 1e-12) - survival.log10_p(3.01)) == pytest.approx(3.0)
+    assert math.log(10) * (survival.log10_p(0.011) - survival.log10_p(3.011)) == pytest.approx(3.0)
+
+
+def test_a_rounding_error_above_a_tie_is_a_tie():
+    survival = Survival.fit(np.full(1000, 0.3), scale_floor=1.0)
+    assert survival.log10_p(0.3 + 0.9 * TIE) == pytest.approx(0.0, abs=1e-3)
+    assert survival.log10_p(0.3 + 1.1 * TIE) < -2.9
 
 
 @given(

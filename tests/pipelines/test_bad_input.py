@@ -136,7 +136,7 @@ def test_a_target_that_the_calibration_cannot_support_says_what_is_needed(
 ) -> None:
     model = tmp_path / "model"
     model.mkdir()
-    for part in ("tokenizer", "checkpoint"):
+    for part in ("tokenizer", "checkpoint", "history"):
         (model / part).symlink_to(road.model / part)
     arguments = ["calibrate", road.archive, "--model", model, "--blocks", "90:150", "--preset", "debug"]
     assert "needs at least 9,999" in refused(cli(*arguments, "--fpr", "1e-4"))

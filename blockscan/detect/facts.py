@@ -1,0 +1,248 @@
+"""What about a transaction is large, new or one-sided, as numbers that grow with suspicion.
+
+Each fact is one-sided on purpose: a detector that also punishes what is small, old or balanced wastes half
+of its false alarms there. None of them is a threshold or knows an attack; blockscan.detect.score asks how
+rare a value is among benign transactions of the same size.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blockscan.detect.flow import ZERO, Frames, frames_of
+from blockscan.detect.history import Function, History, edges_of, functions_of, paths_of
+from blockscan.transaction import CallKind, Transaction
+
+FACTS = (
+    "calls",
+    "depth",
+    "input_bytes",
+    "new_edges",
+    "rare_callee",
+    "rare_function",
+    "rare_functions",
+    "rare_path",
+    "new_caller",
+    "unknown_target",
+    "reentry",
+    "gain",
+    "free_gain",
+    "more_in_than_out",
+    "loss",
+    "bystander_loss",
+    "drained",
+    "largest_transfer",
+)
+ESTABLISHED = 3
+"""Transactions that must have shown something before its not doing what it did says anything."""
+_RARE = 2.0
+"""Nats; what an established party does more often than that adds nothing to a sum."""
+_EACH = 0.3
+"""Decades; what an ordinary amount taken from a bystander counts, so that many of them add up."""
+_BALANCE_OF = bytes.fromhex("70a08231")
+_STACK_SEARCHED = 64
+_CREATES = (CallKind.CREATE, CallKind.CREATE2)
+
+
+class Fact(NamedTuple):
+    """A value, the frame (pre-order index) that shows it best, and what was found there."""
+
+    value: float
+    node: int = 0
+    found: str = ""
+
+
+Facts = dict[str, Fact]
+
+
+def facts_of(transaction: Transaction, history: History) -> Facts:
+    """Every fact of FACTS, by name."""
+    frames = frames_of(transaction)
+    return (
+        _size(frames)
+        | _calls(frames, transaction, history)
+        | {"reentry": _reentry(frames)}
+        | _value(frames, transaction, history)
+    )
+
+
+def fact_values(facts: Facts) -> NDArray[np.float64]:
+    """Their values in the order of FACTS, (F,)."""
+    return np.array([facts[name].value for name in FACTS])
+
+
+def _size(frames: Frames) -> Facts:
+    deepest = max(frames.depth)
+    size = sum(len(call.data) for call in frames.calls)
+    return {
+        "calls": Fact(math.log(len(frames.calls)), 0, f"{len(frames.calls):,} calls"),
+        "depth": Fact(float(deepest), frames.depth.index(deepest), f"{deepest} deep"),
+        "input_bytes": Fact(math.log1p(size), 0, f"{size:,} bytes of input"),
+    }
+
+
+def _calls(frames: Frames, transaction: Transaction, history: History) -> Facts:
+    edges, functions, paths = edges_of(frames), functions_of(frames), paths_of(frames)
+    unseen = [(edge, node) for edge, node in edges.items() if not history.seen("edge", *edge)]
+    callees = [
+        _rare(history.seen("edge", *edge), history.seen("caller", edge[0]), node, edge[1])
+        for edge, node in edges.items()
+    ]
+    ran = [
+        _rare(history.seen("function", *each), history.seen("callee", each[0]), node, _name(each))
+        for each, node in functions.items()
+    ]
+    inner = [
+        _rare(history.seen("path", *outer, *each), history.seen("function", *outer), node, _name(each))
+        for (outer, each), node in paths.items()
+    ]
+    target = transaction.root.target or ""
+    return {
+        "new_edges": Fact(math.log1p(len(unseen)), *(_edge(*unseen[0]) if unseen else (0, ""))),
+        "rare_callee": _sum(callees),
+        "rare_function": max(ran, key=_by_value),
+        "rare_functions": _sum(ran),
+        "rare_path": _sum(inner),
+        "new_caller": _new_callers(unseen, transaction, history),
+        "unknown_target": Fact(-math.log1p(history.seen("address", target)), 0, target),
+    }
+
+
+def _rare(seen: int, of: int, node: int, found: str) -> Fact:
+    """-ln of how often it was seen, of all the times it could have been; 0 where that was hardly ever."""
+    return Fact(-math.log((seen + 0.5) / (of + 1)) if of >= ESTABLISHED else 0.0, node, found)
+
+
+def _sum(facts: Iterable[Fact]) -> Fact:
+    """The sum of those that are rare, shown by the rarest."""
+    rare = [fact for fact in facts if fact.value > _RARE]
+    return max(rare, key=_by_value)._replace(value=sum(fact.value for fact in rare)) if rare else Fact(0.0)
+
+
+def _by_value(fact: Fact) -> float:
+    return fact.value
+
+
+def _new_callers(
+    unseen: list[tuple[tuple[str, str], int]], transaction: Transaction, history: History
+) -> Fact:
+    """Contracts that are usually called by the same few, called by another; the sender himself is no news."""
+    facts = []
+    for (caller, callee), node in unseen:
+        calls = history.seen("callee", callee)
+        if calls >= ESTABLISHED and caller != transaction.sender:
+            callers = history.seen("callers", callee)
+            facts.append(Fact(-math.log((callers + 0.5) / (calls + callers + 1)), node, caller))
+    return max(facts, key=_by_value)._replace(value=sum(map(_by_value, facts))) if facts else Fact(0.0)
+
+
+def _reentry(frames: Frames) -> Fact:
+    """How often a contract was called while it was at work, other than by itself."""
+    entered: list[frozenset[str]] = []
+    again = []
+    for node, call in enumerate(frames.calls):
+        above = entered[frames.parent[node]] if node else frozenset()
+        if call.kind is CallKind.CALL and call.target in above and call.caller != call.target:
+            again.append(node)
+        own = {call.target} if call.kind is CallKind.CALL and call.target else set()
+        entered.append(above | own if len(above) < _STACK_SEARCHED else above)
+    return Fact(
+        math.log1p(len(again)), *((again[0], frames.calls[again[0]].target or "") if again else (0, ""))
+    )
+
+
+def _value(frames: Frames, transaction: Transaction, history: History) -> Facts:
+    """Who gained and who lost, each amount against what is usual for its token."""
+    own = _own_side(frames, transaction, history)
+    called = {call.caller for call in frames.calls} | {call.target for call in frames.calls if call.data}
+    first = {each.asset: each.node for each in reversed(frames.transfers)}
+    net = frames.balances()
+    gained: dict[str, int] = defaultdict(int)
+    lost, taken = [Fact(0.0)], [Fact(0.0)]
+    for (holder, asset), amount in net.items():
+        if holder in own:
+            gained[asset] += amount
+        elif amount >= 0 or holder in (asset, ZERO):
+            continue
+        elif holder in called:
+            lost.append(_loss(holder, asset, -amount, first[asset], history))
+        elif holder.startswith("0x") and history.amounts("amount", asset) >= ESTABLISHED:
+            taken.append(_amount(asset, -amount, first[asset], history, f"from {holder}"))
+    gains = [_amount(asset, x, first[asset], history, "gained") for asset, x in gained.items() if x > 0]
+    paid = sum(x < 0 for x in gained.values())
+    best = max(gains, key=_by_value, default=Fact(0.0))
+    largest = (_amount(t.asset, t.amount, t.node, history, f"to {t.taker}") for t in frames.transfers)
+    return {
+        "gain": best,
+        "free_gain": Fact(0.0) if paid else best,
+        "more_in_than_out": best._replace(value=len(gains) / (1 + paid)),
+        "loss": max(lost, key=_by_value),
+        "bystander_loss": max(taken, key=_by_value)._replace(
+            value=sum(_EACH + fact.value for fact in taken[1:])
+        ),
+        "drained": _drained(frames, net, own, called),
+        "largest_transfer": max(largest, key=_by_value, default=Fact(0.0)),
+    }
+
+
+def _own_side(frames: Frames, transaction: Transaction, history: History) -> set[str]:
+    """Who acts for the sender as far as the past can tell: new contracts, and a target that only few call."""
+    created = {call.target for call in frames.calls if call.kind in _CREATES}
+    called = {call.target for call in frames.calls}
+    own = {transaction.sender, *transaction.root.accounts}
+    own |= {each for each in called | created if each and not history.seen("address", each)}
+    target = transaction.root.target
+    if target and min(history.seen("address", target), history.seen("callers", target)) < ESTABLISHED - 1:
+        own.add(target)
+    return own
+
+
+def _amount(asset: str, amount: int, node: int, history: History, what: str) -> Fact:
+    """How rare so large a transfer of the token is, in decades of probability."""
+    if history.amounts("amount", asset) < ESTABLISHED:
+        return Fact(0.0)
+    return Fact(history.rarity("amount", asset, amount=amount), node, f"{amount:.3g} of {asset} {what}")
+
+
+def _loss(holder: str, asset: str, amount: int, node: int, history: History) -> Fact:
+    """How rare so large a loss is for this holder, or for the token where the holder is new."""
+    if history.amounts("outflow", holder, asset) < ESTABLISHED:
+        return _amount(asset, amount, node, history, f"lost by {holder}")
+    rarity = history.rarity("outflow", holder, asset, amount=amount)
+    return Fact(rarity, node, f"{amount:.3g} of {asset} lost by {holder}")
+
+
+def _drained(
+    frames: Frames, net: Mapping[tuple[str, str], int], own: set[str], called: set[str | None]
+) -> Fact:
+    """The largest share of a balance that a called contract lost, where the trace asks for balances."""
+    left = {}
+    for node, (call, ok) in enumerate(zip(frames.calls, frames.ok, strict=True)):
+        if (
+            ok
+            and call.target
+            and call.data[:4] == _BALANCE_OF
+            and len(call.data) >= 36
+            and len(call.output) == 32
+        ):
+            left["0x" + call.data[16:36].hex(), call.target] = int.from_bytes(call.output), node
+    shares = [Fact(0.0)]
+    for (holder, asset), (balance, node) in left.items():
+        lost = -net.get((holder, asset), 0)
+        if lost > 0 and holder in called and holder not in own:
+            share = lost / (lost + balance)
+            shares.append(Fact(share, node, f"{share:.0%} of the {asset} of {holder}"))
+    return max(shares, key=_by_value)
+
+
+def _edge(edge: tuple[str, str], node: int) -> tuple[int, str]:
+    return node, f"{edge[0]} calls {edge[1]}"
+
+
+def _name(function: Function) -> str:
+    target, selector = function
+    return f"{selector.decode() if selector.isalpha() else '0x' + selector.hex()} of {target}"

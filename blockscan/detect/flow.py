@@ -1,0 +1,120 @@
+"""Who gained and who lost what in a transaction: transfers of ether and tokens, and what remains of them.
+
+Exploits differ in everything but this: something of value leaves whoever held it. Transfers are read from
+logs where the trace has them (ERC-20 Transfer, the Deposit and Withdrawal of WETH9), else from the calls
+that ask for them, so that trees without logs have a flow, too; frames that failed move nothing. On Solana
+the changes of balances are part of the log.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from blockscan.transaction import Call, CallKind, Log, LogOrder, Transaction, walk
+
+ETHER = "ether"
+ZERO = "0x" + 40 * "0"
+_TRANSFER = bytes.fromhex("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef")
+_DEPOSIT = bytes.fromhex("e1fffcc4923d04b559f4d29a8bfc6cda04eb5b0d3c460751c2402c5c5cc9109c")
+_WITHDRAWAL = bytes.fromhex("7fcf532c15f0a6db0bd6d0e038bea71d30d808c7d98cb3bf7268a95bf5081b65")
+_TRANSFER_CALL = bytes.fromhex("a9059cbb")
+_TRANSFER_FROM_CALL = bytes.fromhex("23b872dd")
+_DEPOSIT_CALL = bytes.fromhex("d0e30db0")
+_WITHDRAW_CALL = bytes.fromhex("2e1a7d4d")
+_WORD = 32
+# Amounts above this are not sums of anything: ids, masks, or a token made to confuse.
+_LARGEST = 1 << 128
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One movement of `amount` smallest units of `asset` (a token's address, or ETHER) in frame `node`."""
+
+    asset: str
+    giver: str
+    taker: str
+    amount: int
+    node: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """The frames of a transaction in pre-order, (F,) each, and what moved.
+
+    `ok`: the frame and all above it succeeded.
+    """
+
+    calls: list[Call]
+    depth: list[int]
+    parent: list[int]
+    ok: list[bool]
+    transfers: list[Transfer]
+
+    def balances(self) -> dict[tuple[str, str], int]:
+        """What each (holder, asset) gained, less what it gave."""
+        net: dict[tuple[str, str], int] = defaultdict(int)
+        for each in self.transfers:
+            net[each.giver, each.asset] -= each.amount
+            net[each.taker, each.asset] += each.amount
+        return net
+
+
+def frames_of(transaction: Transaction) -> Frames:
+    """Walk a transaction once."""
+    frames = Frames([], [], [], [], [])
+    from_logs = transaction.log_order is not LogOrder.ABSENT
+    for visit in walk(transaction.root):
+        step = visit.step
+        if isinstance(step, Call):
+            frames.calls.append(step)
+            frames.depth.append(visit.depth)
+            frames.parent.append(visit.parent)
+            frames.ok.append(step.ok and (visit.parent < 0 or frames.ok[visit.parent]))
+            moved = _of_call(step, visit.node, from_logs=from_logs)
+        else:
+            moved = _of_log(step, visit.node)
+        if frames.ok[visit.node]:
+            frames.transfers.extend(each for each in moved if 0 < each.amount < _LARGEST)
+    return frames
+
+
+def _of_call(call: Call, node: int, *, from_logs: bool) -> Iterator[Transfer]:
+    if call.target is None or call.kind is CallKind.INSTRUCTION:
+        return
+    if call.value:
+        yield Transfer(ETHER, call.caller, call.target, call.value, node)
+    if from_logs or call.kind is not CallKind.CALL:
+        return
+    selector, words = call.data[:4], call.data[4:]
+    if selector == _TRANSFER_CALL and len(words) >= 2 * _WORD:
+        yield Transfer(call.target, call.caller, _address(words, 0), _number(words, 1), node)
+    elif selector == _TRANSFER_FROM_CALL and len(words) >= 3 * _WORD:
+        yield Transfer(call.target, _address(words, 0), _address(words, 1), _number(words, 2), node)
+    elif selector == _DEPOSIT_CALL and not words:
+        yield Transfer(call.target, call.target, call.caller, call.value, node)
+    elif selector == _WITHDRAW_CALL and len(words) == _WORD:
+        yield Transfer(call.target, call.caller, call.target, _number(words, 0), node)
+
+
+def _of_log(log: Log, node: int) -> Iterator[Transfer]:
+    if log.accounts and len(log.data) == 3 * _WORD:
+        change = int.from_bytes(log.data[:_WORD], signed=True)
+        pair = (log.emitter, log.accounts[-1])
+        yield Transfer(log.emitter, *(pair if change > 0 else pair[::-1]), abs(change), node)
+    elif len(log.data) >= _WORD and len(log.topics) == 3 and log.topics[0] == _TRANSFER:
+        giver, taker = (_address(topic, 0) for topic in log.topics[1:])
+        yield Transfer(log.emitter, giver, taker, _number(log.data, 0), node)
+    elif len(log.data) >= _WORD and len(log.topics) == 2:
+        owner, amount = _address(log.topics[1], 0), _number(log.data, 0)
+        if log.topics[0] == _DEPOSIT:
+            yield Transfer(log.emitter, log.emitter, owner, amount, node)
+        elif log.topics[0] == _WITHDRAWAL:
+            yield Transfer(log.emitter, owner, log.emitter, amount, node)
+
+
+def _address(words: bytes, index: int) -> str:
+    return "0x" + words[index * _WORD + 12 : (index + 1) * _WORD].hex()
+
+
+def _number(words: bytes, index: int) -> int:
+    return int.from_bytes(words[index * _WORD : (index + 1) * _WORD])

@@ -1,0 +1,72 @@
+"""What a false positive rate needs and gives, in numbers of transactions; see blockscan.detect.calibrate."""
+
+import math
+
+from scipy.special import betaincinv
+
+from blockscan.errors import ConfigError
+
+
+def transactions_needed(fpr: float) -> int:
+    """Smallest n with 1 / (1 + n) <= fpr: fewer held-out transactions can never give an alarm.
+
+    Raises:
+        ConfigError: `fpr` is not between 0 and 1.
+    """
+    if not 0 < fpr < 1:
+        raise ConfigError(f"false positive rate {fpr:g} is not a share between 0 and 1; 0.01 is 1 %")
+    n = max(math.ceil(1 / fpr) - 2, 1)
+    while 1 / (1 + n) > fpr:
+        n += 1
+    return n
+
+
+def confident_need(fpr: float, *, confidence: float = 0.95) -> int:
+    """Smallest n for which "above all n values" has a realised FPR <= fpr with this confidence."""
+    return math.ceil(math.log(1 - confidence) / math.log1p(-fpr))
+
+
+def fpr_bound(n: int, fpr: float, *, confidence: float = 0.95) -> float:
+    """Upper bound, with this confidence, on the realised FPR of the alarm level `fpr` from n values.
+
+    It is the Beta(k, n + 1 - k) quantile with k = floor(fpr (n + 1)); 0 where k = 0, as nothing alarms.
+    """
+    k = rank(n, fpr)
+    return float(betaincinv(k, n + 1 - k, confidence)) if k else 0.0
+
+
+def alarm_band(n: int, fpr: float, seen: int, *, confidence: float = 0.95) -> tuple[int, int]:
+    """Where the number of false alarms among `seen` later benign transactions lies, given n held-out ones.
+
+    It is beta-binomial: places of new values among those n. (0, 0) where nothing can alarm.
+    """
+    k = rank(n, fpr)
+    if not k:
+        return 0, 0
+    edges = (1 - confidence) / 2, (1 + confidence) / 2
+    from scipy.stats import betabinom  # half a second to import, which scoring should not wait for
+
+    low, high = betabinom.ppf(edges, seen, k, n + 1 - k)
+    return int(low), int(high)
+
+
+def rank(n: int, fpr: float) -> int:
+    """Largest k <= n with k / (n + 1) <= fpr, by the same division as the p-value's."""
+    k = min(math.ceil(fpr * (n + 1)) + 1, n)
+    while k / (n + 1) > fpr:
+        k -= 1
+    return k
+
+
+def level_for(alerts_per_day: float, transactions_per_day: float) -> float:
+    """The FPR at which benign traffic gives this many alerts a day.
+
+    Raises:
+        ConfigError: not a positive number, or as many alerts as there are transactions.
+    """
+    if not 0 < alerts_per_day < transactions_per_day:
+        raise ConfigError(
+            f"{alerts_per_day:g} alerts a day is no share of {transactions_per_day:,.0f} transactions a day; "
+            "give a number above 0 and well below the traffic"
+        )
+    return alerts_per_day / transactions_per_day

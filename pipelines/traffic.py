@@ -1,0 +1,134 @@
+"""What calibration notes of transactions as they pass: facts, contracts, how many make a day.
+
+From the last an alarm level follows for a budget of alerts.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blockscan.archive import Archive, covered_ranges
+from blockscan.chains.families import main_target
+from blockscan.chains.networks import NETWORKS
+from blockscan.detect.calibrate import Traffic
+from blockscan.detect.facts import fact_values, facts_of
+from blockscan.detect.history import History
+from blockscan.detect.levels import level_for
+from blockscan.errors import ConfigError
+from blockscan.transaction import Transaction
+from pipelines.sources import Shard
+
+DAY = 86_400
+
+Blocks = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which false alarms are accepted: a share of the benign transactions, or alerts a day.
+
+    `transactions_per_day` overrules what is measured.
+    """
+
+    fpr: float | None = None
+    alerts_per_day: float | None = None
+    transactions_per_day: float | None = None
+
+    def level(self, traffic: Traffic, *, otherwise: float) -> float:
+        """The alarm level; `otherwise` where no target is given.
+
+        Raises:
+            ConfigError: both targets are given, or traffic is needed and not known.
+        """
+        if self.alerts_per_day is None:
+            return otherwise if self.fpr is None else self.fpr
+        if self.fpr is not None:
+            raise ConfigError("--fpr and --alerts-per-day are two ways to say one thing; give one of them")
+        if not traffic.per_day:
+            raise ConfigError(
+                "the calibration data do not say how many transactions make a day: they have no timestamps, "
+                "and no block numbers of a known chain; give --transactions-per-day N, or --fpr SHARE"
+            )
+        return level_for(self.alerts_per_day, sum(traffic.per_day.values()))
+
+
+@dataclass(slots=True)
+class Census:
+    """Notes the transactions that pass: facts (F,) and contract by hash, and where in time they lie."""
+
+    history: History
+    facts: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    contracts: dict[str, str] = field(default_factory=dict)
+    sources: Counter[str] = field(default_factory=Counter)
+    chains: set[str] = field(default_factory=set)
+    _places: set[tuple[int | None, int | None]] = field(default_factory=set)
+
+    def watching(self, shards: Sequence[Shard]) -> list[Shard]:
+        """The same shards, whose transactions are noted as they are read, in this process."""
+        return [self._watched(shard) for shard in shards]
+
+    def _watched(self, shard: Shard) -> Shard:
+        def read() -> Iterator[Transaction]:
+            for transaction in shard.read():
+                self._note(transaction)
+                yield transaction
+
+        return Shard(shard.name, read, shard.rows)
+
+    def _note(self, transaction: Transaction) -> None:
+        if transaction.hash not in self.contracts:
+            self.facts[transaction.hash] = fact_values(facts_of(transaction, self.history))
+            self.contracts[transaction.hash] = main_target(transaction) or ""
+            self.sources[transaction.source.value] += 1
+            self.chains.add(transaction.chain)
+            self._places.add((transaction.block_number, transaction.time))
+
+    def traffic(self, covered: Blocks, *, transactions_per_day: float | None = None) -> Traffic:
+        """Transactions a day by source, and the blocks they lie in.
+
+        Args:
+            covered: inclusive block ranges that are here in full; empty where that is not known, then
+                everything between the first and the last transaction counts as covered.
+            transactions_per_day: of all sources, if known from elsewhere.
+        """
+        numbers = [number for number, _ in self._places if number is not None]
+        blocks = (min(numbers), max(numbers)) if numbers else None
+        if transactions_per_day is not None:
+            days = sum(self.sources.values()) / transactions_per_day
+        else:
+            days = self._seconds(covered) / DAY
+        per_day = {source: count / days for source, count in sorted(self.sources.items())} if days > 0 else {}
+        return Traffic(blocks, per_day)
+
+    def _seconds(self, covered: Blocks) -> float:
+        """Covered time; 0 where it is not known.
+
+        Blocks that are missing in between have their share of the time between first and last.
+        """
+        dated = sorted((time, number) for number, time in self._places if time is not None)
+        numbers = sorted({number for number, _ in self._places if number is not None})
+        span = float(dated[-1][0] - dated[0][0]) if len(dated) == len(self._places) and dated else 0.0
+        if len(numbers) < 2 or any(number is None for number, _ in self._places):
+            return span
+        between = numbers[-1] - numbers[0]
+        per_block = span / between if span else self._usual_seconds()
+        return per_block * (_overlap(covered, numbers[0], numbers[-1]) if covered else between + 1)
+
+    def _usual_seconds(self) -> float:
+        known = {network.name: network.block_seconds for network in NETWORKS.values()}
+        return known.get(next(iter(self.chains)), 0.0) if len(self.chains) == 1 else 0.0
+
+
+def covered_blocks(source: Path) -> list[tuple[int, int]]:
+    """Inclusive ranges of the blocks that an archive holds in full; empty for records and files."""
+    if not source.is_dir():
+        return []
+    return covered_ranges((part.first, part.last) for part in Archive(source).parts() if not part.input)
+
+
+def _overlap(ranges: Blocks, first: int, last: int) -> int:
+    return sum(max(0, min(b, last) - max(a, first) + 1) for a, b in ranges)

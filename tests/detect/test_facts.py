@@ -1,0 +1,178 @@
+"""Facts of a transaction against a history: flows by hand, novelty, reentry, and what must not count."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from blockscan.detect.explain import fact_evidence
+from blockscan.detect.facts import FACTS, fact_values, facts_of
+from blockscan.detect.flow import ETHER, frames_of
+from blockscan.detect.history import history_of
+from blockscan.detect.tally import Tally, amount_bin, count_all, key_of
+from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, Transaction
+
+USER, OTHER, POOL, TOKEN, THIEF = ("0x" + letter * 40 for letter in "abcde")
+TRANSFER = bytes.fromhex("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef")
+SWAP, SKIM, BALANCE_OF = b"swap", b"skim", bytes.fromhex("70a08231")
+
+
+def word(value: int | str) -> bytes:
+    return value.to_bytes(32) if isinstance(value, int) else bytes.fromhex(value[2:]).rjust(32, b"\0")
+
+
+def moved(giver: str, taker: str, amount: int) -> Log:
+    return Log(TOKEN, (TRANSFER, word(giver), word(taker)), word(amount))
+
+
+def call(caller, target, data=b"", *steps, kind=CallKind.CALL, value=0, error=None, output=b""):
+    return Call(kind, caller, target, data, output, value, error, None, tuple(steps))
+
+
+def transaction(root: Call, *, logs: LogOrder = LogOrder.EXACT) -> Transaction:
+    where = {"chain": "ethereum", "hash": "0x1", "block_number": 1, "block_hash": None, "index": 0, "time": 1}
+    return Transaction(
+        **where, sender=root.caller, ok=root.ok, gas_used=None, root=root,
+        source=TraceSource.CALL_TRACER_LOGS, log_order=logs,
+    )  # fmt: skip
+
+
+def swap(amount: int, user: str = USER, selector: bytes = SWAP) -> Transaction:
+    """The pool pays a user, who paid ether for it."""
+    return transaction(
+        call(user, POOL, selector, call(POOL, TOKEN, b"move", moved(POOL, user, amount)), value=10**18)
+    )
+
+
+@pytest.fixture(scope="module")
+def history():
+    return history_of([swap(1000 + i, user) for i in range(50) for user in (USER, OTHER)])
+
+
+def test_amounts_are_counted_from_above():
+    counts: dict[int, int] = {}
+    key = key_of("x")
+    count_all(counts, (key + amount_bin(amount) for amount in (1, 10, 10, 100)))
+    tally = Tally.of(counts)
+    assert tally.amounts(key) == 4 and tally.amounts(key_of("y")) == 0
+    assert tally.log10_p(key, 1) == pytest.approx(0.0)
+    assert tally.log10_p(key, 10) == pytest.approx(math.log10(4 / 5))
+    assert tally.log10_p(key, 50) == pytest.approx(math.log10(2 / 5))
+    assert tally.log10_p(key, 10**5) == pytest.approx(math.log10(1 / 5) - 3 * 4 / 20)
+    assert tally.log10_p(key_of("y"), 10**5) == 0.0
+
+
+def test_the_largest_key_and_amount_do_not_overflow():
+    counts = {(1 << 63) - 1: 2}
+    assert Tally.of(counts).count((1 << 63) - 1) == 2
+    assert amount_bin((1 << 256) - 1) == 1023
+    assert Tally.of({}).count(5) == 0
+
+
+def test_a_swap_like_those_before_has_no_fact(history):
+    facts = facts_of(swap(1010), history)
+    assert set(facts) == set(FACTS)
+    for name in (
+        "new_edges",
+        "rare_callee",
+        "rare_functions",
+        "rare_path",
+        "new_caller",
+        "free_gain",
+        "reentry",
+    ):
+        assert facts[name].value == 0.0, name
+    assert facts["gain"].value < 1 and facts["loss"].value < 1
+
+
+def test_flows_of_logs_and_of_calls_agree():
+    asks = bytes.fromhex("a9059cbb") + word(USER) + word(77)
+    inner = call(POOL, TOKEN, asks, moved(POOL, USER, 77))
+    seen = frames_of(transaction(call(USER, POOL, SWAP, inner))).balances()
+    bare = replace(inner, steps=())
+    told = frames_of(transaction(call(USER, POOL, SWAP, bare), logs=LogOrder.ABSENT)).balances()
+    assert seen == told == {(POOL, TOKEN): -77, (USER, TOKEN): 77}
+
+
+def test_what_failed_moves_nothing():
+    """The innermost frame succeeded, but the one that called it did not."""
+    inner = call(OTHER, THIEF, b"move", moved(POOL, USER, 5), value=3)
+    below = call(USER, POOL, SWAP, call(POOL, OTHER, b"", inner, error="reverted"), value=9)
+    assert frames_of(transaction(below)).balances() == {(USER, ETHER): -9, (POOL, ETHER): 9}
+
+
+@pytest.mark.parametrize("change", [-7, 7])
+def test_a_change_of_a_solana_balance_is_a_flow_between_owner_and_mint(change):
+    data = b"".join(part.to_bytes(32, signed=True) for part in (change, 100, 6))
+    log = Log("mint", (), data, accounts=("account", "owner"))
+    root = call("payer", "payer", b"", log, kind=CallKind.INSTRUCTION)
+    assert frames_of(transaction(root)).balances()["owner", "mint"] == change
+
+
+def test_callers_are_counted_once(history):
+    assert history.seen("callers", POOL) == 2 and history.seen("callee", POOL) == 100
+
+
+def test_the_unknown_says_nothing_about_what_is_usual_there(history):
+    """A contract without a past has no usual function, and a new sender is no new caller."""
+    facts = facts_of(transaction(call(THIEF, "0x" + "7" * 40, b"what")), history)
+    assert facts["rare_function"].value == facts["rare_functions"].value == 0.0
+    assert facts["unknown_target"].value > facts_of(swap(1), history)["unknown_target"].value
+    assert facts_of(swap(1010, THIEF), history)["new_caller"].value == 0.0
+    inner = call(THIEF, POOL, SWAP)
+    assert facts_of(transaction(call(USER, THIEF, b"", inner)), history)["new_caller"].value > 1.0
+
+
+def test_an_unusual_gain_without_payment_stands_out(history):
+    drain = transaction(call(THIEF, POOL, SKIM, call(POOL, TOKEN, b"move", moved(POOL, THIEF, 10**9))))
+    facts = facts_of(drain, history)
+    assert facts["gain"].value > 4 and facts["free_gain"].value == facts["gain"].value
+    assert facts["loss"].value > 4 and POOL in facts["loss"].found
+    assert facts["rare_function"].value > 4 and facts["rare_function"].node == 0
+    assert facts["more_in_than_out"].value == 1.0
+    paid = replace(drain, root=replace(drain.root, value=10**18))
+    assert facts_of(paid, history)["free_gain"].value == 0.0 < facts_of(paid, history)["gain"].value
+
+
+def test_who_neither_sends_nor_is_called_is_a_bystander(history):
+    pulled = call(THIEF, TOKEN, b"pull", moved(OTHER, THIEF, 1020))
+    assert facts_of(transaction(pulled), history)["bystander_loss"].value >= 0.3
+    assert facts_of(swap(1020), history)["bystander_loss"].value == 0.0
+
+
+def test_a_contract_entered_while_at_work(history):
+    again = call(THIEF, POOL, SWAP)
+    facts = facts_of(transaction(call(USER, POOL, SWAP, call(POOL, THIEF, b"", again))), history)
+    assert facts["reentry"].value == pytest.approx(math.log(2)) and facts["reentry"].node == 2
+    own = call(USER, POOL, SWAP, call(POOL, POOL, SWAP))
+    assert facts_of(transaction(own), history)["reentry"].value == 0.0
+
+
+def test_a_drained_balance_is_told_by_the_trace(history):
+    ask = call(POOL, TOKEN, BALANCE_OF + word(POOL), kind=CallKind.STATICCALL, output=word(1))
+    emptied = call(THIEF, POOL, SWAP, call(POOL, TOKEN, b"move", moved(POOL, THIEF, 99)), ask)
+    assert facts_of(transaction(emptied), history)["drained"].value == pytest.approx(0.99)
+
+
+def test_thousand_frames_deep_and_hostile_names(history):
+    root = call("\ud800", "0x", b"\0" * 3)
+    for depth in range(1024):
+        root = call(f"0x{depth:040x}", "0x" + "z" * 40, b"deep", root)
+    values = fact_values(facts_of(transaction(root), history))
+    assert values.shape == (len(FACTS),) and all(map(math.isfinite, values))
+    assert values[FACTS.index("depth")] == 1024
+
+
+def test_only_rare_facts_are_evidence(history):
+    facts = facts_of(swap(10**9), history)
+    told = fact_evidence(facts, {"gain": 3.0, "loss": 1.31, "depth": 1.29, "fisher": 9.0})
+    assert [each.field for each in told] == ["gain", "loss"]
+    assert told[0].p_value == pytest.approx(1e-3) and told[0].surprise == pytest.approx(math.log(1000))
+
+
+def test_order_of_the_past_changes_nothing():
+    past = [swap(1000 + i, (USER, OTHER)[i % 2]) for i in range(9)]
+    one, two = history_of(past), history_of(past[::-1])
+    for kind, tally in one.tallies.items():
+        assert (tally.keys == two.tallies[kind].keys).all()
+        assert (tally.before == two.tallies[kind].before).all()
