@@ -6,12 +6,15 @@ import streamlit as st
 
 from blockscan.errors import StoreError
 from blockscan.findings import Alert, Frame, TxScore
+from blockscan.incidents import MOST_ALERTS, Incident, read_incidents
 from blockscan.store import Disposition, Label, Order, Run, Search, Summary, open_store
 from dashboard import STORE_VARIABLE
 
 PAGE_SIZE = 50
 _SECONDS = 10
 _ENTRIES = 64
+# Who calls whom is counted over all scores, so what was read is kept for longer.
+_INCIDENT_SECONDS = 60
 
 
 def store_path() -> str:
@@ -47,6 +50,21 @@ def alert_page(path: str, search: Search, order: Order, page: int) -> tuple[list
     with open_store(path, read_only=True) as store:
         found = store.alerts(search, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE, order=order)
         return found, store.lapsed([alert.unique_key for alert in found])
+
+
+@st.cache_data(ttl=_INCIDENT_SECONDS, max_entries=8, show_spinner=False)
+def incidents(path: str, search: Search, order: Order) -> tuple[list[Incident], set[str], int]:
+    """The incidents that a search finds, their lapsed alerts, and how many alerts were too old."""
+    with open_store(path, read_only=True) as store:
+        found = read_incidents(store, search, order=order)
+        keys = [alert.unique_key for incident in found for alert in incident.alerts]
+        return found, store.lapsed(keys), max(0, store.count_alerts() - MOST_ALERTS)
+
+
+def incident_of(path: str, unique_key: str) -> Incident | None:
+    """The incident that an alert belongs to; None where the alert is too old to be looked at."""
+    found, _, _ = incidents(path, Search(), "p_value")
+    return next((each for each in found if unique_key in {alert.unique_key for alert in each.alerts}), None)
 
 
 @st.cache_data(ttl=_SECONDS, max_entries=_ENTRIES, show_spinner=False)

@@ -1,15 +1,48 @@
-"""Numbers as a person reads them: rarity, times, shortened hashes."""
+"""Numbers and names as a person reads them: rarity, times, spans, shortened hashes, kinds of evidence."""
 
 from datetime import UTC, datetime
 from math import floor, log10
 
 from blockscan.safetext import safe_text
 
+FACTS = {
+    "calls": "number of calls",
+    "depth": "depth of the call tree",
+    "input_bytes": "size of the input",
+    "new_edges": "calls between two that never met",
+    "rare_callee": "callees that their callers hardly ever call",
+    "rare_function": "function that its contract hardly ever runs",
+    "rare_functions": "functions that their contracts hardly ever run",
+    "rare_path": "calls from functions that hardly ever lead there",
+    "new_caller": "new caller of a contract that only few call",
+    "unknown_target": "target that the past does not know",
+    "reentry": "contract entered while it was at work",
+    "gain": "gain of the sender's side",
+    "free_gain": "gain of the sender's side without a payment",
+    "more_in_than_out": "gain in more tokens than were paid with",
+    "loss": "loss of a contract",
+    "bystander_loss": "loss of accounts that take no part",
+    "drained": "share of a balance taken away",
+    "largest_transfer": "size of a transfer",
+}
+"""What a fact about a whole transaction is called; other evidence is a value in its trace."""
+
+
+def is_fact(field: str) -> bool:
+    """Whether evidence is a fact about the whole transaction: the model expects nothing in its place."""
+    return field in FACTS
+
+
+def evidence_name(field: str) -> str:
+    """What evidence is about, safe to show."""
+    return FACTS.get(field) or safe_text(field.replace("_", " "))
+
 
 def rarity(p_value: float | None) -> str:
     """`1 in 540`: how many ordinary transactions go by for one this unusual, to two digits, rounded down.
 
-    Above p = 0.5 it says `ordinary`, without a p-value `not calibrated`.
+    Above p = 0.5 it says `ordinary`, without a p-value `not calibrated`. No calibration shows more than one
+    in a million, so nothing rarer is claimed.
     """
     if p_value is None:
         return "not calibrated"
@@ -17,7 +50,10 @@ def rarity(p_value: float | None) -> str:
         return "never seen"
     if p_value > 0.5:
         return "ordinary"
-    count = floor(1 / p_value)
+    if p_value < 1e-6:
+        return "1 in over a million"
+    # 1 / 1e-5 is a hair less than 100,000.
+    count = floor(1 / p_value * (1 + 1e-12))
     step = 10 ** max(0, floor(log10(count)) - 1)
     return f"1 in {count // step * step:,}"
 
@@ -41,6 +77,16 @@ def utc(time: int | None) -> str:
         return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (OverflowError, ValueError, OSError):
         return f"{time} s after 1970"
+
+
+def span(first: int | None, last: int | None) -> str:
+    """How long something took, in the largest unit that fits: `40 s`, `3 min`, `2 h`, `5 d`."""
+    if first is None or last is None:
+        return "unknown"
+    for name, seconds in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if last - first >= 2 * seconds:
+            return f"{(last - first) // seconds:,} {name}"
+    return f"{last - first} s"
 
 
 def short(text: str, *, keep: int = 6) -> str:

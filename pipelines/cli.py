@@ -13,11 +13,15 @@ import typer
 from typer.core import TyperGroup
 
 from blockscan.errors import BlockScanError, ConfigError
+from pipelines.cli_alerts import alerts
+from pipelines.cli_baselines import baselines
+from pipelines.cli_calibration import AlertsPerDay, TransactionsPerDay, bundle, drift, recalibrate, verify
 from pipelines.cli_data import PARTIAL, coverage, ingest_ethereum, watch
 from pipelines.cli_import import labels_app, signatures_app
 from pipelines.cli_results import dashboard, evaluate, explain
 from pipelines.cli_simulate import simulate
 from pipelines.cli_solana import ingest_solana
+from pipelines.cli_tokenizer import tokenizer_balance
 from pipelines.options import (
     AsJson,
     Blocks,
@@ -30,10 +34,10 @@ from pipelines.options import (
     Set,
     Source,
     StoreOption,
+    preset_config,
 )
 
 if TYPE_CHECKING:
-    from blockscan.config import Config
     from pipelines.sources import Rejects, Shard
 
 INTERRUPTED = 130
@@ -46,8 +50,14 @@ ROAD = [
     "calibrate",
     "score",
     "watch",
+    "alerts",
+    "drift",
+    "recalibrate",
     "explain",
+    "bundle",
+    "verify",
     "evaluate",
+    "baselines",
     "dashboard",
     "simulate",
     "signatures",
@@ -100,6 +110,7 @@ app.add_typer(labels_app, name="labels")
 
 ingest_app.command("ethereum")(ingest_ethereum)
 ingest_app.command("solana")(ingest_solana)
+tokenizer_app.command("balance")(tokenizer_balance)
 
 
 @tokenizer_app.command("fit")
@@ -121,7 +132,7 @@ def tokenizer_fit(
     """
     from pipelines import commands
 
-    config = _config(preset, set_)
+    config = preset_config(preset, set_)
     shards, rejects = _shards(source, blocks)
     if dry_run:
         _say(f"would fit a tokenizer on up to {sum(shard.rows for shard in shards):,} transactions")
@@ -140,6 +151,14 @@ def pretrain(
     set_: Set = None,
     device: OnDevice = Device.AUTO,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    adapt: Annotated[
+        Path | None,
+        typer.Option(
+            help="Model directory to adapt to these transactions (LoRA+). The new model keeps its tokenizer: "
+            "addresses that it never saw stay aliases."
+        ),
+    ] = None,
+    tensorboard: Annotated[Path | None, typer.Option(help="Directory for TensorBoard logs.")] = None,
     as_json: AsJson = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -150,24 +169,47 @@ def pretrain(
         blockscan pretrain archive --model model --blocks :18M --preset small
 
         blockscan pretrain archive --model model --blocks :18M --set train.steps=500 --resume
+
+        torchrun --nproc-per-node 8 --no-python blockscan pretrain archive --model model
     """
     from pipelines import commands
+    from pipelines.training.processes import first_process
 
-    config = _config(preset, set_)
+    config = preset_config(preset, set_)
     shards, rejects = _shards(source, blocks)
     if dry_run:
-        _say(f"would train {config.train.steps:,} steps of {config.train.batch_tokens:,} tokens")
+        steps = config.train.steps if adapt is None else config.adapt.steps
+        _say(f"would train {steps:,} steps of {config.train.batch_tokens:,} tokens")
         return
-    facts = commands.train(shards, model, config, exclude, device=device.value, resume=resume)
-    commands.show(facts, "Checkpoint", as_json=as_json)
-    _finish(rejects)
+    facts = commands.train(
+        shards,
+        model,
+        config,
+        exclude,
+        device=device.value,
+        resume=resume,
+        source=source,
+        preset=preset,
+        adapt=adapt,
+        tensorboard=tensorboard,
+    )
+    if first_process():
+        commands.show(facts, "Checkpoint", as_json=as_json)
+        _finish(rejects)
 
 
 @app.command()
 def calibrate(
     source: Source,
     model: ModelOption,
-    fpr: Annotated[float, typer.Option(help="Accepted share of false alarms.")] = 0.01,
+    fpr: Annotated[
+        float | None, typer.Option(help="Accepted share of false alarms; 0.01 if nothing is given.")
+    ] = None,
+    alerts_per_day: AlertsPerDay = None,
+    transactions_per_day: TransactionsPerDay = None,
+    per_contract: Annotated[
+        bool, typer.Option("--per-contract", help="Compare transactions to the same contract only.")
+    ] = False,
     blocks: Blocks = None,
     exclude: Exclude = None,
     preset: Preset = "small",
@@ -178,18 +220,33 @@ def calibrate(
 ) -> None:
     """Fit p-values and the alarm level on benign transactions later than the training data.
 
-    Example:
+    Examples:
 
         blockscan calibrate archive --model model --blocks 18M:19M --fpr 1e-3
+
+        blockscan calibrate archive --model model --blocks 18M:19M --alerts-per-day 20
     """
     from pipelines import commands
+    from pipelines.traffic import covered_blocks
 
-    config = _config(preset, set_)
+    config = preset_config(preset, set_)
     shards, rejects = _shards(source, blocks)
     if dry_run:
-        _say(f"would calibrate FPR {fpr:g} on up to {sum(shard.rows for shard in shards):,} transactions")
+        goal = f"{alerts_per_day:g} alerts a day" if alerts_per_day else f"FPR {fpr or 0.01:g}"
+        _say(f"would calibrate {goal} on up to {sum(shard.rows for shard in shards):,} transactions")
         return
-    facts = commands.calibrate(shards, model, config, exclude, fpr=fpr, device=device.value)
+    facts = commands.calibrate(
+        shards,
+        model,
+        config,
+        exclude,
+        fpr=fpr,
+        alerts_per_day=alerts_per_day,
+        transactions_per_day=transactions_per_day,
+        covered=covered_blocks(source),
+        per_contract=per_contract,
+        device=device.value,
+    )
     commands.show(facts, "Calibration", as_json=as_json)
     _finish(rejects)
 
@@ -235,7 +292,10 @@ def score(
     _finish(rejects)
 
 
-for command in (coverage, watch, explain, evaluate, dashboard, simulate):
+for command in (
+    coverage, watch, alerts, drift, recalibrate, explain, bundle, verify, evaluate, baselines, dashboard,
+    simulate,
+):  # fmt: skip
     app.command()(command)
 
 
@@ -259,21 +319,9 @@ def demo(
     """
     from pipelines import demo as road
 
-    summary = road.run(out, _config(preset, set_), chain)
+    summary = road.run(out, preset_config(preset, set_), chain)
     if as_json:
         _print_json(summary)
-
-
-def _config(preset: str, overrides: list[str] | None) -> "Config":
-    from blockscan.config import load_config
-
-    named = Path(__file__).parent / "presets" / f"{preset}.toml"
-    known = sorted(path.stem for path in named.parent.glob("*.toml"))
-    if preset in known:
-        return load_config(named, overrides or [])
-    if not preset.endswith(".toml"):
-        raise ConfigError(f"unknown preset {preset!r}; give one of {', '.join(known)}, or a .toml file")
-    return load_config(Path(preset), overrides or [])
 
 
 def _shards(source: Path, blocks: str | None) -> "tuple[list[Shard], Rejects]":

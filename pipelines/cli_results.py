@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,45 +12,152 @@ from blockscan.errors import ConfigError
 from pipelines.options import AsJson, Device, OnDevice, StoreOption
 
 
+class Attribution(StrEnum):
+    """Which gradients share a surprise among the values that were seen."""
+
+    GRADIENT = "gradient"
+    INTEGRATED = "integrated"
+    SMOOTH = "smooth"
+
+
+class Over(StrEnum):
+    """Whose surprise is shared."""
+
+    VALUE = "value"
+    TRANSACTION = "transaction"
+
+
+Store = Annotated[Path | None, typer.Option(help="Store that holds its score.")]
+Source = Annotated[
+    Path | None, typer.Option("--source", "--archive", help="Archive to score it from again, with --model.")
+]
+Model = Annotated[Path | None, typer.Option(help="Model directory, with --source.")]
+Everything = Annotated[bool, typer.Option("--all", help="Show every frame of the call tree.")]
+Neighbours = Annotated[
+    int,
+    typer.Option("--nearest", min=0, max=50, help="Show so many earlier transactions that are most like it."),
+]
+Where = Annotated[
+    str | None, typer.Option("--blocks", metavar="A:B", help="Blocks to look for them in, with --nearest.")
+]
+Without = Annotated[
+    Path | None, typer.Option("--exclude", help="File of hashes that are none of them, one a line.")
+]
+By = Annotated[
+    Attribution | None,
+    typer.Option(help="Show which values made the strongest one surprising, by these gradients."),
+]
+
+
 def explain(
     tx_hash: Annotated[str, typer.Argument(help="Transaction hash.")],
-    store: Annotated[Path | None, typer.Option(help="Store that holds its score.")] = None,
-    source: Annotated[Path | None, typer.Option(help="Archive to score it from again, with --model.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Model directory, with --source.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Show every frame of the call tree.")] = False,
+    store: Store = None,
+    source: Source = None,
+    model: Model = None,
+    nearest: Neighbours = 0,
+    blocks: Where = None,
+    exclude: Without = None,
+    attribution: By = None,
+    over: Annotated[Over, typer.Option(help="Whose surprise --attribution shares.")] = Over.VALUE,
+    seed: Annotated[int, typer.Option(help="Seed of the noise of --attribution smooth.")] = 0,
+    everything: Everything = False,
     device: OnDevice = Device.AUTO,
     as_json: AsJson = False,
 ) -> None:
-    """Show why a transaction was judged as it was: evidence, expectations, painted call tree.
+    """Show why a transaction was judged as it was: evidence, expectations, ranked calls, painted call tree.
+
+    From an archive it is scored again, which shows more: what the value is the sum of, and on request its
+    nearest earlier transactions and which values made others surprising.
 
     Examples:
 
         blockscan explain 0x1234... --store scores.sqlite
 
-        blockscan explain 0x1234... --source archive --model model
+        blockscan explain 0x1234... --source archive --model model --nearest 5 --attribution integrated
     """
     from pipelines import commands
 
-    if store is None and (source is None or model is None):
+    again = source is not None and model is not None
+    if store is None and not again:
         raise ConfigError("give --store FILE, or --source ARCHIVE with --model DIR")
+    if not again and (nearest or attribution):
+        raise ConfigError("--nearest and --attribution score it again: give --source ARCHIVE and --model DIR")
     if source is not None and model is not None:
-        verdict, frames = commands.explain_again(tx_hash, source, model, device=device.value)
-        labels = commands.labels_in(store, verdict, frames)
+        wanted = commands.wanted_of(
+            source,
+            blocks,
+            exclude,
+            nearest=nearest,
+            attribution=attribution and attribution.value,
+            whole=over is Over.TRANSACTION,
+            seed=seed,
+        )
+        found = commands.explain_again(tx_hash, source, model, wanted, device=device.value, store=store)
     else:
-        verdict, frames, labels = commands.explain_stored(tx_hash, store or Path())
-    commands.show_explanation(verdict, frames, labels, everything=everything, as_json=as_json)
+        found = commands.explain_stored(tx_hash, store or Path())
+    commands.show_explanation(found, everything=everything, as_json=as_json)
+
+
+class Protocol(StrEnum):
+    """What to report."""
+
+    STANDARD = "standard"
+    PAPER = "paper"
+
+
+Stores = Annotated[
+    list[Path], typer.Option("--store", help="Result store; give one per training seed for their spread.")
+]
+Labels = Annotated[
+    Path, typer.Option(help="CSV: tx_hash,label[,stage,family,incident,kind,hard_benign,tier,source].")
+]
+Archives = Annotated[
+    list[Path] | None,
+    typer.Option(help="Archive of the transactions: finds repeated traces and contracts; repeatable."),
+]
+TrainBlocks = Annotated[
+    str | None, typer.Option(help="Blocks that the count baseline is fitted on, in --archive.", metavar="A:B")
+]
+After = Annotated[
+    str | None,
+    typer.Option(
+        help="Last block of training and calibration; transactions up to it are left out.", metavar="BLOCK"
+    ),
+]
+KeepEarlier = Annotated[
+    bool, typer.Option("--keep-earlier-attacks", help="With --after, leave out benign transactions only.")
+]
+Baselines = Annotated[
+    list[Path] | None,
+    typer.Option(help="Parquet: tx_hash and a float64 column per baseline; repeat it for their seeds."),
+]
+TraceSource = Annotated[str | None, typer.Option(help="Only this trace source, as callTracer+logs.")]
+Mixed = Annotated[bool, typer.Option("--mixed", help="Compare across chains and trace sources, too.")]
+KeepDuplicates = Annotated[
+    bool, typer.Option("--keep-duplicates", help="Also rank repetitions of a trace skeleton.")
+]
+ByProtocol = Annotated[
+    Protocol, typer.Option(help="paper: also pools of 709 benign transactions and 10 attacks.")
+]
+Html = Annotated[Path | None, typer.Option(help="Also write a report with plots to this file.")]
 
 
 def evaluate(
-    store: StoreOption,
-    labels: Annotated[Path, typer.Option(help="CSV: tx_hash,label[,stage,family,incident,kind].")],
-    archive: Annotated[
-        Path | None, typer.Option(help="Archive of the transactions, for the Isolation Forest baseline.")
-    ] = None,
-    train_blocks: Annotated[
-        str | None, typer.Option(help="Blocks that the baseline is fitted on.", metavar="A:B")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap and of the baseline.")] = 0,
+    store: Stores,
+    labels: Labels,
+    archive: Archives = None,
+    train_blocks: TrainBlocks = None,
+    after: After = None,
+    keep_earlier_attacks: KeepEarlier = False,
+    baselines: Baselines = None,
+    chain: Annotated[str | None, typer.Option(help="Only this chain.")] = None,
+    trace_source: TraceSource = None,
+    mixed: Mixed = False,
+    keep_duplicates: KeepDuplicates = False,
+    protocol: ByProtocol = Protocol.STANDARD,
+    pools: Annotated[int, typer.Option(min=1, help="How many of them.")] = 1000,
+    html: Html = None,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap, the pools and the baseline.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Compare stored scores with labels, beside the length baseline. Labels are read here and nowhere else.
@@ -57,11 +165,29 @@ def evaluate(
     Example:
 
         blockscan evaluate --store scores.sqlite --labels labels.csv --archive archive --train-blocks :18M
+        --after 18.2M --html report.html
     """
-    from pipelines import commands
+    from pipelines.evaluate import Rules
+    from pipelines.evaluation import report, tables
+    from pipelines.evaluation.run import Request, run
+    from pipelines.render import print_json, to_stdout
 
-    result = commands.evaluate(store, labels, archive, train_blocks, seed=seed)
-    commands.show_evaluation(result, as_json=as_json)
+    rules = Rules(
+        keep_earlier_attacks=keep_earlier_attacks,
+        keep_duplicates=keep_duplicates,
+        mixed=mixed,
+        chain=chain,
+        source=trace_source,
+    )
+    drawn = pools if protocol is Protocol.PAPER else 0
+    files = baselines or ()
+    result = run(Request(store, labels, archive or (), train_blocks, after, files, rules, drawn, seed))
+    if html is not None:
+        report.write(result, html)
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        to_stdout(tables.render(result))
 
 
 def dashboard(

@@ -1,42 +1,42 @@
 """What stands between the command line and the steps: paths in, facts out."""
 
+import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from blockscan.archive import Archive
-from blockscan.chains.families import parse
+from blockscan.artifact import require_empty
 from blockscan.config import Config
-from blockscan.detect.counts import count_features
+from blockscan.detect.history_file import load_history
 from blockscan.errors import ConfigError, StoreError
-from blockscan.findings import Frame, TxScore
 from blockscan.store import open_store
-from blockscan.store_labels import Label, addresses_of
+from blockscan.store_labels import addresses_of
 from pipelines import calibrate as calibrate_step
 from pipelines import data_commands
 from pipelines import pretrain as pretrain_step
 from pipelines import score as score_step
-from pipelines.encode import encode_all, fit_tokenizer, watched
-from pipelines.evaluate import Evaluation, ScoredRow
-from pipelines.evaluate import evaluate as evaluate_step
-from pipelines.evaluate import render as render_evaluation
-from pipelines.labels import hash_key, read_labels
+from pipelines.adapt import adapted, adopt_tokenizer
+from pipelines.encode import encode_all, fit_tokenizer
+from pipelines.explain import Explanation, Wanted, explain, find
+from pipelines.history import fit_history
 from pipelines.model_dir import ModelDir, load_detector, pick_device
 from pipelines.pretrain import StepReport
 from pipelines.progress import console, progress
+from pipelines.provenance import provenance, tokenizer_files
 from pipelines.ranges import BlockRange, parse_range
-from pipelines.render import explanation, label_table, print_json, to_stdout
 from pipelines.render import pairs as pairs_table
+from pipelines.render import print_json, to_stdout
+from pipelines.render_explanation import as_dict, explanation
 from pipelines.sources import Rejects, Shard, open_shards
+from pipelines.traffic import Blocks, Target
+from pipelines.training.event_log import event_log
+from pipelines.training.processes import first_process
 from tokenizer.txtokenizer import TxTokenizer
 
 Facts = dict[str, object]
-Labels = Mapping[str, Sequence[Label]]
 
 
 def shards_of(source: Path, blocks: str | None) -> tuple[list[Shard], Rejects]:
@@ -58,32 +58,61 @@ def _range(source: Path, blocks: str | None) -> BlockRange | None:
 def fit(shards: list[Shard], model: Path, config: Config, exclude: Path | None) -> Facts:
     """`blockscan tokenizer fit`."""
     directory = ModelDir(model)
-    tokenizer = fit_tokenizer(shards, directory.tokenizer, config.tokenizer, exclude=_hashes(exclude))
+    tokenizer = fit_tokenizer(shards, directory.tokenizer, config.tokenizer, exclude=hashes_of(exclude))
     return {"vocabulary": tokenizer.shape.size, "fingerprint": tokenizer.fingerprint}
 
 
 def train(
-    shards: list[Shard], model: Path, config: Config, exclude: Path | None, *, device: str, resume: bool
+    shards: list[Shard],
+    model: Path,
+    config: Config,
+    exclude: Path | None,
+    *,
+    device: str,
+    resume: bool,
+    source: Path | None = None,
+    preset: str = "",
+    adapt: Path | None = None,
+    tensorboard: Path | None = None,
 ) -> Facts:
-    """`blockscan pretrain`."""
-    directory = ModelDir(model)
+    """`blockscan pretrain`. Under torchrun only the first process says anything."""
+    directory, hashes, start = ModelDir(model), hashes_of(exclude), None
+    if not first_process():
+        console.quiet = True
+        logging.disable(logging.WARNING)
+    if adapt is not None:
+        adopt_tokenizer(ModelDir(adapt), directory)
     tokenizer = TxTokenizer.load(directory.tokenizer)
-    sequences = [each.sequence for each in encode_all(shards, tokenizer, exclude=_hashes(exclude))]
-    with progress("pretrain (steps)", config.train.steps) as bar:
+    known_as = tokenizer.fingerprint
+    require_empty(directory.checkpoint)
+    if adapt is not None:
+        start, config = adapted(ModelDir(adapt), config, tokenizer_fingerprint=known_as, device=device)
+    encoded = list(encode_all(shards, tokenizer, exclude=hashes))
+    sequences = [each.sequence for each in encoded]
+    if first_process():
+        base = None if adapt is None else load_history(ModelDir(adapt).history)
+        parents = {"tokenizer": known_as}
+        fit_history(shards, directory.history, exclude=hashes, base=base, parents=parents)
+    origin = provenance(source, encoded, excluded=len(hashes), preset=preset) if source else None
+    with progress("pretrain (steps)", config.train.steps) as bar, event_log(tensorboard) as write:
 
         def on_step(report: StepReport) -> None:
             bar.to(report.step, report.steps)
-            bar.advance(0, f"loss {report.loss:.3f}, {report.tokens_per_second:,.0f} tokens/s")
+            bar.advance(0, report.line)
+            write(report)
 
         done = pretrain_step.pretrain(
             sequences,
             tokenizer.shape,
             config=config,
             out=directory.checkpoint,
-            tokenizer_fingerprint=tokenizer.fingerprint,
+            tokenizer_fingerprint=known_as,
             device=pick_device(device),
             on_step=on_step,
             resume=resume,
+            start=start,
+            provenance=origin,
+            tokenizer_files=tokenizer_files(directory),
         )
     return {
         "transactions": len(sequences),
@@ -97,16 +126,30 @@ def train(
 
 
 def calibrate(
-    shards: list[Shard], model: Path, config: Config, exclude: Path | None, *, fpr: float, device: str
+    shards: list[Shard],
+    model: Path,
+    config: Config,
+    exclude: Path | None,
+    *,
+    fpr: float | None,
+    device: str,
+    alerts_per_day: float | None = None,
+    transactions_per_day: float | None = None,
+    covered: Blocks = (),
+    per_contract: bool = False,
 ) -> Facts:
     """`blockscan calibrate`."""
     made = calibrate_step.calibrate(
-        shards, ModelDir(model), config.score, fpr=fpr, device=device, exclude=_hashes(exclude)
+        shards,
+        ModelDir(model),
+        config.score,
+        Target(fpr, alerts_per_day, transactions_per_day),
+        device=device,
+        exclude=hashes_of(exclude),
+        covered=covered,
+        per_contract=per_contract,
     )
-    for source in made.unsupported_sources():
-        console.print(f"too few transactions of source {source} for FPR {fpr:g}: none of them can alarm")
-    facts: Facts = {"alarm level": made.alarm_level}
-    return facts | {f"held out, {source}": len(values) for source, values in made.values.items()}
+    return calibrate_step.facts(made)
 
 
 @contextmanager
@@ -144,112 +187,52 @@ def score(shards: list[Shard], model: Path, store: Path, parquet: Path | None, *
     }
 
 
-def explain_stored(tx_hash: str, store: Path) -> tuple[TxScore, tuple[Frame, ...], Labels]:
+def explain_stored(tx_hash: str, store: Path) -> Explanation:
     """The stored score of a transaction, its painted tree if that was kept, and its addresses' labels."""
     with open_store(store, read_only=True) as results:
         found = results.score(tx_hash)
         if found is None:
             raise StoreError(f"{store} has no score of {tx_hash}; score the transaction first")
         frames = results.frames(tx_hash)
-        return found, frames, results.labels(addresses_of(found, frames), found.chain)
+        return Explanation(found, frames, results.labels(addresses_of(found, frames), found.chain))
 
 
 def explain_again(
-    tx_hash: str, source: Path, model: Path, *, device: str
-) -> tuple[TxScore, tuple[Frame, ...]]:
-    """Score one transaction of an archive again and paint its tree."""
-    found = [
-        transaction
-        for raw in Archive(source).find(tx_hash)
-        for transaction in parse(raw)
-        if transaction.hash == tx_hash
-    ]
-    if not found:
-        raise ConfigError(f"{source} holds no transaction {tx_hash}; check the hash, or ingest its block")
-    detector = load_detector(ModelDir(model), device)
-    (scored,) = score_step.judge_all(found[:1], detector, kept_p=1.0)
-    return scored.score, scored.frames or ()
-
-
-def labels_in(store: Path | None, verdict: TxScore, frames: Sequence[Frame]) -> Labels:
-    """The labels that a store, if there is one, has of a transaction's addresses."""
+    tx_hash: str, source: Path, model: Path, wanted: Wanted, *, device: str, store: Path | None
+) -> Explanation:
+    """Score one transaction of an archive again; labels are those of a store, if there is one."""
+    transaction = find(source, tx_hash)
+    explained = explain(transaction, source, load_detector(ModelDir(model), device), wanted)
     if store is None:
-        return {}
+        return explained
     with open_store(store, read_only=True) as results:
-        return results.labels(addresses_of(verdict, frames), verdict.chain)
+        addresses = addresses_of(explained.score, explained.frames)
+        return replace(explained, labels=results.labels(addresses, explained.score.chain))
 
 
-def show_explanation(
-    verdict: TxScore, frames: Sequence[Frame], labels: Labels, *, everything: bool, as_json: bool
-) -> None:
+def wanted_of(
+    source: Path | None,
+    blocks: str | None,
+    exclude: Path | None,
+    *,
+    nearest: int,
+    attribution: str | None,
+    whole: bool,
+    seed: int,
+) -> Wanted:
+    """What `blockscan explain` is to say beside the evidence."""
+    where = None if source is None else _range(source, blocks)
+    return Wanted(nearest, where, hashes_of(exclude), attribution, whole, seed)
+
+
+def show_explanation(explained: Explanation, *, everything: bool, as_json: bool) -> None:
     """Print why a transaction was judged as it was."""
     if as_json:
-        known = [asdict(label) for each in labels.values() for label in each]
-        print_json({"score": asdict(verdict), "frames": [asdict(frame) for frame in frames], "labels": known})
+        print_json(as_dict(explained))
         return
-    to_stdout(explanation(verdict, frames, everything=everything))
-    if labels:
-        to_stdout(label_table(labels))
-    if not frames:
+    to_stdout(explanation(explained, everything=everything))
+    if not explained.frames:
         console.print("the call tree was not kept; --source ARCHIVE --model DIR paints it again")
-
-
-def evaluate(
-    store: Path, labels: Path, archive: Path | None, train_blocks: str | None, *, seed: int
-) -> Evaluation:
-    """`blockscan evaluate`."""
-    truths = read_labels(labels)
-    with open_store(store, read_only=True) as results:
-        runs = results.runs(limit=1)
-        rows = [
-            ScoredRow(each.tx_hash, each.value, each.p_value, each.tokens, each.calls, each.block_number)
-            for each in results.iter_scores()
-        ]
-    if not runs or runs[0].alarm_level is None:
-        raise ConfigError(f"{store} holds no finished run; score some transactions first")
-    train_counts, test_counts = _counts(archive, train_blocks, rows)
-    return evaluate_step(
-        rows,
-        truths,
-        alarm_level=runs[0].alarm_level,
-        rng=np.random.default_rng(seed),
-        train_counts=train_counts,
-        test_counts=test_counts,
-    )
-
-
-def _counts(
-    archive: Path | None, train_blocks: str | None, rows: Sequence[ScoredRow]
-) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
-    """Count features of the training transactions, and of the scored ones in their order."""
-    if archive is None:
-        return None, None
-    if train_blocks is None:
-        raise ConfigError("--archive needs --train-blocks A:B: the blocks that the baseline is fitted on")
-    shards, _ = shards_of(archive, train_blocks)
-    train = [count_features(transaction) for _, transaction in watched("counts, training", shards)]
-    wanted = {hash_key(row.tx_hash) for row in rows}
-    everything, _ = shards_of(archive, None)
-    found = {
-        hash_key(transaction.hash): count_features(transaction)
-        for _, transaction in watched("counts, scored", everything)
-        if hash_key(transaction.hash) in wanted
-    }
-    missing = len(wanted) - len(found)
-    if missing or not train:
-        raise ConfigError(
-            f"{archive} lacks {missing:,} of the scored transactions and holds {len(train):,} in "
-            f"{train_blocks}; give the archive that was scored, or leave out --archive"
-        )
-    return np.array(train), np.array([found[hash_key(row.tx_hash)] for row in rows])
-
-
-def show_evaluation(result: Evaluation, *, as_json: bool) -> None:
-    """Print an evaluation."""
-    if as_json:
-        print_json(result.to_dict())
-    else:
-        to_stdout(render_evaluation(result))
 
 
 def show(facts: Facts, title: str, *, as_json: bool) -> None:
@@ -260,7 +243,8 @@ def show(facts: Facts, title: str, *, as_json: bool) -> None:
         to_stdout(pairs_table(facts, title))
 
 
-def _hashes(path: Path | None) -> frozenset[str]:
+def hashes_of(path: Path | None) -> frozenset[str]:
+    """The transaction hashes of a file, one a line."""
     if path is None:
         return frozenset()
     try:
@@ -269,3 +253,13 @@ def _hashes(path: Path | None) -> frozenset[str]:
         )
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the hashes to exclude from {path}: {error}") from error
+
+
+def recalibrate(
+    shards: list[Shard], model: Path, target: Target, exclude: Path | None, *, covered: Blocks, device: str
+) -> Facts:
+    """`blockscan recalibrate`."""
+    renewed = calibrate_step.recalibrate(
+        shards, ModelDir(model), target, device=device, exclude=hashes_of(exclude), covered=covered
+    )
+    return calibrate_step.renewed_facts(renewed)

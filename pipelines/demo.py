@@ -23,8 +23,11 @@ from blockscan.findings import Alert
 from blockscan.store import open_store
 from pipelines import commands
 from pipelines.block_writer import Node
-from pipelines.evaluate import Evaluation, strata_table
-from pipelines.evaluate import detector_table as metric_table
+from pipelines.evaluate import Evaluation
+from pipelines.evaluation.run import Request
+from pipelines.evaluation.run import run as evaluate
+from pipelines.evaluation.tables import detector_table as metric_table
+from pipelines.evaluation.tables import strata_table
 from pipelines.ingest import ingest_node
 from pipelines.labels import Label, hash_key, read_labels
 from pipelines.metrics import Estimate
@@ -87,7 +90,7 @@ def run(out: Path, config: Config, chain: str = "ethereum") -> dict[str, Any]:
         trained = _learn(archive, model, config, past, f"{train + 1}:{later + 1}")
         shards, _ = commands.shards_of(archive, f"{later + 1}:")
         scored = commands.score(shards, model, store, out / "scores", device="auto")
-        evaluation = commands.evaluate(store, labels_csv, archive, past, seed=0)
+        evaluation = evaluate(Request([store], labels_csv, [archive], past, after=str(later)))
         labels = read_labels(labels_csv)
     summary = {
         "transactions": report.coverage.transactions,
@@ -95,8 +98,8 @@ def run(out: Path, config: Config, chain: str = "ethereum") -> dict[str, Any]:
         "validation loss": trained["validation loss"],
         "scored": scored["scored"],
         "alerts": scored["alerts"],
-        f"false alarms at level {FPR:g}": _share(evaluation.realised_fpr),
-        "incidents with an alert": _share(evaluation.incident_recall),
+        f"false alarms at level {FPR:g}": _share(evaluation.alarms.realised_fpr),
+        "incidents with an alert": _share(evaluation.alarms.incident_recall),
         "seconds in all": round(time.monotonic() - began),
     }
     _show(store, labels, evaluation, summary)

@@ -2,9 +2,14 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from blockscan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from blockscan.config import Config
 
 
 class Device(StrEnum):
@@ -26,7 +31,7 @@ Blocks = Annotated[
     str | None,
     typer.Option(help="Only these blocks: 16M:17M, -1000:, 15M:+1000, :5000 (end excluded).", metavar="A:B"),
 ]
-Preset = Annotated[str, typer.Option(help="Preset name (debug, demo, small, base) or a TOML file.")]
+Preset = Annotated[str, typer.Option(help="debug, demo, tiny, small, base, large, or a TOML file.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override: section.key=value.", metavar="S.K=V")]
 OnDevice = Annotated[Device, typer.Option(help="Where to compute.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -35,3 +40,20 @@ Exclude = Annotated[
     Path | None,
     typer.Option(help="File of transaction hashes to leave out (known attacks), one per line."),
 ]
+
+
+def preset_config(preset: str, overrides: list[str] | None) -> "Config":
+    """The configuration of a preset, named or a file, with `section.key=value` overrides.
+
+    Raises:
+        ConfigError: there is no such preset, or a key or value does not fit.
+    """
+    from blockscan.config import load_config
+
+    named = Path(__file__).parent / "presets" / f"{preset}.toml"
+    known = sorted(path.stem for path in named.parent.glob("*.toml"))
+    if preset in known:
+        return load_config(named, overrides or [])
+    if not preset.endswith(".toml"):
+        raise ConfigError(f"unknown preset {preset!r}; give one of {', '.join(known)}, or a .toml file")
+    return load_config(Path(preset), overrides or [])

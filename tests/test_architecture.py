@@ -26,7 +26,13 @@ HOMES = {
     "solders": ("pipelines/simulation/",),
     "pickle": (),
 }
-DASHBOARD_MAY_READ = {"blockscan.store", "blockscan.findings", "blockscan.errors", "blockscan.safetext"}
+DASHBOARD_MAY_READ = {
+    "blockscan.store",
+    "blockscan.findings",
+    "blockscan.errors",
+    "blockscan.safetext",
+    "blockscan.incidents",
+}
 
 
 def imports(source: str) -> set[str]:

@@ -1,4 +1,7 @@
-"""Alerts: filter, page, open. Every filter lives in the address, so that a link shows the same list."""
+"""Alerts, alone or put together into incidents: filter, page, open.
+
+Every filter lives in the address, so that a link shows the same list.
+"""
 
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -8,9 +11,11 @@ from blockscan.store import Order, Search
 from blockscan.store_schema import SEVERITIES, STATUSES
 from dashboard import results
 from dashboard.components.alert_table import alert_table
+from dashboard.components.incident_table import incident_table
 from dashboard.components.paging import choose_page
 
 _ORDERS: dict[str, Order] = {"Most unusual first": "p_value", "Newest first": "time"}
+_LISTS = ("Alerts", "Incidents")
 
 
 def main() -> None:
@@ -18,19 +23,55 @@ def main() -> None:
     path = results.store_path()
     st.title("Alerts")
     search, order = _filters()
+    shown = st.segmented_control(
+        "List",
+        _LISTS,
+        default=_LISTS[0],
+        key="list",
+        bind="query-params",
+        required=True,
+        label_visibility="collapsed",
+    )
+    if shown == "Incidents":
+        _incidents(path, search, order)
+    else:
+        _alerts(path, search, order)
+
+
+def _alerts(path: str, search: Search, order: Order) -> None:
     total = results.count_alerts(path, search)
     if total == 0:
         st.info("No alert matches. Clear a filter, or score more transactions.")
         return
-    pages = -(-total // results.PAGE_SIZE)
-    counted, chooser = st.columns([4, 1], vertical_alignment="bottom")
-    counted.markdown(f"**{total:,}** alert{'s' if total != 1 else ''}")
-    with chooser:
-        page = choose_page(pages, key="page", bind="query-params")
+    page = _count_and_page(total, "alert")
     alerts, lapsed = results.alert_page(path, search, order, page)
     alert_table(alerts, lapsed, key=f"alerts-{hash((search, order, page))}")
     if lapsed:
         st.caption("Lapsed: under the newest calibration the transaction is no longer at the alarm level.")
+
+
+def _incidents(path: str, search: Search, order: Order) -> None:
+    found, lapsed, too_old = results.incidents(path, search, order)
+    st.caption(
+        "Alerts within a day that share a sender, or a contract that hardly anybody else calls, directly or "
+        "through others. An incident is shown whole where one of its alerts matches the filters."
+    )
+    if too_old:
+        st.caption(f"{too_old:,} older alerts are left out.")
+    if not found:
+        st.info("No incident matches. Clear a filter, or score more transactions.")
+        return
+    page = _count_and_page(len(found), "incident")
+    start = (page - 1) * results.PAGE_SIZE
+    key = f"incidents-{hash((search, order, page))}"
+    incident_table(found[start : start + results.PAGE_SIZE], lapsed, key=key)
+
+
+def _count_and_page(total: int, what: str) -> int:
+    counted, chooser = st.columns([4, 1], vertical_alignment="bottom")
+    counted.markdown(f"**{total:,}** {what}{'s' if total != 1 else ''}")
+    with chooser:
+        return choose_page(-(-total // results.PAGE_SIZE), key="page", bind="query-params")
 
 
 def _filters() -> tuple[Search, Order]:

@@ -1,21 +1,23 @@
-"""One transaction: the verdict in words, the evidence, and the call tree with surprise painted on it."""
+"""One transaction: the verdict in words, its incident, the evidence, and the painted call tree."""
 
 from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from blockscan.findings import Evidence, Frame, TxScore
+from blockscan.findings import Alert, Evidence, Frame, TxScore
 from blockscan.safetext import safe_text
 from blockscan.store_labels import Label, addresses_of
 from dashboard import results
 from dashboard.components.address_labels import beside, label_table
+from dashboard.components.alert_table import alert_table
 from dashboard.components.call_tree import HOTTEST, call_tree, hottest, tree_rows
 from dashboard.components.paging import choose_page
 from dashboard.components.triage import triage
-from dashboard.wording import rarity, short, utc, verdict
+from dashboard.wording import evidence_name, is_fact, rarity, short, utc, verdict
 
 FRAMES_PER_PAGE = 250
 _EVIDENCE_SHOWN = 12
+_OTHERS_SHOWN = 50
 
 
 def main() -> None:
@@ -45,6 +47,8 @@ def main() -> None:
     _facts(score, labels)
     st.subheader("Evidence")
     _evidence_table(score.evidence)
+    if alert is not None:
+        _same_incident(path, alert)
     st.subheader("Call tree")
     _painted_tree(frames, score)
     label_table(labels)
@@ -64,6 +68,17 @@ def _lookup() -> str:
         label_visibility="collapsed",
     )
     return given.strip()
+
+
+def _same_incident(path: str, alert: Alert) -> None:
+    incident = results.incident_of(path, alert.unique_key)
+    others = [each for each in incident.alerts if each.unique_key != alert.unique_key] if incident else []
+    if others:
+        name = f"{len(others):,} other alert{'s' if len(others) > 1 else ''} of the same incident"
+        with st.expander(name, icon=":material/hub:"):
+            alert_table(others[:_OTHERS_SHOWN], set(), key=f"incident-{alert.score.tx_hash}")
+            if len(others) > _OTHERS_SHOWN:
+                st.caption(f"And {len(others) - _OTHERS_SHOWN:,} more; the list of incidents shows them all.")
 
 
 def _facts(score: TxScore, labels: Mapping[str, Sequence[Label]]) -> None:
@@ -104,26 +119,35 @@ def _evidence_table(evidence: Sequence[Evidence]) -> None:
     if not evidence:
         st.caption("No single value stands out.")
         return
+    rows = [_evidence_row(item) for item in evidence]
+    facts = sum(is_fact(item.field) for item in evidence)
+    of_values = ("expected instead", "surprise (nats)")
     st.dataframe(
-        [
-            {
-                "frame": item.node,
-                "field": safe_text(item.field),
-                "found": safe_text(item.found),
-                "expected instead": "  ·  ".join(map(safe_text, item.expected)),
-                "rarity": rarity(item.p_value),
-                "p-value": item.p_value,
-                "surprise (nats)": item.surprise,
-            }
-            for item in evidence
-        ],
+        rows,
         hide_index=True,
         width="stretch",
-        column_config={
-            "p-value": st.column_config.NumberColumn(format="%.2g"),
-            "surprise (nats)": st.column_config.NumberColumn(format="%.2f"),
-        },
+        column_order=[name for name in rows[0] if facts < len(rows) or name not in of_values],
+        column_config={"p-value": st.column_config.NumberColumn(format="%.2g")},
     )
+    if facts:
+        st.caption(
+            "A fact compares the whole transaction with ordinary ones of its size; a value compares one "
+            "place of the trace with what the model expected there."
+        )
+
+
+def _evidence_row(item: Evidence) -> dict[str, str | int | float]:
+    fact = is_fact(item.field)
+    return {
+        "frame": item.node,
+        "kind": "fact" if fact else "value",
+        "field": evidence_name(item.field),
+        "found": safe_text(item.found),
+        "expected instead": "  ·  ".join(map(safe_text, item.expected)),
+        "rarity": rarity(item.p_value),
+        "p-value": item.p_value,
+        "surprise (nats)": "" if fact else f"{item.surprise:.2f}",
+    }
 
 
 @st.fragment
@@ -152,10 +176,18 @@ def _painted_tree(frames: Sequence[Frame], score: TxScore) -> None:
     with tree:
         selected = call_tree(tree_rows(frames, places), selected=strongest, key=key)
     with detail.container(border=True):
-        _frame_detail(frames[selected] if 0 <= selected < len(frames) else frames[strongest])
+        frame = frames[selected] if 0 <= selected < len(frames) else frames[strongest]
+        _frame_detail(frame, _evidence_at(frame, score.evidence))
 
 
-def _frame_detail(frame: Frame) -> None:
+def _evidence_at(frame: Frame, evidence: Sequence[Evidence]) -> list[Evidence]:
+    """What is rare in a frame: its values, and the facts that it shows best; rarest first."""
+    own = frame.kind != "LOG"  # a log shares the node of the call that emits it
+    facts = [item for item in evidence if is_fact(item.field) and own and item.node == frame.node]
+    return sorted([*facts, *frame.evidence], key=lambda item: item.p_value)
+
+
+def _frame_detail(frame: Frame, evidence: Sequence[Evidence]) -> None:
     st.markdown(f"**Frame {frame.node}**, depth {frame.depth}")
     parts = (
         ("Kind", frame.kind),
@@ -170,18 +202,20 @@ def _frame_detail(frame: Frame) -> None:
             left, right = st.columns([1, 4])
             left.caption(name)
             right.text(safe_text(value, limit=300))
-    if not frame.evidence:
+    if not evidence:
         st.caption("Nothing in this frame surprised the model.")
-    for item in frame.evidence[:_EVIDENCE_SHOWN]:
+    for item in evidence[:_EVIDENCE_SHOWN]:
         st.divider()
-        st.text(f"{safe_text(item.field)}: {rarity(item.p_value)} (p = {item.p_value:.2g})")
+        st.text(f"{evidence_name(item.field)}: {rarity(item.p_value)} (p = {item.p_value:.2g})")
         st.caption("Found")
         st.code(safe_text(item.found), language=None, wrap_lines=True)
+        if is_fact(item.field):
+            continue
         st.caption("The model expected instead")
         expected = "\n".join(map(safe_text, item.expected)) or "nothing in particular"
         st.code(expected, language=None, wrap_lines=True)
-    if len(frame.evidence) > _EVIDENCE_SHOWN:
-        st.caption(f"And {len(frame.evidence) - _EVIDENCE_SHOWN} weaker ones.")
+    if len(evidence) > _EVIDENCE_SHOWN:
+        st.caption(f"And {len(evidence) - _EVIDENCE_SHOWN} weaker ones.")
 
 
 if __name__ == "__main__":

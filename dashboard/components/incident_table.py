@@ -1,0 +1,74 @@
+"""A table of incidents; choosing a row shows its alerts below."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import streamlit as st
+
+from blockscan.incidents import Incident
+from blockscan.safetext import safe_text
+from dashboard.charts import SEVERITY_COLOURS
+from dashboard.components.alert_table import alert_table
+from dashboard.wording import rarity, short, span, utc
+
+
+def incident_table(incidents: Sequence[Incident], lapsed: Collection[str], *, key: str) -> None:
+    """Show incidents, one row each, and the alerts of the one that is chosen."""
+    rows = [_row(incident) for incident in incidents]
+    shown = [name for name in rows[0] if name != "Chain" or len({row[name] for row in rows}) > 1]
+    chosen: Any = st.dataframe(
+        rows,
+        key=key,
+        hide_index=True,
+        width="stretch",
+        height=38 + 35 * len(rows) if len(rows) < 12 else 458,
+        on_select="rerun",
+        selection_mode="single-row",
+        column_order=shown,
+        column_config={
+            "Severity": st.column_config.MultiselectColumn(
+                width=84, options=list(SEVERITY_COLOURS), color=list(SEVERITY_COLOURS.values())
+            ),
+            "Rarest alert": st.column_config.TextColumn(
+                width=90, help="One in so many ordinary transactions; no p-value of the incident as a whole"
+            ),
+            "Alerts": st.column_config.NumberColumn(width=60),
+            "Incident": st.column_config.TextColumn(width=420),
+            "Status": st.column_config.TextColumn(width=110),
+            "First (UTC)": st.column_config.TextColumn(width=125),
+            "Span": st.column_config.TextColumn(width=70),
+            "Senders": st.column_config.TextColumn(width=150),
+        },
+    )
+    places = chosen["selection"]["rows"]
+    if places and places[0] < len(incidents):
+        _alerts(incidents[places[0]], lapsed, key=key)
+    else:
+        st.caption("Choose a row (the box at its left) to see its alerts.")
+
+
+def _alerts(incident: Incident, lapsed: Collection[str], *, key: str) -> None:
+    st.subheader("Alerts of this incident")
+    if incident.links:
+        st.caption("Linked by")
+        st.text("\n".join(safe_text(address) for address in incident.links[:10]))
+        if len(incident.links) > 10:
+            st.caption(f"And {len(incident.links) - 10:,} more addresses.")
+    alert_table(incident.alerts, lapsed, key=f"{key}-alerts")
+
+
+def _row(incident: Incident) -> dict[str, Any]:
+    statuses = Counter(alert.status for alert in incident.alerts)
+    others = f" and {len(incident.senders) - 1:,} more" if len(incident.senders) > 1 else ""
+    return {
+        "Severity": [incident.severity],
+        "Rarest alert": rarity(incident.p_value),
+        "Alerts": len(incident.alerts),
+        "Incident": safe_text(incident.title, limit=300),
+        "Status": ", ".join(f"{count:,} {status}" for status, count in sorted(statuses.items())),
+        "First (UTC)": utc(incident.first_time)[:16],
+        "Span": span(incident.first_time, incident.last_time),
+        "Senders": short(incident.senders[0]) + others,
+        "Chain": safe_text(incident.chain),
+    }

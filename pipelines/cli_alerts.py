@@ -1,0 +1,153 @@
+"""The command that lists alerts, alone or put together into incidents; `pipelines.cli` adds it."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.options import AsJson, StoreOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from blockscan.findings import Alert
+    from blockscan.incidents import Incident
+
+
+def alerts(
+    store: StoreOption,
+    incidents: Annotated[
+        bool, typer.Option("--incidents", help="Put alerts that share an attacker's address together.")
+    ] = False,
+    window_hours: Annotated[
+        float, typer.Option(min=0, help="With --incidents, how far apart two linked alerts may lie.")
+    ] = 24.0,
+    limit: Annotated[int, typer.Option(min=1, help="How many to list, the most unusual first.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List the alerts of a store, or the incidents that they belong to.
+
+    Two alerts are one incident if, directly or through others, they share a sender or a contract that hardly
+    anybody else calls. An incident shows the smallest p-value of its alerts, which is not its own.
+
+    Examples:
+
+        blockscan alerts --store scores.sqlite
+
+        blockscan alerts --store scores.sqlite --incidents --limit 10 --json
+    """
+    from blockscan.incidents import MOST_ALERTS, read_incidents
+    from blockscan.store import open_store
+    from pipelines.render import print_json, to_stdout
+
+    with open_store(store, read_only=True) as results:
+        total = results.count_alerts()
+        if not incidents:
+            found = results.alerts(limit=limit)
+            if as_json:
+                print_json({"alerts": [_alert_facts(alert) for alert in found], "total": total})
+            else:
+                to_stdout(_alert_table(found, total))
+            return
+        grouped = read_incidents(results, window=round(window_hours * 3600))
+    read = min(total, MOST_ALERTS)
+    if as_json:
+        listed = [_incident_facts(incident) for incident in grouped[:limit]]
+        print_json(
+            {"alerts": read, "alerts_left_out": total - read, "incidents": listed, "total": len(grouped)}
+        )
+    else:
+        to_stdout(_incident_table(grouped[:limit], len(grouped), read, total - read))
+
+
+def _alert_facts(alert: "Alert") -> dict[str, Any]:
+    score = alert.score
+    return {
+        "unique_key": alert.unique_key,
+        "chain": score.chain,
+        "tx_hash": score.tx_hash,
+        "block_number": score.block_number,
+        "time": score.time,
+        "sender": score.sender,
+        "target": score.target,
+        "p_value": score.p_value,
+        "value": score.value,
+        "severity": alert.severity,
+        "status": alert.status,
+        "reason": score.reason,
+    }
+
+
+def _incident_facts(incident: "Incident") -> dict[str, Any]:
+    return {
+        "id": incident.id,
+        "chain": incident.chain,
+        "title": incident.title,
+        "severity": incident.severity,
+        "smallest_p_value": incident.p_value,
+        "value": incident.value,
+        "first_block": incident.first_block,
+        "last_block": incident.last_block,
+        "first_time": incident.first_time,
+        "last_time": incident.last_time,
+        "senders": list(incident.senders),
+        "links": list(incident.links),
+        "transactions": [_alert_facts(alert) for alert in incident.alerts],
+    }
+
+
+def _alert_table(found: "list[Alert]", total: int) -> "Table":
+    table = _table(f"{len(found):,} of {total:,} alerts", "transaction")
+    for alert in found:
+        _add_alert(table, alert)
+    return table
+
+
+def _incident_table(incidents: "list[Incident]", total: int, read: int, left_out: int) -> "Table":
+    """One row per incident, followed by a row for each of its transactions where it has several."""
+    title = f"{len(incidents):,} of {total:,} incidents in {read:,} alerts"
+    table = _table(f"{title}; {left_out:,} older alerts are left out" if left_out else title, "incident")
+    for incident in incidents:
+        if len(incident.alerts) == 1:
+            _add_alert(table, incident.alerts[0])
+        else:
+            counts = Counter(alert.status for alert in incident.alerts)
+            statuses = ", ".join(f"{count:,} {status}" for status, count in sorted(counts.items()))
+            _add(table, incident.id, incident.p_value, incident.severity, statuses, incident.title)
+            for alert in incident.alerts:
+                _add_alert(table, alert, indent="  ")
+        table.add_section()
+    return table
+
+
+def _table(title: str, first: str) -> "Table":
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in (first, "p-value", "severity", "status", "reason"):
+        table.add_column(column, overflow="fold", no_wrap=column in ("p-value", "severity"))
+    return table
+
+
+def _add_alert(table: "Table", alert: "Alert", *, indent: str = "") -> None:
+    score = alert.score
+    _add(table, score.tx_hash, score.p_value, alert.severity, alert.status, score.reason, indent=indent)
+
+
+def _add(
+    table: "Table",
+    name: str,
+    p_value: float | None,
+    severity: str,
+    status: str,
+    reason: str,
+    *,
+    indent: str = "",
+) -> None:
+    from rich.text import Text
+
+    from pipelines.render import p_text, plain
+
+    table.add_row(
+        Text(indent) + plain(name), Text(p_text(p_value)), Text(severity), Text(status), plain(reason)
+    )

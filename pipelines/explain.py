@@ -1,0 +1,175 @@
+"""Why a transaction was judged as it was: from the store, or in more detail by judging it again."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from blockscan.archive import Archive
+from blockscan.chains.families import main_target, parse
+from blockscan.detect.calibrate import Judgement, Observed, judge
+from blockscan.detect.facts import fact_values, facts_of
+from blockscan.detect.ranked_frames import ranked_frames
+from blockscan.errors import ConfigError
+from blockscan.findings import Frame, TxScore
+from blockscan.model.attribution import attribute, by_unit
+from blockscan.model.losses import token_losses
+from blockscan.safetext import safe_text
+from blockscan.store_labels import Label
+from blockscan.tokens import Field, TokenSequence
+from blockscan.transaction import Transaction
+from pipelines.model_dir import Detector
+from pipelines.nearest import Nearest, nearest_in
+from pipelines.ranges import BlockRange
+from pipelines.score import judge_all
+from tokenizer.signatures import Naming, signature
+
+EXPECTED = 5
+"""Pieces that are listed of what the model expected instead."""
+MOST_CAUSES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an explanation is to hold beside the evidence.
+
+    nearest: how many earlier transactions, looked for in `blocks`, without those of `exclude`. attribution:
+    one of blockscan.model.attribution.METHODS. whole: attribute the surprise of all values, not only that of
+    the strongest. seed: of the noise of "smooth".
+    """
+
+    nearest: int = 0
+    blocks: BlockRange | None = None
+    exclude: Collection[str] = ()
+    attribution: str | None = None
+    whole: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A value that the model saw, and the nats of the surprise that come from seeing it."""
+
+    node: int
+    field: str
+    found: str
+    nats: float
+
+
+@dataclass(frozen=True, slots=True)
+class Causes:
+    """An attribution in words; see blockscan.model.attribution.Attribution.
+
+    of: the value whose surprise is explained, "" for all of them. causes: at most MOST_CAUSES, strongest
+    first. others: the sum over the rest.
+    """
+
+    method: str
+    of: str
+    surprise: float
+    unseen: float
+    causes: tuple[Cause, ...]
+    others: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Score and painted tree, labels of its addresses, and what only a second look gives.
+
+    rarities: -log10 p by part of the score. name: reads a selector.
+    """
+
+    score: TxScore
+    frames: tuple[Frame, ...]
+    labels: Mapping[str, Sequence[Label]] = field(default_factory=dict)
+    rarities: Mapping[str, float] = field(default_factory=dict)
+    nearest: Nearest | None = None
+    causes: Causes | None = None
+    name: Naming = signature
+
+
+def find(source: Path, tx_hash: str) -> Transaction:
+    """A transaction of an archive.
+
+    Raises:
+        ConfigError: the archive does not hold it.
+    """
+    for raw in Archive(source).find(tx_hash):
+        for transaction in parse(raw):
+            if transaction.hash == tx_hash:
+                return transaction
+    raise ConfigError(f"{source} holds no transaction {tx_hash}; check the hash, or ingest its block")
+
+
+def explain(transaction: Transaction, source: Path, detector: Detector, wanted: Wanted) -> Explanation:
+    """Judge a transaction again and say why.
+
+    Raises:
+        ConfigError: an attribution is wanted of a transaction in which nothing was scored.
+    """
+    detector = replace(detector, scoring=replace(detector.scoring, expected=EXPECTED))
+    (scored,) = judge_all([transaction], detector, kept_p=1.0)
+    sequence, judgement = _look(transaction, detector)
+    near = causes = None
+    if wanted.nearest:
+        near = nearest_in(
+            source,
+            transaction,
+            detector.history,
+            count=wanted.nearest,
+            nodes=[each.frame.node for each in ranked_frames(scored.frames or (), scored.score.evidence)],
+            blocks=wanted.blocks,
+            exclude=wanted.exclude,
+        )
+    if wanted.attribution is not None:
+        causes = _causes(transaction, sequence, judgement, detector, wanted)
+    rarities, name = judgement.rarities, detector.signatures.name
+    return Explanation(scored.score, scored.frames or (), {}, rarities, near, causes, name)
+
+
+def _look(transaction: Transaction, detector: Detector) -> tuple[TokenSequence, Judgement]:
+    sequence = detector.tokenizer.encode(transaction)
+    (losses,) = token_losses(detector.model, [sequence], detector.scoring)
+    facts = fact_values(facts_of(transaction, detector.history))
+    kind = transaction.source.value, transaction.status.value
+    observed = Observed(sequence, losses, facts, *kind, main_target(transaction) or "")
+    return sequence, judge(detector.calibration, observed)
+
+
+def _causes(
+    transaction: Transaction,
+    sequence: TokenSequence,
+    judgement: Judgement,
+    detector: Detector,
+    wanted: Wanted,
+) -> Causes:
+    if np.isnan(judgement.token_p).all():
+        raise ConfigError(f"nothing in {transaction.hash} could be scored, so there is nothing to attribute")
+    unit = None if wanted.whole else int(sequence.unit[np.nanargmin(judgement.token_p)])
+    method = wanted.attribution or ""
+    found = attribute(
+        detector.model,
+        sequence,
+        method=method,
+        unit=unit,
+        folds=detector.scoring.folds,
+        generator=torch.Generator().manual_seed(wanted.seed),
+    )
+    nats = by_unit(sequence, found.token)
+    texts = detector.tokenizer.unit_texts(transaction, detector.signatures.name)
+    first = np.unique(sequence.unit, return_index=True)[1]
+    strongest = [int(one) for one in np.argsort(-np.abs(nats), kind="stable")[:MOST_CAUSES] if nats[one]]
+    causes = tuple(
+        Cause(
+            int(sequence.node[first[one]]),
+            Field(sequence.field[first[one]]).name.lower(),
+            safe_text(texts[one]),
+            float(nats[one]),
+        )
+        for one in strongest
+    )
+    of = "" if unit is None else safe_text(texts[unit])
+    others = float(nats.sum()) - sum(cause.nats for cause in causes)
+    return Causes(method, of, found.surprise, found.unseen, causes, others)

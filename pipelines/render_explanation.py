@@ -1,0 +1,237 @@
+"""An explanation in a terminal: verdict, parts, evidence, ranked frames, painted tree, neighbours, causes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from blockscan.detect.history import Function
+from blockscan.detect.neighbours import Differences
+from blockscan.detect.ranked_frames import RankedFrame, ranked_frames
+from blockscan.findings import Frame, TxScore
+from blockscan.safetext import safe_text
+from blockscan.transaction import CallKind
+from pipelines.explain import Causes, Explanation
+from pipelines.nearest import MOST_COMPARED, Nearest
+from pipelines.render import label_table, p_text, pairs, plain
+from tokenizer.signatures import Naming
+
+_HEAT = ("default", "yellow", "dark_orange", "bold red")
+SHOWN_FRAMES = 60
+MOST_RANKED = 10
+_CREATIONS = {kind.value.encode() for kind in (CallKind.CREATE, CallKind.CREATE2, CallKind.SELFDESTRUCT)}
+
+
+def explanation(explained: Explanation, *, everything: bool) -> Group:
+    """Everything that an explanation holds; `everything` shows all frames of the tree."""
+    score, frames = explained.score, explained.frames
+    ranked = ranked_frames(frames, score.evidence)
+    shown: list[RenderableType] = [_verdict(score)]
+    if explained.rarities:
+        shown.append(_parts(explained.rarities))
+    shown.append(_evidence(score))
+    if ranked:
+        shown.append(_ranking(ranked, everything=everything))
+    shown.append(_tree(frames, ranked, everything=everything))
+    if explained.nearest is not None:
+        shown += _nearest(explained.nearest, explained.name)
+    if explained.causes is not None:
+        shown += _causes(explained.causes)
+    if explained.labels:
+        shown.append(label_table(explained.labels))
+    return Group(*shown)
+
+
+def as_dict(explained: Explanation) -> dict[str, Any]:
+    """The same for a program."""
+    ranked = ranked_frames(explained.frames, explained.score.evidence)
+    near = explained.nearest
+    return {
+        "score": asdict(explained.score),
+        "frames": [asdict(frame) for frame in explained.frames],
+        "labels": [asdict(label) for each in explained.labels.values() for label in each],
+        "ranked_frames": [
+            {
+                "place": each.place,
+                "node": each.frame.node,
+                "decades": each.decades,
+                "evidence": [asdict(one) for one in each.evidence],
+            }
+            for each in ranked
+        ],
+        "rarities": dict(explained.rarities),
+        "nearest": None if near is None else _nearest_dict(near, explained.name),
+        "attribution": None if explained.causes is None else asdict(explained.causes),
+    }
+
+
+def _verdict(score: TxScore) -> Table:
+    return pairs(
+        {
+            "transaction": score.tx_hash,
+            "p-value": p_text(score.p_value),
+            "anomaly value": f"{score.value:.3f}",
+            "reason": score.reason,
+            "block": "unknown" if score.block_number is None else score.block_number,
+            "sender": score.sender,
+            "calls, tokens, windows": f"{score.calls:,}, {score.tokens:,}, {score.windows:,}",
+            "trace": f"{score.source}, {score.trace_status}",
+        },
+        "Verdict",
+    )
+
+
+def _parts(rarities: Mapping[str, float]) -> Table:
+    table = _table("What the anomaly value is the sum of", ("part", "decades", "p-value at this size"))
+    for name, decades in sorted(rarities.items(), key=lambda item: -item[1]):
+        table.add_row(name, f"{max(decades, 0.0):.2f}", f"{10.0**-decades:.2g}")
+    return table
+
+
+def _evidence(score: TxScore) -> Table:
+    columns = ("call", "field", "found", "expected instead", "surprise (nats)", "p-value")
+    table = _table("Evidence", columns)
+    for each in score.evidence:
+        cells = (plain(each.found), plain(" or ".join(each.expected)))
+        table.add_row(str(each.node), each.field, *cells, f"{each.surprise:.2f}", f"{each.p_value:.2g}")
+    return table
+
+
+def _ranking(ranked: Sequence[RankedFrame], *, everything: bool) -> Table:
+    title = "Calls and events by their evidence (powers of ten beyond p = 0.05)"
+    table = _table(title, ("decades", "call", "what", "depth", "strongest evidence"))
+    for each in ranked if everything else ranked[:MOST_RANKED]:
+        strongest = "; ".join(f"{one.field} {one.found} (p {one.p_value:.1g})" for one in each.evidence[:2])
+        where = (plain(_said(each.frame)), str(each.frame.depth), plain(strongest))
+        table.add_row(f"{each.decades:.1f}", str(each.frame.node), *where)
+    return table
+
+
+def _said(frame: Frame) -> str:
+    return f"{frame.kind} {frame.target} {frame.selector} {frame.value} {frame.error}"
+
+
+def _tree(frames: Sequence[Frame], ranked: Sequence[RankedFrame], *, everything: bool) -> Text:
+    shown = set(range(len(frames))) if everything else _strongest(frames, ranked)
+    text = Text("Call tree (heat: . ordinary, # rare)\n", style="bold")
+    hidden = 0
+    for place, frame in enumerate(frames):
+        if place not in shown:
+            hidden += 1
+            continue
+        level = min(3, int(frame.heat * 4))
+        mark = ".+*#"[level]
+        what = safe_text(_said(frame), limit=400)
+        text.append(f"{mark} {'  ' * min(frame.depth, 40)}{what}\n", style=_HEAT[level])
+    if hidden:
+        text.append(f"{hidden:,} cooler frames are not shown; --all shows them\n", style="dim")
+    return text
+
+
+def _strongest(frames: Sequence[Frame], ranked: Sequence[RankedFrame]) -> set[int]:
+    """Indices of the frames with the most evidence, then of the hottest, and of all their callers."""
+    call_at = {frame.node: place for place, frame in enumerate(frames) if frame.kind != "LOG"}
+    hottest = sorted(range(len(frames)), key=lambda place: -frames[place].heat)
+    order = dict.fromkeys([*(each.place for each in ranked), *hottest])
+    shown: set[int] = set()
+    for place in list(order)[:SHOWN_FRAMES]:
+        while place not in shown:
+            shown.add(place)
+            parent = frames[place].parent
+            if parent not in call_at:
+                break
+            place = call_at[parent]
+    return shown
+
+
+def _nearest(near: Nearest, name: Naming) -> list[RenderableType]:
+    to = "that are addressed to" if near.outermost else "that somewhere run"
+    shared = f"{to} {_name(near.shared, name)}"
+    looked = f"{near.compared:,} of {near.found:,} earlier transactions {shared}, were compared"
+    limit = f", the latest {MOST_COMPARED:,}" if near.found > near.compared else ""
+    order = "" if near.ordered else "; its block is unknown, so all others count as earlier"
+    note = Text(f"{looked}{limit}{order}\n", style="dim")
+    if near.differences is None:
+        return [Text("Nearest earlier transactions: none", style="bold"), note]
+    table = _table("Nearest earlier transactions", ("transaction", "block", "distance", "calls"))
+    for each in near.neighbours:
+        one = each.portrait
+        block = "unknown" if one.block_number is None else f"{one.block_number:,}"
+        table.add_row(plain(one.tx_hash), block, f"{each.distance:.3f}", f"{sum(one.functions.values()):,}")
+    return [table, _differences(near.differences, near.compared, name), note]
+
+
+def _differences(found: Differences, compared: int, name: Naming) -> Table:
+    table = _table("How this one differs from them", ("call", "difference", "here", "there"))
+    for fact in found.facts:
+        reached = f"as much in {fact.reached:,} of {compared:,}"
+        there = f"at most {fact.usual}; {reached}" if fact.usual else f"less; {reached}"
+        table.add_row(str(fact.node), f"more {fact.name.replace('_', ' ')}", plain(fact.found), plain(there))
+    for amount in found.amounts:
+        there = f"at most {amount.most:.3g}" if amount.most else "not moved"
+        what = plain(f"transfer of {amount.asset}")
+        table.add_row(str(amount.node), what, f"{amount.amount:.3g}", there)
+    for each in found.functions:
+        there = f"in none of them, in {each.elsewhere:,} of {compared:,}"
+        table.add_row(str(each.node), "runs", plain(_name(each.function, name)), there)
+    for function in found.missing:
+        table.add_row("", "does not run", "", plain(f"{_name(function, name)} in all of them"))
+    return table
+
+
+def _nearest_dict(near: Nearest, name: Naming) -> dict[str, Any]:
+    found = near.differences
+    return {
+        "found": near.found,
+        "compared": near.compared,
+        "shared": _name(near.shared, name),
+        "outermost": near.outermost,
+        "ordered": near.ordered,
+        "neighbours": [
+            {
+                "tx_hash": each.portrait.tx_hash,
+                "block_number": each.portrait.block_number,
+                "distance": each.distance,
+            }
+            for each in near.neighbours
+        ],
+        "differences": None
+        if found is None
+        else {
+            "facts": [asdict(each) for each in found.facts],
+            "amounts": [asdict(each) for each in found.amounts],
+            "functions": [
+                {"function": _name(each.function, name), "node": each.node, "elsewhere": each.elsewhere}
+                for each in found.functions
+            ],
+            "missing": [_name(function, name) for function in found.missing],
+        },
+    }
+
+
+def _causes(causes: Causes) -> list[RenderableType]:
+    of = f"Which values made {causes.of or 'others'} surprising ({causes.method})"
+    table = _table("", ("call", "field", "value seen", "nats"))
+    for each in causes.causes:
+        table.add_row(str(each.node), each.field, plain(each.found), f"{each.nats:+.3f}")
+    table.add_row("", "", "all other values", f"{causes.others:+.3f}")
+    bare = f"{causes.surprise:.3f} nats; {causes.unseen:.3f} with everything else hidden\n"
+    return [Text(safe_text(of), style="bold"), table, Text(bare, style="dim")]
+
+
+def _name(function: Function, name: Naming) -> str:
+    target, selector = function
+    if not selector:
+        return f"plain call of {safe_text(target)}"
+    what = selector.decode() if selector in _CREATIONS else name(selector)
+    return f"{safe_text(what)} of {safe_text(target)}"
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=plain(title) if title else None, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

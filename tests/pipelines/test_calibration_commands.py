@@ -1,0 +1,334 @@
+"""Budgets, recalibration, drift and bundles through the command line, on the recorded chain."""
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from blockscan.archive import Archive
+from blockscan.detect.calibration_file import fingerprint, load_calibration, newest, save_calibration
+from blockscan.detect.levels import alarm_band, fpr_bound
+from blockscan.store import open_store
+from pipelines import verify as verify_step
+
+SOURCE = "callTracer+logs"
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "evm"
+WHOLE_BLOCKS = REAL / "blocks_semiotic-ai_flat-files-decoder.jsonl.gz"
+Json = dict[str, Any]
+
+
+def copied(model: Path, to: Path, *, calibrated: bool = True) -> Path:
+    shutil.copytree(model, to)
+    if not calibrated:
+        shutil.rmtree(to / "calibration")
+    return to
+
+
+def answer(result: Any) -> Json:
+    assert result.exit_code == 0, result.output
+    found: Json = json.loads(result.stdout)
+    return found
+
+
+@pytest.fixture(scope="module")
+def early(road: Any, cli: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The road's model calibrated on the first half of its calibration blocks."""
+    model = copied(road.model, tmp_path_factory.mktemp("early") / "model", calibrated=False)
+    answer(cli("calibrate", road.archive, "--model", model, "--blocks", "90:120", "--fpr", 0.05, "--json"))
+    return model
+
+
+def test_alerts_a_day_become_a_level_and_are_shown(road: Any, cli: Any, tmp_path: Path) -> None:
+    model = copied(road.model, tmp_path / "model", calibrated=False)
+    given = ["calibrate", road.archive, "--model", model, "--blocks", "90:150", "--json"]
+    made = answer(cli(*given, "--alerts-per-day", 5000))
+    raws = [raw for raw in Archive(road.archive).raw_blocks() if 90 <= (raw.number or 0) < 150]
+    times = [raw.time or 0 for raw in raws]
+    seconds = (max(times) - min(times)) / 59 * 60
+    per_day = sum(len(raw.tx_hashes) for raw in raws) * 86_400 / seconds
+    assert made[f"transactions_a_day_{SOURCE}"] == pytest.approx(per_day, rel=1e-3)
+    assert made["alarm_level"] == pytest.approx(5000 / per_day)
+    n = made[f"held_out_{SOURCE}"]
+    bound = fpr_bound(n, made["alarm_level"])
+    assert made[f"false_alerts_a_day_95_%_bound_{SOURCE}"] == pytest.approx(bound * per_day, rel=0.01)
+    assert 0.8 * 5000 < made[f"false_alerts_a_day_expected_{SOURCE}"] <= 5000
+    stored = load_calibration(model / "calibration")
+    assert stored.alarm_level == made["alarm_level"] and stored.traffic.blocks == (90, 149)
+
+
+def test_a_budget_the_data_cannot_support_is_refused(road: Any, cli: Any, tmp_path: Path) -> None:
+    model = copied(road.model, tmp_path / "model", calibrated=False)
+    given = ["calibrate", road.archive, "--model", model, "--blocks", "90:120"]
+    refused = cli(*given, "--alerts-per-day", 1)
+    assert (
+        refused.exit_code == 1 and "half of the benign transactions are held out, so give" in refused.stderr
+    )
+    assert "two ways" in cli(*given, "--alerts-per-day", 1, "--fpr", 0.01).stderr
+    assert "is no share of 1,000 transactions" in cli(
+        *given, "--alerts-per-day", 2000, "--transactions-per-day", 1000
+    ).stderr  # fmt: skip
+    assert not (model / "calibration").exists()
+
+
+def test_recalibration_is_a_new_artifact_that_counts_from_now_on(
+    road: Any, cli: Any, early: Path, tmp_path: Path
+) -> None:
+    model = copied(early, tmp_path / "model")
+    before = load_calibration(model / "calibration")
+    files = {path: path.read_bytes() for path in (model / "calibration").iterdir()}
+    told = answer(cli("recalibrate", road.archive, "--model", model, "--blocks", "120:150", "--json"))
+    after = load_calibration(newest(model))
+    assert told["calibration"] == "calibration-2" == newest(model).name
+    assert {path: path.read_bytes() for path in (model / "calibration").iterdir()} == files
+    assert after.parents["calibration"] == fingerprint(before) and after.alarm_level == before.alarm_level
+    assert told[f"threshold_before_{SOURCE}"] == pytest.approx(before.threshold(SOURCE, 0.05), abs=1e-4)
+    assert told[f"threshold_after_{SOURCE}"] == pytest.approx(after.threshold(SOURCE, 0.05), abs=1e-4)
+    above = int(np.sum(after.values[SOURCE] > before.threshold(SOURCE, 0.05)))
+    assert told[f"above_the_old_threshold_{SOURCE}"].startswith(f"{above} of {len(after.values[SOURCE])} ")
+    scored = [
+        answer(
+            cli("score", road.archive, "--model", which, "--blocks", "377:380", "--store", store, "--json")
+        )
+        and store
+        for which, store in ((early, tmp_path / "a.sqlite"), (model, tmp_path / "b.sqlite"))
+    ]
+    old, new = ({row.tx_hash: row for row in rows(store)} for store in scored)
+    assert {each.calibration for each in new.values()} == {fingerprint(after)}
+    assert {each.calibration for each in old.values()} == {fingerprint(before)}
+    for tx_hash, row in new.items():  # the same scale: the same values to the bit
+        assert row.value == old[tx_hash].value
+        assert row.p_value == after.p_value(row.value, SOURCE)
+
+
+def test_recalibration_needs_later_and_enough_blocks(
+    road: Any, cli: Any, early: Path, tmp_path: Path
+) -> None:
+    model = copied(early, tmp_path / "model")
+    overlap = cli("recalibrate", road.archive, "--model", model, "--blocks", "119:150")
+    assert overlap.exit_code == 1 and "--blocks 120:" in overlap.stderr
+    few = cli("recalibrate", road.archive, "--model", model, "--blocks", "120:122", "--fpr", 0.001)
+    assert few.exit_code == 1 and "needs at least 999" in few.stderr and "so give 999" in few.stderr
+    assert newest(model).name == "calibration"
+
+
+def rows(store: Path) -> list[Any]:
+    with open_store(store, read_only=True) as results:
+        return list(results.iter_scores())
+
+
+@pytest.mark.parametrize(("factor", "status", "word"), [(1.0, 0, "no drift"), (0.6, 4, "are higher than")])
+def test_drift_says_whether_and_what_to_do(
+    road: Any, cli: Any, early: Path, tmp_path: Path, factor: float, status: int, word: str
+) -> None:
+    """Later benign blocks, under the calibration as it is and under one of calmer times."""
+    model = copied(early, tmp_path / "model")
+    made = load_calibration(model / "calibration")
+    shutil.rmtree(model / "calibration")
+    calmer = {source: factor * values for source, values in made.values.items()}
+    save_calibration(replace(made, values=calmer), model / "calibration")
+    store = tmp_path / "s.sqlite"
+    answer(cli("score", road.archive, "--model", model, "--blocks", "120:150", "--store", store, "--json"))
+    result = cli("drift", "--store", store, "--model", model, "--json")
+    told = json.loads(result.stdout)
+    assert result.exit_code == status and word in result.stderr
+    assert ("blockscan recalibrate" in result.stderr) == bool(status)
+    assert told[f"transactions_{SOURCE}"] == len(rows(store))
+    assert told[f"drift_{SOURCE}"] == ("yes" if status else "no")
+    other = cli("drift", "--store", store, "--model", early)
+    assert (other.exit_code, "has no score of the calibration" in other.stderr) == (
+        (0, False) if factor == 1.0 else (1, True)
+    )
+
+
+def test_later_benign_alarms_stay_in_their_band(road: Any, cli: Any, early: Path, tmp_path: Path) -> None:
+    """Later benign transactions of the recorded chain. The 99 % band: one draw of chain and model."""
+    store = tmp_path / "s.sqlite"
+    answer(cli("score", road.archive, "--model", early, "--blocks", "120:150", "--store", store, "--json"))
+    p_values = np.array([each.p_value for each in rows(store)])
+    n = len(load_calibration(early / "calibration").values[SOURCE])
+    for level in (0.05, 0.1, 0.3):
+        low, high = alarm_band(n, level, len(p_values), confidence=0.99)
+        assert low <= np.sum(p_values <= level) <= high, (level, n, len(p_values), low, high)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not WHOLE_BLOCKS.is_file(), reason="the real transactions are not here")
+def test_later_real_blocks_alarm_within_their_band(cli: Any, tmp_path: Path) -> None:
+    """4,393 transactions of 203 mainnet blocks, July 2023: 80 to train, 80 to calibrate, 43 are later."""
+    archive, model, store = tmp_path / "archive", tmp_path / "model", tmp_path / "s.sqlite"
+    first = 17_686_110
+    train, later, test = f":{first + 80}", f"{first + 80}:{first + 160}", f"{first + 160}:"
+    tiny = ["--preset", "debug", "--json"]
+    answer(cli("ingest", "ethereum", "--from", WHOLE_BLOCKS, "--out", archive, "--json"))
+    answer(cli("tokenizer", "fit", archive, "--model", model, "--blocks", train, *tiny))
+    steps = ["--set", "train.steps=30", "--set", "train.batch_tokens=2048"]
+    answer(cli("pretrain", archive, "--model", model, "--blocks", train, *steps, *tiny))
+    made = answer(cli("calibrate", archive, "--model", model, "--blocks", later, "--fpr", 0.02, *tiny))
+    answer(cli("score", archive, "--model", model, "--blocks", test, "--store", store, "--json"))
+    p_values = np.array([each.p_value for each in rows(store) if each.source == SOURCE])
+    n = made[f"held_out_{SOURCE}"]
+    assert n > 500 and len(p_values) > 500
+    for level in (0.02, 0.05, 0.2):
+        low, high = alarm_band(n, level, len(p_values), confidence=0.99)
+        assert low <= np.sum(p_values <= level) <= high, (level, n, len(p_values), low, high)
+
+
+@pytest.fixture(scope="module")
+def alert(road: Any) -> Any:
+    return max(rows(road.store), key=lambda row: (row.value, row.tx_hash))
+
+
+@pytest.fixture(scope="module")
+def bundle(road: Any, cli: Any, alert: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("bundle") / "alert.json.gz"
+    told = answer(make(road, cli, alert.tx_hash, out))
+    assert told["value_in_its_batch"] == alert.value and told["bytes"] == out.stat().st_size
+    return out
+
+
+def make(road: Any, cli: Any, tx_hash: str, out: Path, *, model: Path | None = None) -> Any:
+    where = ["--store", road.store, "--archive", road.archive, "--model", model or road.model]
+    return cli("bundle", tx_hash, *where, "--out", out, "--json")
+
+
+def verified(cli: Any, path: Path, model: Path) -> tuple[int, dict[str, bool], Json]:
+    result = cli("verify", path, "--model", model, "--json")
+    told = json.loads(result.stdout)
+    assert told["verified"] == (result.exit_code == 0)
+    return result.exit_code, {each["name"]: each["agrees"] for each in told["checks"]}, told
+
+
+def edited(path: Path, change: Callable[[Json], None]) -> Path:
+    content = json.loads(gzip.decompress(path.read_bytes()))
+    change(content)
+    out = path.with_name("edited.json.gz")
+    out.write_bytes(gzip.compress(json.dumps(content).encode()))
+    return out
+
+
+def test_a_bundle_verifies_to_the_bit(road: Any, cli: Any, bundle: Path) -> None:
+    status, checks, told = verified(cli, bundle, road.model)
+    assert status == 0 and len(checks) == 11
+    value = next(each for each in told["checks"] if each["name"] == "value")
+    assert value["found"] == "identical, on the same software and hardware"
+    text = cli("verify", bundle, "--model", road.model)
+    assert text.exit_code == 0 and "Verified" in text.stdout
+
+
+def test_a_value_from_a_batch_is_within_the_tolerance_of_the_same_alone(
+    road: Any, cli: Any, tmp_path: Path
+) -> None:
+    for row in rows(road.store)[::80]:
+        told = answer(make(road, cli, row.tx_hash, tmp_path / row.tx_hash))
+        assert abs(told["value"] - told["value_in_its_batch"]) <= 1e-3
+
+
+@pytest.mark.parametrize(
+    ("change", "differs"),
+    [
+        (lambda c: c["transaction"].update(time=1), {"bundle", "transaction", "value"}),
+        (lambda c: c["transaction"]["bodies"].update(block="{}"), {"bundle", "transaction", "value"}),
+        (lambda c: c["hashes"].update(calibration="0" * 64), {"bundle", "calibration", "value"}),
+        (lambda c: c["hashes"].update(tokenizer="0" * 64), {"bundle", "tokenizer", "value"}),
+        (lambda c: c["hashes"].update(scoring="0" * 64), {"bundle", "scoring"}),
+        (lambda c: c["alone"].update(value="1.25"), {"bundle", "value"}),
+        (lambda c: c["alone"].update(p_value=0.5), {"bundle", "p-value"}),
+        (lambda c: c["alone"].update(evidence=[]), {"bundle", "evidence"}),
+        (lambda c: c["stored"].update(value="0.0"), {"bundle", "stored value"}),
+        (lambda c: c.update(reason="harmless"), {"bundle"}),
+    ],
+)
+def test_verify_names_what_was_tampered_with(
+    road: Any, cli: Any, bundle: Path, change: Callable[[Json], None], differs: set[str]
+) -> None:
+    status, checks, _ = verified(cli, edited(bundle, change), road.model)
+    assert status == 1
+    assert {name for name, agrees in checks.items() if not agrees} == differs
+
+
+def test_verify_names_what_of_the_model_differs(road: Any, cli: Any, bundle: Path, tmp_path: Path) -> None:
+    other = copied(road.model, tmp_path / "other", calibrated=False)
+    given = ["--blocks", "90:120", "--preset", "debug", "--json"]
+    answer(cli("calibrate", road.archive, "--model", other, *given))
+    status, checks, told = verified(cli, bundle, other)
+    assert status == 1 and {name for name, agrees in checks.items() if not agrees} == {"calibration", "value"}
+    assert "not scored again" in told["checks"][-1]["found"]
+    shutil.rmtree(other / "tokenizer")
+    answer(cli("tokenizer", "fit", road.archive, "--model", other, *given))
+    _, checks, _ = verified(cli, bundle, other)
+    assert {name for name, agrees in checks.items() if not agrees} == {"tokenizer", "calibration", "value"}
+    refused = make(road, cli, rows(road.store)[0].tx_hash, tmp_path / "x", model=other)
+    assert refused.exit_code == 1 and len(refused.stderr.splitlines()) == 1
+
+
+def test_a_bundle_outlives_a_recalibration(road: Any, cli: Any, bundle: Path, tmp_path: Path) -> None:
+    model = copied(road.model, tmp_path / "model")
+    calibration = load_calibration(model / "calibration")
+    save_calibration(replace(calibration, alarm_level=0.2), model / "calibration-2")
+    status, _, _ = verified(cli, bundle, model)
+    assert status == 0
+
+
+@pytest.mark.parametrize(("shift", "here", "elsewhere"), [(0.0, 0, 0), (5e-4, 1, 0), (2e-3, 1, 1)])
+def test_elsewhere_the_value_may_differ_within_the_tolerance(
+    road: Any,
+    cli: Any,
+    bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shift: float,
+    here: int,
+    elsewhere: int,
+) -> None:
+    again = verify_step.judge_all
+
+    def shifted(*arguments: Any, **options: Any) -> Any:
+        for each in again(*arguments, **options):
+            yield replace(each, score=replace(each.score, value=each.score.value + shift))
+
+    monkeypatch.setattr(verify_step, "judge_all", shifted)
+    assert verified(cli, bundle, road.model)[0] == here
+    monkeypatch.setattr(verify_step, "made_with", lambda device: {"torch": "another"})
+    status, _, told = verified(cli, bundle, road.model)
+    assert status == elsewhere
+    assert "on other software or hardware" in next(x["found"] for x in told["checks"] if x["name"] == "value")
+
+
+def test_what_cannot_be_bundled_is_one_line(road: Any, cli: Any, alert: Any, tmp_path: Path) -> None:
+    unknown = make(road, cli, "0x" + "0" * 64, tmp_path / "x")
+    assert unknown.exit_code == 1 and "no score of 0x000" in unknown.stderr
+    (tmp_path / "there").write_text("")
+    assert "is there already" in make(road, cli, alert.tx_hash, tmp_path / "there").stderr
+    (tmp_path / "bad").write_bytes(gzip.compress(b"[" * 3000))
+    bad = cli("verify", tmp_path / "bad", "--model", road.model)
+    assert bad.exit_code == 1 and len(bad.stderr.splitlines()) == 1
+
+
+def test_p_values_within_contracts_through_the_road(road: Any, cli: Any, tmp_path: Path) -> None:
+    model = copied(road.model, tmp_path / "model", calibrated=False)
+    given = ["--blocks", "90:150", "--fpr", 0.05, "--per-contract", "--preset", "debug", "--json"]
+    answer(cli("calibrate", road.archive, "--model", model, *given))
+    answer(
+        cli(
+            "score",
+            road.archive,
+            "--model",
+            model,
+            "--blocks",
+            "377:380",
+            "--store",
+            tmp_path / "s",
+            "--json",
+        )
+    )
+    calibration = load_calibration(model / "calibration")
+    scored = rows(tmp_path / "s")
+    for row in scored:
+        assert row.p_value == calibration.p_value(row.value, SOURCE, row.target or "")
+    everywhere = replace(calibration, contracts=None)
+    assert any(row.p_value != everywhere.p_value(row.value, SOURCE) for row in scored)

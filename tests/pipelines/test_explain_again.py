@@ -1,0 +1,153 @@
+"""`blockscan explain` on the recorded chain: parts, ranked frames, neighbours, causes."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockscan.detect.history import function_of
+from blockscan.detect.history_file import load_history
+from blockscan.detect.neighbours import entry_of
+from blockscan.detect.score import PARTS
+from blockscan.errors import ConfigError
+from blockscan.findings import TxScore
+from blockscan.store import open_store
+from blockscan.transaction import Call, Transaction, walk
+from pipelines import nearest as nearest_step
+from pipelines.explain import EXPECTED, find
+from pipelines.model_dir import ModelDir
+from pipelines.nearest import nearest_in
+from pipelines.sources import Rejects, open_shards, read_transactions, time_order
+
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def strongest(road: Any) -> TxScore:
+    with open_store(road.store, read_only=True) as results:
+        return results.scores(limit=1)[0]
+
+
+@pytest.fixture(scope="module")
+def common(road: Any) -> tuple[Transaction, list[Transaction]]:
+    """A scored transaction that has many before it to the same function, and those."""
+    every = list(read_transactions(open_shards(road.archive, Rejects())))
+    best: tuple[Transaction, list[Transaction]] = every[0], []
+    for one in (each for each in every if (each.block_number or 0) >= 377 and each.root.steps):
+        before = [each for each in every if entry_of(each) == entry_of(one)]
+        before = sorted((each for each in before if time_order(each) < time_order(one)), key=time_order)
+        best = max(best, (one, before), key=lambda pair: len(pair[1]))
+    return best
+
+
+def answer(cli: Any, road: Any, tx_hash: str, *options: object) -> Json:
+    again = ("explain", tx_hash, "--archive", road.archive, "--model", road.model)
+    result = cli(*again, *options, "--json")
+    assert result.exit_code == 0, result.output
+    found: Json = json.loads(result.stdout)
+    return found
+
+
+def test_scoring_again_says_what_the_value_is_the_sum_of(road: Any, cli: Any, strongest: TxScore) -> None:
+    found = answer(cli, road, strongest.tx_hash)
+    assert set(found["rarities"]) <= set(PARTS)
+    assert math.fsum(found["rarities"].values()) == pytest.approx(found["score"]["value"], abs=1e-3)
+    expected = [len(each["expected"]) for frame in found["frames"] for each in frame["evidence"]]
+    assert max(expected) in (EXPECTED - 1, EXPECTED)  # the true piece is left out where it is among them
+    assert found["nearest"] is None and found["attribution"] is None
+
+
+def test_frames_are_ranked_from_the_store_as_well(road: Any, cli: Any, strongest: TxScore) -> None:
+    stored = json.loads(cli("explain", strongest.tx_hash, "--store", road.store, "--json").stdout)
+    ranked = stored["ranked_frames"]
+    decades = [each["decades"] for each in ranked]
+    assert decades == sorted(decades, reverse=True) and decades[0] > 0
+    assert all(stored["frames"][each["place"]]["node"] == each["node"] for each in ranked)
+    assert stored["rarities"] == {}
+    shown = cli("explain", strongest.tx_hash, "--store", road.store).stdout
+    assert "Calls and events by their evidence" in shown and "sum of" not in shown
+
+
+def test_neighbours_are_earlier_and_run_the_same_function(road: Any, cli: Any, common: Any) -> None:
+    one, before = common
+    assert len(before) > 10
+    near = answer(cli, road, one.hash, "--nearest", 3)["nearest"]
+    assert near["found"] == near["compared"] == len(before)
+    assert {each["tx_hash"] for each in near["neighbours"]} <= {each.hash for each in before}
+    distances = [each["distance"] for each in near["neighbours"]]
+    assert len(distances) == 3 and distances == sorted(distances) and distances[0] < 1
+    assert set(near["differences"]) == {"facts", "amounts", "functions", "missing"}
+
+
+def test_neighbours_can_be_restricted(road: Any, cli: Any, common: Any, tmp_path: Path) -> None:
+    one, before = common
+    near = answer(cli, road, one.hash, "--nearest", 1)["nearest"]
+    (tmp_path / "known").write_text(near["neighbours"][0]["tx_hash"] + "\n")
+    without = answer(cli, road, one.hash, "--nearest", 1, "--exclude", tmp_path / "known")["nearest"]
+    assert without["found"] == len(before) - 1
+    assert without["neighbours"][0]["tx_hash"] != near["neighbours"][0]["tx_hash"]
+    early = answer(cli, road, one.hash, "--nearest", 50, "--blocks", ":150")["nearest"]
+    assert early["found"] == sum((each.block_number or 0) < 150 for each in before)
+    none = cli(
+        "explain", one.hash, "--source", road.archive, "--model", road.model, "--nearest", 2,
+        "--blocks", f"{(one.block_number or 0) + 1}:{(one.block_number or 0) + 2}",
+    )  # fmt: skip
+    assert none.exit_code == 0, none.output
+    assert "Nearest earlier transactions: none" in none.stdout
+
+
+def test_where_nobody_called_the_contract_before_those_that_run_the_same_count(
+    road: Any, common: Any
+) -> None:
+    one, before = common
+    stranger = replace(one, hash="0xnew", root=replace(one.root, target="0x" + "99" * 20))
+    history = load_history(ModelDir(road.model).history)
+    alone = nearest_in(road.archive, stranger, history, count=3)
+    assert (alone.found, alone.neighbours, alone.differences) == (0, (), None)
+    inner = [visit for visit in walk(one.root) if isinstance(visit.step, Call) and visit.node]
+    nodes = [0, *(visit.node for visit in inner)]
+    near = nearest_in(road.archive, stranger, history, count=3, nodes=nodes)
+    assert not near.outermost and near.neighbours
+    assert near.shared in [function_of(visit.step) for visit in inner]
+    same = nearest_in(road.archive, one, history, count=3, nodes=nodes)
+    assert same.outermost and same.found == len(before)
+
+
+def test_only_the_latest_are_compared(
+    road: Any, cli: Any, common: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, before = common
+    monkeypatch.setattr(nearest_step, "MOST_COMPARED", 5)
+    near = answer(cli, road, one.hash, "--nearest", 50)["nearest"]
+    assert (near["found"], near["compared"]) == (len(before), 5)
+    assert {each["tx_hash"] for each in near["neighbours"]} == {each.hash for each in before[-5:]}
+
+
+def test_causes_are_shown_of_one_value_and_of_all(road: Any, cli: Any, strongest: TxScore) -> None:
+    one = answer(cli, road, strongest.tx_hash, "--attribution", "gradient")["attribution"]
+    assert one["of"] and one["causes"] and one["surprise"] > 0
+    whole = answer(cli, road, strongest.tx_hash, "--attribution", "smooth", "--over", "transaction")
+    assert whole["attribution"]["of"] == ""
+    assert whole["attribution"]["surprise"] > one["surprise"]
+    nats = [abs(each["nats"]) for each in one["causes"]]
+    assert nats == sorted(nats, reverse=True)
+
+
+def test_everything_is_shown_to_people(road: Any, cli: Any, common: Any) -> None:
+    shown = cli(
+        "explain", common[0].hash, "--source", road.archive, "--model", road.model, "--store", road.store,
+        "--nearest", 2, "--attribution", "integrated",
+    ).stdout  # fmt: skip
+    for title in ("sum of", "Evidence", "Call tree", "How this one differs", "surprising (integrated)"):
+        assert title in shown
+
+
+def test_what_cannot_be_shown_is_one_line(road: Any, cli: Any, strongest: TxScore) -> None:
+    for option in (("--nearest", 3), ("--attribution", "gradient")):
+        refused = cli("explain", strongest.tx_hash, "--store", road.store, *option)
+        assert refused.exit_code == 1 and "give --source ARCHIVE and --model DIR" in refused.stderr
+    with pytest.raises(ConfigError, match="holds no transaction 0xdead"):
+        find(road.archive, "0xdead")
