@@ -1,15 +1,19 @@
 """Encoding and scoring speed on your own archive, each beside a named baseline in the same run.
 
     python tests/benchmarks/road.py --archive demo-out/archive --model demo-out/model
+    python tests/benchmarks/road.py --archive ARCHIVE --model MODEL --processes 2
 
 Prints ratios, asserts nothing. Baselines: decoding the same stored bodies with json (for encoding), and
-scoring one transaction at a time (for packed scoring).
+scoring one transaction at a time (for packed scoring). With --processes it compares reading, parsing and
+encoding whole shards by one process and by that many, and stops: wall-clock and CPU seconds, since on a busy
+machine only the latter say what the division costs.
 """
 
 import argparse
 import json
 import os
 import platform
+import resource
 import subprocess
 import time
 from collections.abc import Callable
@@ -24,7 +28,11 @@ from blockscan.archive import Archive
 from blockscan.chains.ethereum import parse
 from blockscan.config import ScoreConfig
 from blockscan.model.losses import token_losses
+from pipelines.encode import encode_all
 from pipelines.model_dir import ModelDir, load_model
+from pipelines.sources import Rejects, open_shards
+from tokenizer.txtokenizer import TxTokenizer
+from tokenizer.vocabulary import Vocabulary
 
 
 def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -32,6 +40,28 @@ def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
     begin = time.perf_counter()
     result = work()
     return time.perf_counter() - begin, result
+
+
+def cpu_seconds() -> float:
+    """Of this process and of the children that it waited for."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def scaling(archive: Path, vocabulary: Vocabulary, processes: int) -> None:
+    """One process against several, from the archive's parts to sequences."""
+    alone = 0.0
+    for count in (1, processes):
+        shards = open_shards(archive, Rejects())
+        tokenizer, before = TxTokenizer(vocabulary), cpu_seconds()
+        wall, found = seconds(
+            lambda shards=shards, tokenizer=tokenizer, count=count: encode_all(
+                shards, tokenizer, processes=count
+            )
+        )
+        alone = alone or wall
+        print(f"encode_all, {count} processes, {len(shards)} shards {len(found) / wall:10,.0f} tx/s", end="")
+        print(f"  {wall:.2f} s, {cpu_seconds() - before:.2f} CPU s, {alone / wall:.2f} times as fast")
 
 
 def main() -> None:
@@ -42,6 +72,7 @@ def main() -> None:
     parser.add_argument("--archive", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--transactions", type=int, default=2000, help="scored; all of them are encoded")
+    parser.add_argument("--processes", type=int, default=1, help="more than 1: measure only their scaling")
     given = parser.parse_args()
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
@@ -49,6 +80,9 @@ def main() -> None:
     print(f"commit {commit.stdout.strip()}, {platform.processor() or platform.machine()}, ", end="")
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
 
+    if given.processes > 1:
+        scaling(given.archive, TxTokenizer.load(ModelDir(given.model).tokenizer).vocabulary, given.processes)
+        return
     tokenizer, model, _ = load_model(ModelDir(given.model), "cpu")
     raws = list(Archive(given.archive).raw_blocks())
     json_s, _ = seconds(lambda: [json.loads(body) for raw in raws for body in raw.bodies.values()])
