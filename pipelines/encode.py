@@ -24,7 +24,7 @@ from pipelines.sources import Rejects, Shard, time_order
 from tokenizer.txtokenizer import TxTokenizer
 from tokenizer.vocabulary import vocabulary_from
 
-WORTH_PROCESSES = 20_000
+WORTH_PROCESSES = 100_000
 """Transactions from which on other processes earn more than their start costs."""
 
 
