@@ -80,7 +80,8 @@ def read_manifest(path: Path, kind: str) -> Manifest:
         manifest = Manifest(**json.loads((path / MANIFEST).read_text(encoding="utf-8")))
     except OSError as error:
         raise ArtifactError(
-            f"{path} holds no {kind}: {MANIFEST} cannot be read ({error.strerror})"
+            f"{path} holds no {kind}: {MANIFEST} cannot be read ({error.strerror}); "
+            "run the steps that come before this one, or give another directory"
         ) from error
     except (ValueError, TypeError) as error:
         raise ArtifactError(f"{path / MANIFEST} is damaged: {error}; make the {kind} again") from error

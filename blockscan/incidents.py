@@ -24,12 +24,6 @@ HUB_CALLERS = 20
 MOST_ALERTS = 5_000
 """The newest alerts that are looked at; more of them would be no list for a person."""
 _REASON_SHOWN = 120
-# One pass over the scores for all addresses: there is no index that starts with the target.
-_CALLERS = """WITH raised AS (
-        SELECT s.sender, s.target FROM alerts a
-        JOIN scores s ON s.chain = a.chain AND s.tx_hash = a.tx_hash AND s.calibration = a.calibration)
-    SELECT chain, target, COUNT(DISTINCT sender) FROM scores
-    WHERE target IN (SELECT target FROM raised UNION SELECT sender FROM raised) GROUP BY chain, target"""
 Callers = Mapping[tuple[str, str], int]
 """How many senders call an address, by (chain, address)."""
 
@@ -101,15 +95,11 @@ def read_incidents(
         StoreError: the store cannot be read.
     """
     alerts = store.alerts(limit=most, order="time")
-    incidents = group_alerts(alerts, _callers(store), window=window)
+    incidents = group_alerts(alerts, store.callers(), window=window)
     if search != ALL:
         wanted = {alert.unique_key for alert in store.alerts(search, limit=most, order="time")}
         incidents = tuple(each for each in incidents if wanted & {alert.unique_key for alert in each.alerts})
     return sorted(incidents, key=_ORDERS[order])
-
-
-def _callers(store: ScoreStore) -> Callers:
-    return {(chain, target): count for chain, target, count in store._db.rows(_CALLERS)}
 
 
 def _sharing(ordered: Sequence[Alert], callers: Callers) -> dict[tuple[str, str], list[int]]:

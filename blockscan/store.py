@@ -21,7 +21,7 @@ from blockscan.findings import Alert, Frame, TxScore
 from blockscan.store_chain import Correction, ScoredBlock
 from blockscan.store_db import Database
 from blockscan.store_labels import Label, LabelsWritten, labels_of, put_labels
-from blockscan.store_report import summarise, verify
+from blockscan.store_report import callers_of_parties, summarise, verify
 from blockscan.store_schema import (
     RUN_COLUMNS,
     SCORE_COLUMNS,
@@ -230,6 +230,10 @@ class ScoreStore:
         """How many shown scores a search finds in all."""
         where, values = condition(search)
         return self._count(f"{_SHOWN} AND {where}", values)
+
+    def callers(self) -> dict[tuple[str, str], int]:
+        """How many senders call an address, by (chain, address), for senders and targets of alerts."""
+        return callers_of_parties(self._db)
 
     def iter_scores(self) -> Iterator[TxScore]:
         """All shown scores by chain, block, index and hash, whatever order they were written in.

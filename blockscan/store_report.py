@@ -1,4 +1,4 @@
-"""What a whole store says: its summary, and whether it is sound."""
+"""What a whole store says: its summary, who calls whom in it, and whether it is sound."""
 
 import zlib
 from itertools import pairwise
@@ -80,3 +80,16 @@ def _timeline(db: Database) -> tuple[int, tuple[tuple[int, str, int], ...]]:
     start = f"s.time / {period} * {period}"
     sql = f"SELECT {start}, a.severity, COUNT(*) FROM {join} GROUP BY {start}, a.severity ORDER BY 1, 2"
     return period, tuple(db.rows(sql))
+
+
+def callers_of_parties(db: Database) -> dict[tuple[str, str], int]:
+    """How many senders call an address, by (chain, address), for senders and targets of alerts."""
+    # One pass over the scores for all addresses: there is no index that starts with the target.
+    rows = db.rows(
+        """WITH raised AS (
+            SELECT s.sender, s.target FROM alerts a
+            JOIN scores s ON s.chain = a.chain AND s.tx_hash = a.tx_hash AND s.calibration = a.calibration)
+        SELECT chain, target, COUNT(DISTINCT sender) FROM scores
+        WHERE target IN (SELECT target FROM raised UNION SELECT sender FROM raised) GROUP BY chain, target"""
+    )
+    return {(chain, target): count for chain, target, count in rows}

@@ -18,7 +18,6 @@ from blockscan.chains.solana_layouts import (
     Argument,
 )
 
-RECENT_BLOCKHASHES = Pubkey.from_string("SysvarRecentB1ockHashes11111111111111111111")
 RENT = Pubkey.from_string("SysvarRent111111111111111111111111111111111")
 CLOCK = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
 STAKE_HISTORY = Pubkey.from_string("SysvarStakeHistory1111111111111111111111111")
