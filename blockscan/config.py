@@ -108,6 +108,8 @@ class ScoreConfig:
     `cascade_from` nats, or, while that is 0, for the share `cascade` of the transactions given).
     `density`: kind of density of embeddings that takes part, see blockscan.detect.density ("": none).
     `without`: parts of the score to leave out, see blockscan.detect.score, separated by commas.
+    `carried`: share of the value of an account's recent transactions that is added to its next ones, see
+    blockscan.detect.accounts (0: none).
     """
 
     mode: str = "folds"
@@ -119,6 +121,7 @@ class ScoreConfig:
     bf16: bool = False
     density: str = ""
     without: str = ""
+    carried: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)

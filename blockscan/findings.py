@@ -47,6 +47,7 @@ class TxScore:
     `p_value` is the split-conformal p-value, None where the calibration has no transactions of this
     trace source. `reason` is one line for a person. `evidence` is ordered, strongest first. `model`
     and `calibration` are fingerprints. `windows` counts the model windows the transaction needed.
+    `carried` is the part of the value that comes from what the sender did just before.
     """
 
     chain: str
@@ -67,6 +68,7 @@ class TxScore:
     trace_status: str
     model: str
     calibration: str
+    carried: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

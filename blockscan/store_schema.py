@@ -70,6 +70,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE INDEX inclusions_by_block ON inclusions (chain, block_hash)""",
         """ALTER TABLE scores ADD COLUMN orphaned BIGINT NOT NULL DEFAULT 0""",
     ),
+    ("""ALTER TABLE scores ADD COLUMN carried DOUBLE PRECISION NOT NULL DEFAULT 0""",),
 )
 
 

@@ -14,7 +14,7 @@ FACTS = {
     "rare_function": "function that its contract hardly ever runs",
     "rare_functions": "functions that their contracts hardly ever run",
     "rare_path": "calls from functions that hardly ever lead there",
-    "new_caller": "new caller of a contract that only few call",
+    "new_caller": "new caller of a function that only few call",
     "unknown_target": "target that the past does not know",
     "reentry": "contract entered while it was at work",
     "gain": "gain of the sender's side",
@@ -24,6 +24,8 @@ FACTS = {
     "bystander_loss": "loss of accounts that take no part",
     "drained": "share of a balance taken away",
     "largest_transfer": "size of a transfer",
+    "argument_high": "argument larger than the function is called with",
+    "argument_low": "argument smaller than the function is called with",
 }
 """What a fact about a whole transaction is called; other evidence is a value in its trace."""
 

@@ -12,6 +12,7 @@ scoring. Who made it is not in it.
 import gzip
 import hashlib
 import json
+import math
 import platform
 import zlib
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ from blockscan.chains.decode import decode
 from blockscan.errors import ArtifactError, ParseError
 from blockscan.transaction import TraceSource
 
-FORMAT = "blockscan-bundle-1"
+FORMAT = "blockscan-bundle-2"
 LARGEST = 128 * 1024 * 1024
 """Bytes of a bundle, packed and unpacked; the longest real transaction seen has 32 MB with its trace."""
 TOLERANCE = 1e-3
@@ -60,7 +61,8 @@ class Bundle:
     """What the file holds. `alone` is the transaction's judgement by itself, `stored` the store's.
 
     `hashes` has transaction (the archived row), tokenizer, checkpoint, history, calibration and scoring (its
-    settings). `made_with` names software and hardware. `reason` is for people.
+    settings). `made_with` names software and hardware. `reason` is for people. `carried` is the part of both
+    values that comes from other transactions of the account: it is taken as it was then.
     """
 
     tx_hash: str
@@ -70,6 +72,7 @@ class Bundle:
     stored: Verdict
     reason: str
     made_with: Mapping[str, str]
+    carried: float
     intact: bool = True
 
 
@@ -166,6 +169,7 @@ def _content(bundle: Bundle) -> dict[str, Any]:
         "stored": _verdict_content(bundle.stored),
         "reason": bundle.reason,
         "made_with": dict(bundle.made_with),
+        "carried": repr(bundle.carried),
     }
 
 
@@ -199,6 +203,7 @@ def _bundle(stored: Any) -> Bundle:
         stored=_verdict(_object(top.get("stored"), "stored")),
         reason=_text(top, "reason"),
         made_with=_texts(top, "made_with"),
+        carried=_carried(top),
     )
     return replace(bundle, intact=_text(top, "sha256") == _digest(_content(bundle)))
 
@@ -232,6 +237,13 @@ def _verdict(item: dict[str, Any]) -> Verdict:
     return Verdict(
         value, None if p_value is None else _share(p_value), tuple(_found(each) for each in evidence)
     )
+
+
+def _carried(item: dict[str, Any]) -> float:
+    carried = float(_text(item, "carried"))
+    if not 0 <= carried < math.inf:
+        raise ValueError("carried is no number from 0 on")
+    return carried
 
 
 def _found(item: Any) -> Found:

@@ -225,5 +225,7 @@ def _observe(
     for each, loss, vector in zip(encoded, losses, vectors, strict=True):
         name = each.sequence.tx_hash
         facts, contract = census.facts[name], census.contracts[name]
-        observed.append(Observed(each.sequence, loss, facts, each.source, each.status, contract, vector))
+        account, time = census.senders[name]
+        kind = each.source, each.status
+        observed.append(Observed(each.sequence, loss, facts, *kind, contract, vector, account, time))
     return observed

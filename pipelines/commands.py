@@ -200,12 +200,14 @@ def explain_stored(tx_hash: str, store: Path) -> Explanation:
 def explain_again(
     tx_hash: str, source: Path, model: Path, wanted: Wanted, *, device: str, store: Path | None
 ) -> Explanation:
-    """Score one transaction of an archive again; labels are those of a store, if there is one."""
-    transaction = find(source, tx_hash)
-    explained = explain(transaction, source, load_detector(ModelDir(model), device), wanted)
+    """Score one transaction of an archive again; a store gives labels, and what its account did before."""
+    transaction, detector = find(source, tx_hash), load_detector(ModelDir(model), device)
     if store is None:
-        return explained
+        return explain(transaction, source, detector, wanted)
     with open_store(store, read_only=True) as results:
+        stored = results.score(tx_hash)
+        carried = 0.0 if stored is None else stored.carried
+        explained = explain(transaction, source, detector, wanted, carried=carried)
         addresses = addresses_of(explained.score, explained.frames)
         return replace(explained, labels=results.labels(addresses, explained.score.chain))
 

@@ -8,9 +8,7 @@ import numpy as np
 import torch
 
 from blockscan.archive import Archive
-from blockscan.chains.families import main_target, parse
-from blockscan.detect.calibrate import Judgement, Observed, judge
-from blockscan.detect.facts import fact_values, facts_of
+from blockscan.chains.families import parse
 from blockscan.detect.ranked_frames import ranked_frames
 from blockscan.errors import ConfigError
 from blockscan.findings import Frame, TxScore
@@ -18,12 +16,12 @@ from blockscan.model.attribution import attribute, by_unit
 from blockscan.model.losses import token_losses
 from blockscan.safetext import safe_text
 from blockscan.store_labels import Label
-from blockscan.tokens import Field, TokenSequence
+from blockscan.tokens import Field
 from blockscan.transaction import Transaction
 from pipelines.model_dir import Detector
 from pipelines.nearest import Nearest, nearest_in
 from pipelines.ranges import BlockRange
-from pipelines.score import judge_all
+from pipelines.score import judge_all, known_before
 from tokenizer.signatures import Naming, signature
 
 EXPECTED = 5
@@ -78,7 +76,7 @@ class Causes:
 class Explanation:
     """Score and painted tree, labels of its addresses, and what only a second look gives.
 
-    rarities: -log10 p by part of the score. name: reads a selector.
+    rarities: what the value is the sum of, by part. name: reads a selector.
     """
 
     score: TxScore
@@ -103,15 +101,16 @@ def find(source: Path, tx_hash: str) -> Transaction:
     raise ConfigError(f"{source} holds no transaction {tx_hash}; check the hash, or ingest its block")
 
 
-def explain(transaction: Transaction, source: Path, detector: Detector, wanted: Wanted) -> Explanation:
-    """Judge a transaction again and say why.
+def explain(
+    transaction: Transaction, source: Path, detector: Detector, wanted: Wanted, *, carried: float = 0.0
+) -> Explanation:
+    """Judge a transaction again and say why; `carried` comes from its account's other transactions.
 
     Raises:
         ConfigError: an attribution is wanted of a transaction in which nothing was scored.
     """
     detector = replace(detector, scoring=replace(detector.scoring, expected=EXPECTED))
-    (scored,) = judge_all([transaction], detector, kept_p=1.0)
-    sequence, judgement = _look(transaction, detector)
+    (scored,) = judge_all([transaction], detector, kept_p=1.0, recent=known_before(transaction, carried))
     near = causes = None
     if wanted.nearest:
         near = nearest_in(
@@ -124,30 +123,18 @@ def explain(transaction: Transaction, source: Path, detector: Detector, wanted: 
             exclude=wanted.exclude,
         )
     if wanted.attribution is not None:
-        causes = _causes(transaction, sequence, judgement, detector, wanted)
-    rarities, name = judgement.rarities, detector.signatures.name
-    return Explanation(scored.score, scored.frames or (), {}, rarities, near, causes, name)
+        causes = _causes(transaction, detector, wanted)
+    name = detector.signatures.name
+    return Explanation(scored.score, scored.frames or (), {}, scored.rarities, near, causes, name)
 
 
-def _look(transaction: Transaction, detector: Detector) -> tuple[TokenSequence, Judgement]:
+def _causes(transaction: Transaction, detector: Detector, wanted: Wanted) -> Causes:
     sequence = detector.tokenizer.encode(transaction)
     (losses,) = token_losses(detector.model, [sequence], detector.scoring)
-    facts = fact_values(facts_of(transaction, detector.history))
-    kind = transaction.source.value, transaction.status.value
-    observed = Observed(sequence, losses, facts, *kind, main_target(transaction) or "")
-    return sequence, judge(detector.calibration, observed)
-
-
-def _causes(
-    transaction: Transaction,
-    sequence: TokenSequence,
-    judgement: Judgement,
-    detector: Detector,
-    wanted: Wanted,
-) -> Causes:
-    if np.isnan(judgement.token_p).all():
+    token_p = detector.calibration.fields.p_values(sequence, losses)
+    if np.isnan(token_p).all():
         raise ConfigError(f"nothing in {transaction.hash} could be scored, so there is nothing to attribute")
-    unit = None if wanted.whole else int(sequence.unit[np.nanargmin(judgement.token_p)])
+    unit = None if wanted.whole else int(sequence.unit[np.nanargmin(token_p)])
     method = wanted.attribution or ""
     found = attribute(
         detector.model,

@@ -87,7 +87,8 @@ def _verdict(score: TxScore) -> Table:
 def _parts(rarities: Mapping[str, float]) -> Table:
     table = _table("What the anomaly value is the sum of", ("part", "decades", "p-value at this size"))
     for name, decades in sorted(rarities.items(), key=lambda item: -item[1]):
-        table.add_row(name, f"{max(decades, 0.0):.2f}", f"{10.0**-decades:.2g}")
+        rare = "from the account's transactions before" if name == "carried" else f"{10.0**-decades:.2g}"
+        table.add_row(name, f"{max(decades, 0.0):.2f}", rare)
     return table
 
 

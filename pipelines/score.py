@@ -1,15 +1,17 @@
 """Step 5: score transactions, write them to the store and, as a batch job, to one file per shard.
 
-The result of a set of transactions depends on no seed and no order: the set is cut into groups by the
-hash of the block (or of the transaction, where the block is unknown), and a group is packed in canonical
-order. A rerun writes the same rows again, which changes nothing.
+The result of a set of transactions depends on no seed and no order: the set is cut into groups of
+neighbouring blocks (by the hash of the transaction where the block is unknown), and these are judged in
+time order, since part of a value is carried over to what an account does next. A rerun writes the same rows
+again, which changes nothing.
 """
 
 import hashlib
 import json
 import time
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from blockscan.chains.families import main_target
+from blockscan.detect.accounts import Recent
 from blockscan.detect.calibrate import Observed, judge
 from blockscan.detect.explain import Reading, fact_evidence, paint, reason, strongest_evidence
 from blockscan.detect.facts import fact_values, facts_of
@@ -34,21 +37,27 @@ from pipelines.decoding import name_frames
 from pipelines.encode import watched
 from pipelines.model_dir import Detector
 from pipelines.progress import progress
-from pipelines.sources import Shard
+from pipelines.sources import Shard, time_order
 
 GROUP = 8000
 """Transactions held in memory and packed together."""
 KEPT_P = 0.05
 """The painted call tree is kept for transactions that are at least this rare."""
+CARRIED_SHOWN = 0.25
+"""From this share of the value on, what it got from the account's other transactions is said."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One judged transaction; `severity` is None where there is no alarm."""
+    """One judged transaction; `severity` is None where there is no alarm.
+
+    rarities: what the value is the sum of, see blockscan.detect.calibrate.Judgement.
+    """
 
     score: TxScore
     severity: str | None
     frames: tuple[Frame, ...] | None
+    rarities: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +93,11 @@ def score(
     started = time.time()
     files: dict[str, list[TxScore]] = {shard.name: [] for shard in shards}
     counts: Counter[str] = Counter()
-    groups = max(1, -(-sum(shard.rows for shard in shards) // GROUP))
-    for group in range(groups):
-        owner, transactions = _members(shards, group, groups)
-        scored = list(judge_all(transactions, detector, label=f"score {group + 1}/{groups} (tokens)"))
+    begins, recent = _begins(shards), detector.calibration.recent()
+    for group in range(len(begins)):
+        owner, transactions = _members(shards, group, begins)
+        label = f"score {group + 1}/{len(begins)} (tokens)"
+        scored = list(judge_all(transactions, detector, label=label, recent=recent))
         store.write((each.score, each.severity, each.frames) for each in scored)
         for each in scored:
             files[owner[each.score.tx_hash]].append(each.score)
@@ -112,15 +122,31 @@ def judge_all(
     *,
     label: str = "score (tokens)",
     kept_p: float = KEPT_P,
+    recent: Recent | None = None,
 ) -> Iterator[Scored]:
-    """Judge transactions together, in the order given; trees are painted for p-values up to `kept_p`."""
+    """Judge transactions together, in the order given, which is that of time.
+
+    Trees are painted for p-values up to `kept_p`. `recent` is what the accounts did before the first of them;
+    it is kept up to date.
+    """
+    known = detector.calibration.recent() if recent is None else recent
     sequences = [detector.tokenizer.encode(transaction) for transaction in transactions]
     with progress(label, None) as bar:
         losses = token_losses(detector.model, sequences, detector.scoring, progress=bar.to)
     wanted = detector.calibration.density is not None
     vectors = embeddings(detector.model, sequences, detector.scoring) if wanted else [None] * len(sequences)
     for transaction, sequence, loss, vector in zip(transactions, sequences, losses, vectors, strict=True):
-        yield _judge(transaction, sequence, loss, vector, detector, kept_p)
+        carried = known.carried(transaction.sender, transaction.time)
+        scored = _judge(transaction, sequence, loss, vector, detector, kept_p, carried)
+        known.add(transaction.sender, transaction.time, scored.score.value)
+        yield scored
+
+
+def known_before(transaction: Transaction, carried: float) -> Recent:
+    """What gives exactly `carried` to a transaction that is judged by itself."""
+    known = Recent(1.0)
+    known.add(transaction.sender, transaction.time, carried)
+    return known
 
 
 def _judge(
@@ -130,12 +156,13 @@ def _judge(
     embedding: NDArray[np.float32] | None,
     detector: Detector,
     kept_p: float,
+    carried: float,
 ) -> Scored:
     calibration = detector.calibration
     facts, target = facts_of(transaction, detector.history), main_target(transaction)
     source, status = transaction.source.value, transaction.status.value
     observed = Observed(sequence, losses, fact_values(facts), source, status, target or "", embedding)
-    judgement = judge(calibration, observed)
+    judgement = judge(calibration, observed, carried=carried)
     tokenizer, name = detector.tokenizer, detector.signatures.name
     texts = tokenizer.unit_texts(transaction, name)
     reading = Reading(
@@ -152,7 +179,7 @@ def _judge(
         target=target,
         value=judgement.value,
         p_value=judgement.p_value,
-        reason=reason(transaction, evidence),
+        reason=reason(transaction, evidence, after_others=carried > CARRIED_SHOWN * judgement.value),
         evidence=evidence,
         calls=call_count(transaction.root),
         tokens=len(sequence),
@@ -161,6 +188,7 @@ def _judge(
         trace_status=status,
         model=detector.fingerprint,
         calibration=detector.calibrated_as,
+        carried=carried,
     )
     alarm = calibration.alarms(verdict)
     rare = alarm or judgement.p_value is None or judgement.p_value <= kept_p
@@ -170,6 +198,7 @@ def _judge(
         name_frames(paint(transaction, reading), transaction, detector.signatures, detector.idls)
         if rare
         else None,
+        judgement.rarities,
     )
 
 
@@ -213,6 +242,7 @@ _SCHEMA = pa.schema(
         ("trace_status", pa.string()),
         ("model", pa.string()),
         ("calibration", pa.string()),
+        ("carried", pa.float64()),
     ]
 )
 
@@ -222,20 +252,41 @@ def _row(score: TxScore) -> dict[str, Any]:
     return row | {"evidence": json.dumps(row["evidence"])}
 
 
-def _members(shards: list[Shard], group: int, groups: int) -> tuple[dict[str, str], list[Transaction]]:
-    """The transactions of one group, each once, and the first shard that holds each."""
+def _begins(shards: list[Shard]) -> list[int]:
+    """The first block of each group; groups have GROUP transactions or a little more, and whole blocks."""
+    if sum(shard.rows for shard in shards) <= GROUP:
+        return [0]
+    sizes: Counter[int] = Counter()
+    for _, transaction in watched("read", shards):
+        if transaction.block_number is not None:
+            sizes[transaction.block_number] += 1
+    begins, held = [0], 0
+    for block in sorted(sizes):
+        if held >= GROUP:
+            begins.append(block)
+            held = 0
+        held += sizes[block]
+    return begins
+
+
+def _members(
+    shards: list[Shard], group: int, begins: Sequence[int]
+) -> tuple[dict[str, str], list[Transaction]]:
+    """The transactions of one group in time order, each once, and the first shard that holds each."""
     owner: dict[str, str] = {}
     found = []
-    for name, transaction in watched(f"read {group + 1}/{groups}", shards):
-        if transaction.hash not in owner and _group_of(transaction, groups) == group:
+    for name, transaction in watched(f"read {group + 1}/{len(begins)}", shards):
+        if transaction.hash not in owner and _group_of(transaction, begins) == group:
             owner[transaction.hash] = name
             found.append(transaction)
-    return owner, found
+    return owner, sorted(found, key=time_order)
 
 
-def _group_of(transaction: Transaction, groups: int) -> int:
-    key = transaction.hash if transaction.block_number is None else str(transaction.block_number)
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()) % groups
+def _group_of(transaction: Transaction, begins: Sequence[int]) -> int:
+    if transaction.block_number is not None:
+        return bisect_right(begins, transaction.block_number) - 1
+    digest = hashlib.blake2b(transaction.hash.encode(), digest_size=8).digest()
+    return int.from_bytes(digest) % len(begins)
 
 
 def _run(shards: list[Shard], detector: Detector, counts: Counter[str], started: float) -> Run:

@@ -58,11 +58,12 @@ class Target:
 
 @dataclass(slots=True)
 class Census:
-    """Notes the transactions that pass: facts (F,) and contract by hash, and where in time they lie."""
+    """Notes the transactions that pass: by hash facts (F,), contract and sender, and where they lie."""
 
     history: History
     facts: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     contracts: dict[str, str] = field(default_factory=dict)
+    senders: dict[str, tuple[str, int | None]] = field(default_factory=dict)
     sources: Counter[str] = field(default_factory=Counter)
     chains: set[str] = field(default_factory=set)
     _places: set[tuple[int | None, int | None]] = field(default_factory=set)
@@ -83,6 +84,7 @@ class Census:
         if transaction.hash not in self.contracts:
             self.facts[transaction.hash] = fact_values(facts_of(transaction, self.history))
             self.contracts[transaction.hash] = main_target(transaction) or ""
+            self.senders[transaction.hash] = transaction.sender, transaction.time
             self.sources[transaction.source.value] += 1
             self.chains.add(transaction.chain)
             self._places.add((transaction.block_number, transaction.time))

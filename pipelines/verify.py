@@ -15,7 +15,7 @@ from blockscan.findings import TxScore
 from blockscan.store import ScoreStore
 from pipelines.bundle import TOLERANCE, Bundle, Found, Verdict, made_with, row_hash, scoring_hash
 from pipelines.model_dir import Detector, ModelDir, load_detector, pick_device
-from pipelines.score import judge_all
+from pipelines.score import judge_all, known_before
 from tokenizer.txtokenizer import TxTokenizer
 
 
@@ -42,7 +42,7 @@ def make_bundle(
         raise ConfigError(f"the store has no score of {tx_hash}; score the transaction first")
     row = _row_of(stored, archive)
     detector = _detector(directory, device, stored)
-    alone = _judge_alone(row, stored.tx_hash, detector)
+    alone = _judge_alone(row, stored.tx_hash, detector, carried=stored.carried)
     if not _close(alone.value, stored.value):
         raise ArtifactError(
             f"the store says {stored.value:.6g} of {stored.tx_hash} and the model says {alone.value:.6g}; "
@@ -63,6 +63,7 @@ def make_bundle(
         stored=_verdict(stored),
         reason=stored.reason,
         made_with=made_with(pick_device(device)),
+        carried=stored.carried,
     )
 
 
@@ -81,7 +82,7 @@ def verify_bundle(bundle: Bundle, directory: ModelDir, *, device: str) -> list[C
     )
     scoring = scoring_hash(asdict(detector.scoring))
     checks += _compare_hashes(bundle, {"scoring": scoring})
-    again = _judge_alone(bundle.row, bundle.tx_hash, detector)
+    again = _judge_alone(bundle.row, bundle.tx_hash, detector, carried=bundle.carried)
     same = dict(bundle.made_with) == made_with(pick_device(device))
     return checks + _compare_verdicts(bundle, again, detector, same_place=same)
 
@@ -174,14 +175,15 @@ def _row_of(stored: TxScore, archive: Archive) -> RawBlock:
     return next((row for row in rows if row.number == stored.block_number), rows[0])
 
 
-def _judge_alone(row: RawBlock, tx_hash: str, detector: Detector) -> TxScore:
+def _judge_alone(row: RawBlock, tx_hash: str, detector: Detector, *, carried: float) -> TxScore:
     try:
         found = [each for each in parse(row) if each.hash == tx_hash]
     except ParseError as error:
         raise ArtifactError(f"the archived row of {tx_hash} cannot be read: {error}") from error
     if not found:
         raise ArtifactError(f"the bundle's block does not hold transaction {tx_hash}; make it again")
-    (scored,) = judge_all(found[:1], detector, label="score alone (tokens)")
+    before = known_before(found[0], carried)
+    (scored,) = judge_all(found[:1], detector, label="score alone (tokens)", recent=before)
     return scored.score
 
 

@@ -107,6 +107,7 @@ class Watcher:
         self._clock = clock
         self._seen: dict[int, float] = {}  # blocks that came while this run looked, not those before
         self._head: int | None = None
+        self._recent = detector.calibration.recent()
         self._uncompacted = 0
         self._started = int(clock())
 
@@ -235,7 +236,8 @@ class Watcher:
     def _score(self, blocks: Sequence[RawBlock]) -> None:
         transactions = [transaction for raw in blocks for transaction in parse(raw)]
         with _hushed():
-            judged = list(judge_all(transactions, self._detector)) if transactions else []
+            found = judge_all(transactions, self._detector, recent=self._recent)
+            judged = list(found) if transactions else []
         stamp = int(self._clock())
         written = self._store.write(((each.score, each.severity, each.frames) for each in judged), now=stamp)
         noted = [ScoredBlock(raw.chain, raw.number or 0, str(raw.hash), raw.tx_hashes) for raw in blocks]

@@ -12,8 +12,9 @@ Two needs follow for a target alpha:
 
 A budget of alerts a day is a share of a day's benign transactions, see blockscan.detect.levels. With
 `per_contract` p is taken among transactions to the same contract, see blockscan.detect.contracts.
-`recalibrate` replaces the held-out values by newer ones and keeps what gives the value, so that values and
-thresholds of before and after are on one scale.
+To a value part of those of the same account's last minutes is added (blockscan.detect.accounts), in
+calibration as later. `recalibrate` replaces the held-out values by newer ones and keeps what gives the
+value, so that values and thresholds of before and after are on one scale.
 """
 
 import math
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from blockscan.detect.accounts import Recent
 from blockscan.detect.contracts import comparable, split
 from blockscan.detect.density import Density, fit_density
 from blockscan.detect.levels import confident_need, fpr_bound, rank, transactions_needed
@@ -46,6 +48,7 @@ class Observed(NamedTuple):
     `source` and `status` are as in blockscan.transaction, `facts` float64 (F,) is from
     blockscan.detect.facts.fact_values. `contract` is what it is addressed to, "" for nothing; only
     calibrations per contract ask for it, as only those with a density ask for the `embedding` (E,).
+    `account` is the sender, at `time` (Unix seconds).
     """
 
     sequence: TokenSequence
@@ -55,6 +58,8 @@ class Observed(NamedTuple):
     status: str
     contract: str | None = None
     embedding: NDArray[np.float32] | None = None
+    account: str = ""
+    time: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,8 @@ class Traffic:
 class Judgement:
     """Value (higher = more anomalous), conformal p-value, and what gave it.
 
-    `token_p` float64 (T,): token p-values, NaN where not scored. `rarities`: -log10 p by part of the score.
+    `token_p` float64 (T,): token p-values, NaN where not scored. `rarities`: -log10 p by part of the score,
+    and "carried", what the value got from the account's recent transactions.
 
     `value` is +inf for a truncated trace. `p_value` is None where the calibration has no transaction of
     the trace source.
@@ -105,6 +111,10 @@ class Calibration:
     traffic: Traffic = Traffic()
     contracts: Mapping[str, Mapping[str, NDArray[np.float64]]] | None = None
     density: Density | None = None
+
+    def recent(self) -> Recent:
+        """Nothing known of any account yet; give it values in time order."""
+        return Recent(float(self.scoring.get("carried", 0.0)))
 
     def p_value(self, value: float, source: str, contract: str | None = None) -> float | None:
         """Conformal p-value of a value among the held-out benign ones of its trace source.
@@ -260,18 +270,22 @@ def recalibrate(
     return _hold_out(draft, by_source, per_contract=previous.contracts is not None)
 
 
-def judge(calibration: Calibration, observed: Observed) -> Judgement:
-    """Judge one transaction; a pure function of the two."""
+def judge(calibration: Calibration, observed: Observed, *, carried: float = 0.0) -> Judgement:
+    """Judge one transaction; a pure function of what is given.
+
+    `carried`: what is carried over from its account's recent transactions.
+    """
     token_p = calibration.fields.p_values(observed.sequence, observed.losses)
-    value = _value(calibration, observed)
+    value = _value(calibration, observed) + carried
     p_value = calibration.p_value(value, observed.source, observed.contract)
     summary = _summary(calibration.fields, calibration.density, observed)
-    return Judgement(value, p_value, token_p, calibration.score.rarities(summary))
+    return Judgement(value, p_value, token_p, {**calibration.score.rarities(summary), "carried": carried})
 
 
 def _summary(fields: FieldCalibration, density: Density | None, item: Observed) -> Summary:
     oddness = None if density is None else density.oddness(_embedding(item))
-    return summarize(item.losses, fields.p_values(item.sequence, item.losses), item.facts, oddness)
+    token_p = fields.p_values(item.sequence, item.losses)
+    return summarize(item.sequence.field, item.losses, token_p, item.facts, oddness)
 
 
 def _embedding(item: Observed) -> NDArray[np.float32]:
@@ -294,7 +308,7 @@ def _hold_out(
     """The same with the values of held-out transactions by source, and if wanted by contract as well."""
     values, contracts = {}, {}
     for source, items in by_source.items():
-        found = np.array([_value(draft, item) for item in items])
+        found = np.array(_values_in_time(draft, items))
         values[source] = np.sort(found)
         if per_contract:
             names = [item.contract for item in items if item.contract is not None]
@@ -302,6 +316,15 @@ def _hold_out(
                 raise ValueError("a calibration per contract needs the contract of every transaction")
             contracts[source] = split(found, names, transactions_needed(draft.alarm_level))
     return replace(draft, values=values, contracts=contracts if per_contract else None)
+
+
+def _values_in_time(draft: Calibration, items: Sequence[Observed]) -> list[float]:
+    recent, found = draft.recent(), []
+    for item in items:
+        value = _value(draft, item) + recent.carried(item.account, item.time)
+        recent.add(item.account, item.time, value)
+        found.append(value)
+    return found
 
 
 def _require_best(by_source: Mapping[str, Sequence[Observed]], fpr: float, *, used: str, factor: int) -> None:

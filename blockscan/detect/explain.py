@@ -71,7 +71,7 @@ _FACT_WORDS = {
     "rare_function": "function that its contract hardly ever runs,",
     "rare_functions": "functions that their contracts hardly ever run, such as",
     "rare_path": "call from inside a function that hardly ever leads there,",
-    "new_caller": "new caller of a contract that only few call,",
+    "new_caller": "new caller of a function that only few call,",
     "unknown_target": "target that the past does not know,",
     "reentry": "contract entered while it was at work,",
     "gain": "gain of the sender's side,",
@@ -81,6 +81,8 @@ _FACT_WORDS = {
     "bystander_loss": "loss of an account that takes no part,",
     "drained": "share of a balance taken away,",
     "largest_transfer": "size of a transfer,",
+    "argument_high": "large argument,",
+    "argument_low": "small or negative argument,",
 }
 """What a fact of blockscan.detect.facts is called in a reason."""
 
@@ -133,9 +135,14 @@ def fact_evidence(facts: Mapping[str, Fact], rarities: Mapping[str, float]) -> t
     return tuple(sorted(found, key=lambda each: each.p_value))
 
 
-def reason(transaction: Transaction, evidence: Sequence[Evidence]) -> str:
-    """One line for a person: which field, what was found and expected, where in the call tree, how rare."""
+def reason(transaction: Transaction, evidence: Sequence[Evidence], *, after_others: bool = False) -> str:
+    """One line for a person: which field, what was found and expected, where in the call tree, how rare.
+
+    `after_others`: a good part of the value comes from what the account did just before.
+    """
     cut = "trace cut off at a size cap; " if transaction.status is TraceStatus.TRUNCATED else ""
+    if after_others:
+        cut += "follows unusual transactions of the same account; "
     if not evidence:
         return f"{cut}nothing in it could be scored"
     first = evidence[0]

@@ -13,8 +13,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from blockscan.detect.flow import ZERO, Frames, frames_of
-from blockscan.detect.history import Function, History, edges_of, functions_of, paths_of
+from blockscan.detect.flow import ZERO, Frames, Transfer, frames_of
+from blockscan.detect.history import (
+    Function,
+    History,
+    arguments_of,
+    asked_by,
+    edges_of,
+    functions_of,
+    paths_of,
+    uses_of,
+)
 from blockscan.transaction import CallKind, Transaction
 
 FACTS = (
@@ -36,9 +45,13 @@ FACTS = (
     "bystander_loss",
     "drained",
     "largest_transfer",
+    "argument_high",
+    "argument_low",
 )
 ESTABLISHED = 3
 """Transactions that must have shown something before its not doing what it did says anything."""
+MEASURED = 10
+"""Amounts that must be known of something before another one can be large or small."""
 _RARE = 2.0
 """Nats; what an established party does more often than that adds nothing to a sum."""
 _EACH = 0.3
@@ -66,6 +79,7 @@ def facts_of(transaction: Transaction, history: History) -> Facts:
         _size(frames)
         | _calls(frames, transaction, history)
         | {"reentry": _reentry(frames)}
+        | _arguments(frames, history)
         | _value(frames, transaction, history)
     )
 
@@ -107,7 +121,7 @@ def _calls(frames: Frames, transaction: Transaction, history: History) -> Facts:
         "rare_function": max(ran, key=_by_value),
         "rare_functions": _sum(ran),
         "rare_path": _sum(inner),
-        "new_caller": _new_callers(unseen, transaction, history),
+        "new_caller": _new_caller(frames, history),
         "unknown_target": Fact(-math.log1p(history.seen("address", target)), 0, target),
     }
 
@@ -127,17 +141,26 @@ def _by_value(fact: Fact) -> float:
     return fact.value
 
 
-def _new_callers(
-    unseen: list[tuple[tuple[str, str], int]], transaction: Transaction, history: History
-) -> Fact:
-    """Contracts that are usually called by the same few, called by another; the sender himself is no news."""
-    facts = []
-    for (caller, callee), node in unseen:
-        calls = history.seen("callee", callee)
-        if calls >= ESTABLISHED and caller != transaction.sender:
-            callers = history.seen("callers", callee)
-            facts.append(Fact(-math.log((callers + 0.5) / (calls + callers + 1)), node, caller))
-    return max(facts, key=_by_value)._replace(value=sum(map(_by_value, facts))) if facts else Fact(0.0)
+def _new_caller(frames: Frames, history: History) -> Fact:
+    """A function that is always called by the same few, called by another."""
+    facts = [Fact(0.0)]
+    for (function, caller), node in uses_of(frames).items():
+        runs = history.seen("function", *function)
+        if runs >= ESTABLISHED and not history.seen("use", *function, caller):
+            users = history.seen("users", *function)
+            facts.append(Fact(-math.log((users + 0.5) / (runs + users + 1)), node, caller))
+    return max(facts, key=_by_value)
+
+
+def _arguments(frames: Frames, history: History) -> Facts:
+    """Numbers in calldata beyond what the function was called with before, on either side."""
+    high, low = [Fact(0.0)], [Fact(0.0)]
+    for (argument, here), node in arguments_of(frames).items():
+        if history.amounts("argument", *argument) >= MEASURED:
+            found = f"argument {argument[2] + 1} of {_name(argument[:2])}"
+            high.append(Fact(history.argument_rarity(argument, here, below=False), node, found))
+            low.append(Fact(history.argument_rarity(argument, here, below=True), node, found))
+    return {"argument_high": max(high, key=_by_value), "argument_low": max(low, key=_by_value)}
 
 
 def _reentry(frames: Frames) -> Fact:
@@ -170,12 +193,12 @@ def _value(frames: Frames, transaction: Transaction, history: History) -> Facts:
             continue
         elif holder in called:
             lost.append(_loss(holder, asset, -amount, first[asset], history))
-        elif holder.startswith("0x") and history.amounts("amount", asset) >= ESTABLISHED:
+        elif holder.startswith("0x") and history.amounts("amount", asset) >= MEASURED:
             taken.append(_amount(asset, -amount, first[asset], history, f"from {holder}"))
     gains = [_amount(asset, x, first[asset], history, "gained") for asset, x in gained.items() if x > 0]
     paid = sum(x < 0 for x in gained.values())
     best = max(gains, key=_by_value, default=Fact(0.0))
-    largest = (_amount(t.asset, t.amount, t.node, history, f"to {t.taker}") for t in frames.transfers)
+    largest = (_moved(each, frames, history) for each in frames.transfers)
     return {
         "gain": best,
         "free_gain": Fact(0.0) if paid else best,
@@ -203,14 +226,23 @@ def _own_side(frames: Frames, transaction: Transaction, history: History) -> set
 
 def _amount(asset: str, amount: int, node: int, history: History, what: str) -> Fact:
     """How rare so large a transfer of the token is, in decades of probability."""
-    if history.amounts("amount", asset) < ESTABLISHED:
+    if history.amounts("amount", asset) < MEASURED:
         return Fact(0.0)
     return Fact(history.rarity("amount", asset, amount=amount), node, f"{amount:.3g} of {asset} {what}")
 
 
+def _moved(transfer: Transfer, frames: Frames, history: History) -> Fact:
+    """How rare so large a transfer is for the function that asked for it, or for the token."""
+    by, to = asked_by(transfer, frames), f"to {transfer.taker}"
+    if history.amounts("moved", *by, transfer.asset) < MEASURED:
+        return _amount(transfer.asset, transfer.amount, transfer.node, history, to)
+    rarity = history.rarity("moved", *by, transfer.asset, amount=transfer.amount)
+    return Fact(rarity, transfer.node, f"{transfer.amount:.3g} of {transfer.asset} {to} by {_name(by)}")
+
+
 def _loss(holder: str, asset: str, amount: int, node: int, history: History) -> Fact:
     """How rare so large a loss is for this holder, or for the token where the holder is new."""
-    if history.amounts("outflow", holder, asset) < ESTABLISHED:
+    if history.amounts("outflow", holder, asset) < MEASURED:
         return _amount(asset, amount, node, history, f"lost by {holder}")
     rarity = history.rarity("outflow", holder, asset, amount=amount)
     return Fact(rarity, node, f"{amount:.3g} of {asset} lost by {holder}")

@@ -1,9 +1,9 @@
 """Who gained and who lost what in a transaction: transfers of ether and tokens, and what remains of them.
 
 Exploits differ in everything but this: something of value leaves whoever held it. Transfers are read from
-logs where the trace has them (ERC-20 Transfer, the Deposit and Withdrawal of WETH9), else from the calls
-that ask for them, so that trees without logs have a flow, too; frames that failed move nothing. On Solana
-the changes of balances are part of the log.
+logs where the trace has them (ERC-20 and ERC-721 Transfer, the Deposit and Withdrawal of WETH9), else from
+the calls that ask for them, so that trees without logs have a flow, too; frames that failed move nothing. An
+ERC-721 token counts as one of its collection. On Solana the changes of balances are part of the log.
 """
 
 from collections import defaultdict
@@ -19,11 +19,12 @@ _DEPOSIT = bytes.fromhex("e1fffcc4923d04b559f4d29a8bfc6cda04eb5b0d3c460751c2402c
 _WITHDRAWAL = bytes.fromhex("7fcf532c15f0a6db0bd6d0e038bea71d30d808c7d98cb3bf7268a95bf5081b65")
 _TRANSFER_CALL = bytes.fromhex("a9059cbb")
 _TRANSFER_FROM_CALL = bytes.fromhex("23b872dd")
+_SAFE_TRANSFER_CALLS = (bytes.fromhex("42842e0e"), bytes.fromhex("b88d4fde"))
 _DEPOSIT_CALL = bytes.fromhex("d0e30db0")
 _WITHDRAW_CALL = bytes.fromhex("2e1a7d4d")
 _WORD = 32
-# Amounts above this are not sums of anything: ids, masks, or a token made to confuse.
-_LARGEST = 1 << 128
+LARGEST = 1 << 128
+"""Amounts from here on are not sums of anything: ids, masks, or a token made to confuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def frames_of(transaction: Transaction) -> Frames:
         else:
             moved = _of_log(step, visit.node)
         if frames.ok[visit.node]:
-            frames.transfers.extend(each for each in moved if 0 < each.amount < _LARGEST)
+            frames.transfers.extend(each for each in moved if 0 < each.amount < LARGEST)
     return frames
 
 
@@ -90,6 +91,8 @@ def _of_call(call: Call, node: int, *, from_logs: bool) -> Iterator[Transfer]:
         yield Transfer(call.target, call.caller, _address(words, 0), _number(words, 1), node)
     elif selector == _TRANSFER_FROM_CALL and len(words) >= 3 * _WORD:
         yield Transfer(call.target, _address(words, 0), _address(words, 1), _number(words, 2), node)
+    elif selector in _SAFE_TRANSFER_CALLS and len(words) >= 3 * _WORD:
+        yield Transfer(call.target, _address(words, 0), _address(words, 1), 1, node)
     elif selector == _DEPOSIT_CALL and not words:
         yield Transfer(call.target, call.target, call.caller, call.value, node)
     elif selector == _WITHDRAW_CALL and len(words) == _WORD:
@@ -104,6 +107,8 @@ def _of_log(log: Log, node: int) -> Iterator[Transfer]:
     elif len(log.data) >= _WORD and len(log.topics) == 3 and log.topics[0] == _TRANSFER:
         giver, taker = (_address(topic, 0) for topic in log.topics[1:])
         yield Transfer(log.emitter, giver, taker, _number(log.data, 0), node)
+    elif len(log.topics) == 4 and log.topics[0] == _TRANSFER:
+        yield Transfer(log.emitter, _address(log.topics[1], 0), _address(log.topics[2], 0), 1, node)
     elif len(log.data) >= _WORD and len(log.topics) == 2:
         owner, amount = _address(log.topics[1], 0), _number(log.data, 0)
         if log.topics[0] == _DEPOSIT:

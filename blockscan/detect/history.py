@@ -8,17 +8,43 @@ matter of how many different things a chain does, not of how many transactions i
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from blockscan.detect.flow import Frames, frames_of
-from blockscan.detect.tally import Tally, amount_bin, count_all, key_of
+from blockscan.detect.flow import LARGEST, Frames, Transfer, frames_of
+from blockscan.detect.tally import (
+    SIGNED_BINS_PER_DECADE,
+    Tally,
+    amount_bin,
+    count_all,
+    key_of,
+    signed_bin,
+)
 from blockscan.transaction import Call, CallKind, Transaction
 
-KINDS = ("edge", "caller", "callee", "callers", "function", "path", "address", "amount", "outflow")
+KINDS = (
+    "edge",
+    "caller",
+    "callee",
+    "callers",
+    "function",
+    "use",
+    "users",
+    "path",
+    "address",
+    "amount",
+    "moved",
+    "outflow",
+    "argument",
+)
 """What is counted, per transaction that shows it: edge (caller, callee); caller and callee of any edge;
-callers: different callers of a callee; function (callee, selector); path (function, function that it calls);
-address: target of a call, or sender. amount and outflow count transfers per
-asset and net losses per (holder, asset), by size."""
+callers: different callers of a callee; function (callee, selector); use (function, caller); users: different
+callers of a function; path (function, function that it calls); address: target of a call, or sender. By
+size: amount, transfers per asset; moved, transfers per (function that asks for them, asset); outflow, net
+losses per (holder, asset); argument, numbers per (function, place in the calldata)."""
 
 Function = tuple[str, bytes]
+Argument = tuple[str, bytes, int]
+_WORD = 32
+ARGUMENTS = 8
+"""Words of calldata looked at in each call; what comes later is mostly the inside of arrays."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,15 +54,21 @@ class History:
     tallies: dict[str, Tally]
     transactions: int
 
-    def seen(self, kind: str, *parts: str | bytes) -> int:
+    def seen(self, kind: str, *parts: str | bytes | int) -> int:
         """In how many transactions of the past something was seen."""
         return self.tallies[kind].count(key_of(*parts))
 
-    def rarity(self, kind: str, *parts: str | bytes, amount: int) -> float:
+    def rarity(self, kind: str, *parts: str | bytes | int, amount: int) -> float:
         """-log10 of the share of past amounts of this kind that were at least so large; 0 where none were."""
-        return -self.tallies[kind].log10_p(key_of(*parts), amount)
+        return -self.tallies[kind].log10_p(key_of(*parts), amount_bin(amount))
 
-    def amounts(self, kind: str, *parts: str | bytes) -> int:
+    def argument_rarity(self, argument: Argument, here: int, *, below: bool) -> float:
+        """The same of an argument in bin `here` (signed_bin), or of those at most so large."""
+        tally, key = self.tallies["argument"], key_of(*argument)
+        log10_p = tally.log10_p_below if below else tally.log10_p
+        return -log10_p(key, here, per_decade=SIGNED_BINS_PER_DECADE)
+
+    def amounts(self, kind: str, *parts: str | bytes | int) -> int:
         """How many amounts of this kind the past had."""
         return self.tallies[kind].amounts(key_of(*parts))
 
@@ -90,11 +122,46 @@ def paths_of(frames: Frames) -> dict[tuple[Function, Function], int]:
     return found
 
 
+def uses_of(frames: Frames) -> dict[tuple[Function, str], int]:
+    """Every (function, its caller) pair with the first frame that shows it."""
+    found: dict[tuple[Function, str], int] = {}
+    for node, call in enumerate(frames.calls):
+        found.setdefault((function_of(call), call.caller), node)
+    return found
+
+
+def asked_by(transfer: Transfer, frames: Frames) -> Function:
+    """The function that made a transfer happen: what called the token, or sent the ether."""
+    return function_of(frames.calls[max(frames.parent[transfer.node], 0)])
+
+
+def arguments_of(frames: Frames) -> dict[tuple[Argument, int], int]:
+    """The numbers in calldata: every (place, bin) with the first frame that shows it.
+
+    Words that are an address, a hash or another number of more than 128 bits are no amounts and left out.
+    """
+    found: dict[tuple[Argument, int], int] = {}
+    for node, call in enumerate(frames.calls):
+        target, selector = function_of(call)
+        if len(selector) != 4 or call.kind is CallKind.INSTRUCTION:
+            continue
+        for place in range(min((len(call.data) - 4) // _WORD, ARGUMENTS)):
+            begin = 4 + place * _WORD
+            number = int.from_bytes(call.data[begin : begin + _WORD], signed=True)
+            if abs(number) < LARGEST:
+                found.setdefault(((target, selector, place), signed_bin(number)), node)
+    return found
+
+
 def _count_calls(counts: dict[str, dict[int, int]], frames: Frames, transaction: Transaction) -> None:
     edges, functions, paths = edges_of(frames), functions_of(frames), paths_of(frames)
     new = [(caller, callee) for caller, callee in edges if key_of(caller, callee) not in counts["edge"]]
     count_all(counts["callers"], (key_of(callee) for _, callee in new))
     count_all(counts["edge"], (key_of(*edge) for edge in edges))
+    uses = uses_of(frames)
+    fresh = [function for function, caller in uses if key_of(*function, caller) not in counts["use"]]
+    count_all(counts["users"], (key_of(*function) for function in fresh))
+    count_all(counts["use"], (key_of(*function, caller) for function, caller in uses))
     count_all(counts["caller"], (key_of(caller) for caller in {edge[0] for edge in edges}))
     count_all(counts["callee"], (key_of(callee) for callee in {edge[1] for edge in edges}))
     count_all(counts["function"], (key_of(*function) for function in functions))
@@ -104,6 +171,9 @@ def _count_calls(counts: dict[str, dict[int, int]], frames: Frames, transaction:
 
 def _count_amounts(counts: dict[str, dict[int, int]], frames: Frames) -> None:
     count_all(counts["amount"], (key_of(t.asset) + amount_bin(t.amount) for t in frames.transfers))
+    moved = ((asked_by(each, frames), each) for each in frames.transfers)
+    count_all(counts["moved"], (key_of(*by, each.asset) + amount_bin(each.amount) for by, each in moved))
+    count_all(counts["argument"], (key_of(*argument) + here for argument, here in arguments_of(frames)))
     losses = ((holder, asset, -net) for (holder, asset), net in frames.balances().items() if net < 0)
     count_all(counts["outflow"], (key_of(holder, asset) + amount_bin(lost) for holder, asset, lost in losses))
 
@@ -111,7 +181,7 @@ def _count_amounts(counts: dict[str, dict[int, int]], frames: Frames) -> None:
 def merged(one: History, other: History) -> History:
     """The counts of two histories together.
 
-    A contract's callers that both saw are counted twice among its different callers.
+    Callers of a contract or function that both saw are counted twice among its different callers.
     """
     tallies = {kind: tally.plus(other.tallies[kind]) for kind, tally in one.tallies.items()}
     return History(tallies, one.transactions + other.transactions)

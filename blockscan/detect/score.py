@@ -1,9 +1,10 @@
 """From token p-values and facts to one value: higher = more anomalous, at any length.
 
-Three statistics look at the token p-values: the mean of the strongest few (an attack has a few extreme
-tokens, a mean over all would dilute them), Fisher's sum (many slightly odd tokens) and higher criticism
-(Donoho and Jin 2004: more small p-values than chance gives). Beside them stand the facts of
-blockscan.detect.facts: novelty against the past, flow of value, structure. Each part is turned into a
+Four statistics look at the token p-values: the mean of the strongest few (an attack has a few extreme
+tokens, a mean over all would dilute them), Fisher's sum (many slightly odd tokens), higher criticism
+(Donoho and Jin 2004: more small p-values than chance gives), and the oddest token of each field, so that
+what is said once, as a function's name, weighs as much as a hundred arguments. Beside them stand the facts
+of blockscan.detect.facts: novelty against the past, flow of value, structure. Each part is turned into a
 p-value among benign transactions of about the same number of calls, which removes the effect of size and
 makes parts comparable; size itself is compared with all of them. The value is the sum of -log10 p over the
 parts (Fisher 1925), so that several parts that each find a transaction a little odd add up. The sum is no
@@ -54,12 +55,24 @@ def criticism(p: NDArray[np.float64]) -> float:
     return math.log10(1 + max(float(deviation.max()), 0.0))
 
 
+def oddest_of_fields(p: NDArray[np.float64], field: NDArray[np.uint8]) -> float:
+    """Sum over the fields of -log10 of their smallest p, each corrected for its number of tokens (Sidak).
+
+    p (N,) in (0, 1] and the field of each.
+    """
+    total = 0.0
+    for each in np.unique(field):
+        own = p[field == each]
+        total -= math.log10(-math.expm1(len(own) * math.log1p(-min(float(own.min()), 1 - 1e-9))))
+    return total
+
+
 TOKEN_PARTS: Mapping[str, Callable[[NDArray[np.float64]], float]] = {
     "strongest": strongest,
     "fisher": fisher,
     "criticism": criticism,
 }
-PARTS = (*TOKEN_PARTS, "replaced", "density", *FACTS)
+PARTS = (*TOKEN_PARTS, "fields", "replaced", "density", *FACTS)
 SIZE_PARTS = ("calls", "depth", "input_bytes")
 """Compared with all benign transactions, not with those of the same size."""
 
@@ -91,19 +104,23 @@ def kept_parts(without: str, *, density: str) -> tuple[str, ...]:
 
 
 def summarize(
+    field: NDArray[np.uint8],
     losses: TokenLosses,
     token_p: NDArray[np.float64],
     facts: NDArray[np.float64],
     density: float | None = None,
 ) -> Summary:
-    """The parts of a transaction from its token p-values (T,), NaN where not scored, and its facts (F,).
+    """The parts of a transaction from its token p-values and their fields (T,), and its facts (F,).
 
-    Where no token was scored, the parts of the tokens are left out, and so is the oddness that a density
-    found (blockscan.detect.density) where none was asked. `replaced` is 0 where the model was not
-    asked: what is the same for all adds nothing to a value.
+    p-values are NaN where a token was not scored. Where none was, the parts of the tokens are left out, and
+    so is the oddness that a density found (blockscan.detect.density) where none was asked. `replaced` is 0
+    where the model was not asked: what is the same for all adds nothing to a value.
     """
-    p = np.sort(token_p[~np.isnan(token_p)])
+    scored = ~np.isnan(token_p)
+    p = np.sort(token_p[scored])
     parts = {name: part(p) for name, part in TOKEN_PARTS.items() if len(p)}
+    if len(p):
+        parts["fields"] = oddest_of_fields(token_p[scored], field[scored])
     parts["replaced"] = 0.0 if losses.replaced is None else suspicion(losses.replaced)
     if density is not None:
         parts["density"] = density

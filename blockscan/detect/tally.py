@@ -1,7 +1,7 @@
 """Counts of very many things in little memory: 63-bit keys in a sorted array, their counts beside them.
 
-A key is a hash of what was counted, so a tally holds no text and its size does not depend on names. Amounts
-are counted in logarithmic bins: the low bits of a key are its bin, and the counts of all larger amounts of
+A key is a hash of what was counted, so a tally holds no text and its size does not depend on names. Numbers
+are counted in logarithmic bins: the low bits of a key are its bin, and the counts of all larger numbers of
 the same thing stand next to each other.
 """
 
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 BINS = 1024
 BINS_PER_DECADE = 20
+# Arguments have a sign: fewer bins to a decade, on both sides of the middle one.
+SIGNED_BINS_PER_DECADE = 12
 # So many amounts are needed for the tail beyond the largest of them to be taken at its full slope.
 TRUSTED = 20
 _LAST = BINS - 1
@@ -32,6 +34,11 @@ def key_of(*parts: Hashable) -> int:
 def amount_bin(amount: int) -> int:
     """The bin of an amount above 0: twenty to a decade, the last one for all that is larger than 10^51."""
     return min(_LAST, int(math.log10(amount) * BINS_PER_DECADE))
+
+
+def signed_bin(number: int) -> int:
+    """The bin of a number of either sign below 2^128 in size: twelve to a decade, 512 for zero."""
+    return BINS // 2 + int(math.copysign(math.log10(1 + abs(number)) * SIGNED_BINS_PER_DECADE, number))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,20 +76,29 @@ class Tally:
         """How many amounts were counted under a key."""
         return self.between(key, key + _LAST)
 
-    def log10_p(self, key: int, amount: int) -> float:
-        """log10 of (1 + amounts in this bin or above) / (1 + all amounts), 0 where nothing was counted.
+    def log10_p(self, key: int, here: int, *, per_decade: int = BINS_PER_DECADE) -> float:
+        """log10 of (1 + numbers in bin `here` or above) / (1 + all numbers), 0 where nothing was counted.
 
-        Beyond the largest amount counted it falls on, by one for each decade and less where few were counted:
+        Beyond the largest number counted it falls on, by one for each decade and less where few were counted:
         twice the largest of three amounts says little, a thousand times the largest of a hundred much.
         """
         begin, end = self._places(key, key + _LAST)
         if begin == end:
             return 0.0
-        total = int(self.before[end] - self.before[begin])
-        here = amount_bin(amount)
         above = self.between(key + here, key + _LAST)
-        beyond = max(0, here - int(self.keys[end - 1]) % BINS) / BINS_PER_DECADE
-        return math.log10((1 + above) / (1 + total)) - beyond * min(1.0, total / TRUSTED)
+        return self._log10_p(begin, end, above, (here - int(self.keys[end - 1]) % BINS) / per_decade)
+
+    def log10_p_below(self, key: int, here: int, *, per_decade: int = BINS_PER_DECADE) -> float:
+        """The same of numbers in bin `here` or below, and beyond the smallest of them."""
+        begin, end = self._places(key, key + _LAST)
+        if begin == end:
+            return 0.0
+        below = self.between(key, key + here)
+        return self._log10_p(begin, end, below, (int(self.keys[begin]) % BINS - here) / per_decade)
+
+    def _log10_p(self, begin: int, end: int, so_far_out: int, beyond: float) -> float:
+        total = int(self.before[end] - self.before[begin])
+        return math.log10((1 + so_far_out) / (1 + total)) - max(0.0, beyond) * min(1.0, total / TRUSTED)
 
     def _places(self, low: int, high: int) -> tuple[int, int]:
         keys = self.keys.data  # bisecting a memoryview is three times as fast as np.searchsorted of one key

@@ -93,7 +93,7 @@ def _facts(score: TxScore, labels: Mapping[str, Sequence[Label]]) -> None:
         "Chain": score.chain,
         "Block": "unknown" if score.block_number is None else f"{score.block_number:,}",
         "Index": "unknown" if score.tx_index is None else f"{score.tx_index:,}",
-        "Score": f"{score.value:.4g}",
+        "Score": f"{score.value:.4g}" + (f" ({score.carried:.2g} carried)" if score.carried else ""),
     }
     windows = f"{score.windows:,} window{'s' if score.windows != 1 else ''}"
     provenance = {

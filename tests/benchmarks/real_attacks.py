@@ -1,15 +1,19 @@
 """Real attacks on Ethereum among real blocks: each fold learns from earlier blocks only (rolling origin).
 
     python tests/benchmarks/real_attacks.py --facts-only
-    python tests/benchmarks/real_attacks.py --out runs/real
+    python tests/benchmarks/real_attacks.py --out runs/real --baselines all
 
-Settings: "onchain" compares recorded attack transactions with benign ones, logs taken off both; "replay"
-the replays of incidents with benign transactions whose logs are known by frame, put after sub-calls. For each
-cut block, the benign transactions before it train (first 70 % in time) and calibrate (the rest); those up to
-the next cut are tested together with the attacks of that time. Values of all folds are ranked together.
-Attacks without a date are judged by the last fold and reported apart. No attack reaches training, calibration
-or a threshold: attacks are read, and then only scored. Prints Markdown tables, asserts nothing. Finished
-folds are kept in --out, so that a run can be continued; its tables are made anew.
+Settings: "onchain" compares recorded attack transactions with benign ones, logs and gas taken off both, as
+most recorded attacks have neither; "replay" the replays of incidents with benign transactions whose logs are
+known by frame, put after sub-calls. For each cut block, the benign transactions before it train (first 70 %
+in time) and calibrate (the rest); those up to the next cut are tested together with the attacks of that time.
+Values of all folds are ranked together. Attacks without a date are judged by the last fold and reported
+apart. No attack reaches training, calibration or a threshold: attacks are read, and then only scored. Prints
+Markdown tables, asserts nothing.
+
+--out keeps by setting, fold and kind of run the trained model, the tokens with their surprises, and one file
+per family of baselines. What is there is not computed again, what is deleted is computed anew. Facts, their
+calibration and the fusion are always computed, by the code as it is.
 """
 
 import argparse
@@ -17,12 +21,13 @@ import gzip
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,24 +35,25 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from real_tables import COUNTED, FITTED, METRICS, Row, brief, compared, distinct, false_alarms, pools, table
+from real_tables import Row, report, scaling
 
 from blockscan.chains.ethereum import parse_record
 from blockscan.chains.families import main_target
 from blockscan.config import Config
-from blockscan.detect.calibrate import Observed, judge
-from blockscan.detect.counts import COUNT_NAMES, count_features
+from blockscan.detect.calibrate import Observed, fit_calibration, judge
 from blockscan.detect.facts import FACTS, fact_values, facts_of
-from blockscan.detect.history import History, history_of
-from blockscan.detect.score import TOKEN_PARTS, ScoreModel, Summary
+from blockscan.detect.history import history_of
+from blockscan.detect.score import ScoreModel, Summary, kept_parts
 from blockscan.model.losses import token_losses
-from blockscan.transaction import Call, LogOrder, TraceSource, Transaction
+from blockscan.tokens import TokenLosses, TokenSequence
+from blockscan.transaction import Call, LogOrder, TraceSource, Transaction, walk
 from pipelines import commands
-from pipelines.baselines.counting import fit_ecod, fit_isolation_forest
-from pipelines.baselines.setting import Setting
+from pipelines.baselines import BASELINES
+from pipelines.baselines.run import HASH, Request, run_baselines
 from pipelines.evaluation.facts import skeleton
-from pipelines.model_dir import ModelDir, load_detector
+from pipelines.model_dir import ModelDir, load_model
 from pipelines.options import preset_config
 from pipelines.sources import Shard, time_order
 from tokenizer.txtokenizer import TxTokenizer
@@ -55,9 +61,9 @@ from tokenizer.txtokenizer import TxTokenizer
 ROOT = Path(__file__).resolve().parents[2]
 CUTS = (9_000_000, 10_500_000, 12_500_000, 13_600_000, 15_500_000, 17_300_000)
 TRAINED = 0.7
-STRATA = (1, 2, 10, 40)
-GOALS = {1: (0.990, 0.92, 0.75), 2: (0.975, 0.85, 0.55), 10: (0.970, 0.75, 0.50), 40: (0.93, 0.60, 0.35)}
 SHARES = (0.25, 0.5, 1.0)
+NEURAL = ("blockgpt", "single_mask", "published")
+Tokens = list[tuple[TokenSequence, TokenLosses]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +121,19 @@ def in_time(item: Item) -> tuple[float, tuple[int, int, str]]:
 
 
 def comparable(transaction: Transaction, setting: str) -> Transaction | None:
-    """The transaction with as much of its logs as all others of the setting have, None if it has less."""
+    """The transaction with the logs and gas that all of the setting have, None if it has less."""
     if setting == "onchain":
-        bare = without_logs(transaction.root, after_calls=False)
-        return replace(transaction, root=bare, source=TraceSource.CALL_TRACER, log_order=LogOrder.ABSENT)
+        bare = without_logs(transaction.root, entirely=True)
+        return replace(
+            transaction, root=bare, gas_used=None, source=TraceSource.CALL_TRACER, log_order=LogOrder.ABSENT
+        )
     if transaction.log_order not in (LogOrder.EXACT, LogOrder.FRAME):
         return None
-    return replace(
-        transaction, root=without_logs(transaction.root, after_calls=True), log_order=LogOrder.FRAME
-    )
+    return replace(transaction, root=without_logs(transaction.root, entirely=False), log_order=LogOrder.FRAME)
 
 
-def without_logs(root: Call, *, after_calls: bool) -> Call:
-    """The tree without its logs, or with each frame's logs after its sub-calls; no recursion."""
+def without_logs(root: Call, *, entirely: bool) -> Call:
+    """The tree with each frame's logs after its sub-calls, or without logs and gas; no recursion."""
     order, pending = [], [root]
     while pending:
         call = pending.pop()
@@ -136,8 +142,8 @@ def without_logs(root: Call, *, after_calls: bool) -> Call:
     made: dict[int, Call] = {}
     for call in reversed(order):
         calls = tuple(made[id(step)] for step in call.steps if isinstance(step, Call))
-        logs = tuple(step for step in call.steps if not isinstance(step, Call)) if after_calls else ()
-        made[id(call)] = replace(call, steps=(*calls, *logs))
+        logs = () if entirely else tuple(step for step in call.steps if not isinstance(step, Call))
+        made[id(call)] = replace(call, steps=(*calls, *logs), gas_used=None if entirely else call.gas_used)
     return made[id(root)]
 
 
@@ -173,61 +179,144 @@ def folds(items: Sequence[Item], cuts: Sequence[int]) -> Iterator[Fold]:
             yield Fold(f"{cut}", train, past[len(train) :], test)
 
 
-def by_facts(fold: Fold, train: Sequence[Transaction]) -> list[dict[str, float]]:
-    """-log10 p by fact of every tested transaction, from a history of `train`; nothing is trained."""
+def own_values(
+    fold: Fold, train: Sequence[Transaction], tokens: Mapping[str, Tokens], without: str
+) -> list[Row]:
+    """Values of our detectors and -log10 p by part of what is tested; without tokens from facts only."""
     history = history_of(train)
-    model = ScoreModel.fit(
-        [fact_summary(each, history) for each in fold.calibrate[: len(fold.calibrate) // 2]], parts=FACTS
-    )
-    return [model.rarities(fact_summary(item.transaction, history)) for item in fold.test]
+    transactions = {"calibrate": fold.calibrate, "test": [item.transaction for item in fold.test]}
+    facts = {
+        name: [fact_values(facts_of(each, history)) for each in some] for name, some in transactions.items()
+    }
+    known = [fact_summary(each) for each in facts["calibrate"][: len(fold.calibrate) // 2]]
+    model = ScoreModel.fit(known, parts=FACTS)
+    summaries = map(fact_summary, facts["test"])
+    found = [{"values": {"facts only": model.value(x)}, "rarities": model.rarities(x)} for x in summaries]
+    if not tokens:
+        return found
+    observed = {
+        name: [
+            Observed(*pair, numbers, each.source.value, each.status.value)
+            for pair, numbers, each in zip(tokens[name], facts[name], transactions[name], strict=True)
+        ]
+        for name in transactions
+    }
+    parts = kept_parts(without, density="")
+    calibration = fit_calibration(observed["calibrate"], fpr=0.01, parents={}, scoring={}, parts=parts)
+    for row, each in zip(found, observed["test"], strict=True):
+        judged = judge(calibration, each)
+        alone = sum(value for name, value in judged.rarities.items() if name not in FACTS)
+        row["values"] = {"BlockScan": judged.value, "tokens only": alone} | row["values"]
+        row["rarities"] = dict(judged.rarities)
+    return found
 
 
-def fact_summary(transaction: Transaction, history: History) -> Summary:
+def fact_summary(numbers: NDArray[np.float64]) -> Summary:
     """The part of a transaction's summary that needs no model."""
-    parts = dict(zip(FACTS, fact_values(facts_of(transaction, history)).tolist(), strict=True))
+    parts = dict(zip(FACTS, numbers.tolist(), strict=True))
     return Summary(parts["calls"], parts)
 
 
-def by_model(fold: Fold, config: Config, directory: Path, device: str) -> tuple[list[dict[str, float]], Any]:
-    """The value and -log10 p by part of every tested transaction, by the steps of the command line."""
-    train, calibration = (shards(name, getattr(fold, name)) for name in ("train", "calibrate"))
-    commands.fit(train, directory, config, None)
-    commands.train(train, directory, config, None, device=device, resume=False)
-    commands.calibrate(calibration, directory, config, None, fpr=0.01, device=device)
-    detector = load_detector(ModelDir(directory), device)
-    sequences = [detector.tokenizer.encode(item.transaction) for item in fold.test]
-    losses = token_losses(detector.model, sequences, detector.scoring)
+def tokens_of(fold: Fold, model: Path, folder: Path, config: Config, device: str) -> dict[str, Tokens]:
+    """Tokens and surprises of what calibrates and what is tested, as kept or from a model trained here."""
+    wanted = {"calibrate": fold.calibrate, "test": [item.transaction for item in fold.test]}
+    for name, transactions in wanted.items():
+        path = folder / f"{name}.npz"
+        if path.exists():
+            continue
+        began = time.perf_counter()
+        folder.mkdir(exist_ok=True)
+        train(fold, model, config, device)
+        trained_at = time.perf_counter()
+        tokenizer, network, _ = load_model(ModelDir(model), device)
+        sequences = [tokenizer.encode(each) for each in transactions]
+        keep_tokens(path, sequences, token_losses(network, sequences, config.score))
+        say(
+            f"{path}: trained in {trained_at - began:.0f} s; {len(sequences):,} transactions, "
+            f"{sum(map(len, sequences)):,} tokens in {time.perf_counter() - trained_at:.0f} s"
+        )
+    return {name: kept_tokens(folder / f"{name}.npz", each) for name, each in wanted.items()}
+
+
+def train(fold: Fold, directory: Path, config: Config, device: str) -> None:
+    """Tokenizer and model by the steps of the command line, unless they are there."""
+    if directory.exists():
+        return
+    draft = directory.with_suffix(".draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    shards = [Shard("train", lambda: iter(fold.train), len(fold.train))]
+    commands.fit(shards, draft, config, None)
+    commands.train(shards, draft, config, None, device=device, resume=False)
+    draft.rename(directory)
+
+
+def keep_tokens(path: Path, sequences: Sequence[TokenSequence], losses: Sequence[TokenLosses]) -> None:
+    """Everything that is aligned with tokens, end to end."""
+    arrays = {
+        field.name: np.concatenate([getattr(each, field.name) for each in some])
+        for some in (sequences, losses)
+        for field in fields(some[0])
+        if isinstance(getattr(some[0], field.name), np.ndarray)
+    }
+    draft = path.with_name(f"draft-{path.name}")
+    lengths, windows = [len(each) for each in sequences], [each.windows for each in losses]
+    hashes = np.array([each.tx_hash for each in sequences])
+    np.savez_compressed(draft, _hash=hashes, _length=lengths, _windows=windows, **arrays, allow_pickle=False)
+    draft.rename(path)
+
+
+def kept_tokens(path: Path, transactions: Sequence[Transaction]) -> Tokens:
+    """What `keep_tokens` kept of these transactions, in their order."""
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    hashes, lengths, windows = (arrays.pop(name).tolist() for name in ("_hash", "_length", "_windows"))
+    require_same(path, hashes, transactions)
+    rows = [np.split(array, np.cumsum(lengths)[:-1]) for array in arrays.values()]
     found = []
-    for item, sequence, loss in zip(fold.test, sequences, losses, strict=True):
-        facts = fact_values(facts_of(item.transaction, detector.history))
-        source, status = item.transaction.source.value, item.transaction.status.value
-        judgement = judge(detector.calibration, Observed(sequence, loss, facts, source, status))
-        found.append({"value": judgement.value, **judgement.rarities})
-    return found, detector.tokenizer
+    for tx_hash, count, *own in zip(hashes, windows, *rows, strict=True):
+        parts = dict(zip(arrays, own, strict=True))
+        of_tokens = {each.name: parts.pop(each.name) for each in fields(TokenSequence) if each.name in parts}
+        found.append((TokenSequence(tx_hash, **of_tokens), TokenLosses(tx_hash, windows=count, **parts)))
+    return found
 
 
-def shards(name: str, transactions: Sequence[Transaction]) -> list[Shard]:
-    """Transactions in memory as the steps read them."""
-    return [Shard(name, lambda: iter(transactions), len(transactions))]
+def baseline_values(
+    fold: Fold, folder: Path, names: Sequence[str], config: Config, device: str
+) -> dict[str, list[float]]:
+    """Values of the tested transactions by column, of the families named and of those kept."""
+    test = [item.transaction for item in fold.test]
+    files = {name: folder / f"{name}.parquet" for name in BASELINES}
+    if lacking := [name for name in names if not files[name].exists()]:
+        tokenizer = TxTokenizer.fit(fold.train, config.tokenizer)
+        for name in lacking:
+            asked = Request(fold.train, test, tokenizer, config, device=device, only=(name,))
+            made = run_baselines(asked, files[name])
+            say(f"{files[name]}: {made[f'{name} seconds']} s")
+    columns: dict[str, list[float]] = {}
+    for path in files.values():
+        if path.exists():
+            kept = pq.read_table(path).to_pydict()
+            require_same(path, kept.pop(HASH), test)
+            columns |= kept
+    return columns
 
 
-def rows_of(fold: Fold, rarities: Sequence[Mapping[str, float]], tokenizer: TxTokenizer) -> list[Row]:
-    """What is kept of a fold: values by detector, and -log10 p by part."""
-    setting = Setting(tokenizer, np.random.default_rng(0), Config())
-    transactions = [item.transaction for item in fold.test]
-    fitted = [
-        fit(fold.train, setting)(transactions)[:, 0].tolist() for fit in (fit_isolation_forest, fit_ecod)
-    ]
+def require_same(path: Path, hashes: Sequence[str], transactions: Sequence[Transaction]) -> None:
+    """Stop where a file is of other transactions."""
+    if hashes != [each.hash for each in transactions]:
+        raise SystemExit(f"{path} is of other transactions; delete it, or give another --out")
+
+
+def say(line: str) -> None:
+    """Progress, where it does not get into the tables."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def rows_of(fold: Fold, own: Sequence[Row], columns: Mapping[str, Sequence[float]]) -> list[Row]:
+    """What the tables look at: of our detectors, of the baselines by column, and of the call tree."""
     rows = []
-    for item, parts, *others in zip(fold.test, rarities, *fitted, strict=True):
-        counts = dict(zip(COUNT_NAMES, count_features(item.transaction).tolist(), strict=True))
-        values = {"facts only": sum(parts[name] for name in FACTS)}
-        if "value" in parts:
-            tokens_only = sum(parts[name] for name in TOKEN_PARTS)
-            values = {"BlockScan": parts["value"], "tokens only": tokens_only} | values
-        values["length"] = float(len(tokenizer.encode(item.transaction)))
-        values |= {name: counts[name] for name in COUNTED} | dict(zip(FITTED, others, strict=True))
-        shape = f"{skeleton(item.transaction.root).hex()} {main_target(item.transaction)}"
+    for place, (item, ours) in enumerate(zip(fold.test, own, strict=True)):
+        root = item.transaction.root
         rows.append(
             {
                 "hash": item.transaction.hash,
@@ -236,41 +325,42 @@ def rows_of(fold: Fold, rarities: Sequence[Mapping[str, float]], tokenizer: TxTo
                 "attack": item.attack,
                 "incident": item.incident if item.attack else item.transaction.hash,
                 "dated": item.when is not None,
-                "calls": int(counts["calls"]),
-                "shape": shape,
-                "values": values,
-                "rarities": {name: each for name, each in parts.items() if name != "value"},
+                "calls": sum(isinstance(visit.step, Call) for visit in walk(root)),
+                "shape": f"{skeleton(root).hex()} {main_target(item.transaction)}",
+                "values": ours["values"] | {name: values[place] for name, values in columns.items()},
+                "rarities": ours["rarities"],
             }
         )
     return rows
 
 
 def scored(items: Sequence[Item], given: argparse.Namespace, setting: str, share: float = 1.0) -> list[Row]:
-    """The rows of every fold, computed or as kept in --out; a share below 1 thins whole training blocks."""
-    mode = "facts" if given.facts_only or share < 1 else f"{given.preset}-{given.steps}"
-    rows: list[Row] = []
+    """The rows of every fold; a share below 1 thins whole training blocks, and gives facts only."""
+    config, rows = config_of(given), list[Row]()
+    trained_by = [each for each in given.set if not each.startswith("score.")]
+    scored_by = [each for each in given.set if each.startswith("score.") and "without" not in each]
     for fold in folds(items, given.cuts):
-        kept = given.out / f"{setting}-{mode}-{100 * share:g}-{fold.name}.json"
-        if not kept.exists():
-            if given.folds and fold.name not in given.folds:
+        folder = given.out / setting / fold.name / "-".join((given.preset, f"{given.steps}", *trained_by))
+        passed = folder / "-".join(("tokens", *scored_by))
+        folder.mkdir(parents=True, exist_ok=True)
+        compute = not given.folds or fold.name in given.folds
+        tokens: dict[str, Tokens] = {}
+        columns: dict[str, list[float]] = {}
+        if share == 1 and not given.facts_only:
+            if not compute and not (passed / "test.npz").exists():
+                say(f"fold {fold.name} is left out: its model was not run")
                 continue
-            began = time.perf_counter()
-            if mode == "facts":
-                parts = by_facts(fold, thinned(fold.train, share))
-                tokenizer = TxTokenizer.fit(fold.train, config_of(given).tokenizer)
-            else:
-                with tempfile.TemporaryDirectory() as scratch:
-                    parts, tokenizer = by_model(fold, config_of(given), Path(scratch), given.device)
-            draft = kept.with_suffix(".draft")
-            draft.write_text(json.dumps(rows_of(fold, parts, tokenizer)))
-            draft.rename(kept)
-            print(
-                f"{setting} {mode} {100 * share:g} % fold {fold.name}: {len(fold.train):,} trained, "
-                f"{len(fold.calibrate):,} calibrated, {len(fold.test):,} scored, "
-                f"{time.perf_counter() - began:.0f} s",
-                file=sys.stderr,
-            )
-        rows += json.loads(kept.read_text())
+            tokens = tokens_of(fold, folder / "model", passed, config, given.device)
+        began = time.perf_counter()
+        own = own_values(fold, thinned(fold.train, share), tokens, config.score.without)
+        say(
+            f"{setting} {100 * share:g} % fold {fold.name}: {len(fold.train):,} trained, "
+            f"{len(fold.calibrate):,} calibrated, {len(fold.test):,} scored; "
+            f"facts and fusion {time.perf_counter() - began:.0f} s"
+        )
+        if share == 1:
+            columns = baseline_values(fold, folder, given.baselines if compute else (), config, given.device)
+        rows += rows_of(fold, own, columns)
     return rows
 
 
@@ -286,46 +376,15 @@ def thinned(train: Sequence[Transaction], share: float) -> list[Transaction]:
     return [each for each in train if lot[each.block_number or 0] < share]
 
 
-def scaling(items: Sequence[Item], given: argparse.Namespace, setting: str) -> None:
-    """Print the facts' figures by share of the training blocks, and what a doubling gives on average."""
-    print("\n**More benign history, facts only**: AUROC / recall at FPR 1 % / 0.1 %\n\n| calls | ", end="")
-    print(" | ".join(f"{100 * share:g} %" for share in SHARES) + " | per doubling |\n|---|---|---|---|---|")
-    tables = [scored(items, given, setting, share) for share in SHARES]
-    for least in STRATA:
-        figures = []
-        for rows in tables:
-            found = compared([row for row in rows if row["dated"]], given, least=least)
-            assert found
-            figures.append([found.detectors["facts only"][metric].value for metric in METRICS])
-        slopes = np.polyfit(np.log2(SHARES), np.array(figures), 1)[0]
-        cells = (" / ".join(f"{value:.3f}" for value in each) for each in figures)
-        print(f"| >= {least} | {' | '.join(cells)} | {' / '.join(f'{slope:+.3f}' for slope in slopes)} |")
-
-
-def report(rows: Sequence[Row], given: argparse.Namespace, setting: str) -> None:
-    """Print every table of a setting."""
-    dated = [row for row in rows if row["dated"]]
-    for least in STRATA:
-        if found := compared(dated, given, least=least):
-            table(f"{setting}, dated attacks, at least {least} calls", found, GOALS[least])
-    last = [row for row in rows if row["fold"] == rows[-1]["fold"]]
-    views = {
-        "dated, ranked within folds": (dated, True),
-        "dated, each skeleton and target once": (distinct(dated), False),
-    }
-    if len(dated) < len(rows):
-        views["dated and undated"] = (rows, False)
-        undated = [row for row in last if not (row["attack"] and row["dated"])]
-        views["undated alone, among the last fold's"] = (undated, False)
-    for title, (chosen, within) in views.items():
-        lines = {f">= {n} calls": compared(chosen, given, least=n, within=within) for n in STRATA}
-        brief(f"{setting}, {title}", lines)
-    names = dict.fromkeys(row["fold"] for row in dated)
-    parts = {name: [row for row in dated if row["fold"] == name] for name in names}
-    brief(f"{setting}, each fold", {f"from {int(n):,}": compared(part, given) for n, part in parts.items()})
-    false_alarms(dated)
-    if setting == "onchain":
-        pools(rows, given)
+def families(text: str) -> list[str]:
+    """Names of families of baselines from the command line."""
+    sets = {"none": [], "cheap": [name for name in BASELINES if name not in NEURAL], "all": list(BASELINES)}
+    names = sets.get(text, text.split(","))
+    if unknown := set(names) - set(BASELINES):
+        raise argparse.ArgumentTypeError(
+            f"{', '.join(unknown)}: give all, cheap, none, or of {', '.join(BASELINES)}"
+        )
+    return names
 
 
 def main() -> None:
@@ -336,18 +395,28 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "evm")
     parser.add_argument("--setting", choices=("onchain", "replay", "both"), default="both")
     parser.add_argument("--cuts", type=int, nargs="+", default=CUTS, help="block numbers")
-    parser.add_argument("--folds", nargs="+", default=(), help="compute only these cuts; others if kept")
+    parser.add_argument(
+        "--folds", nargs="+", default=(), help="train and run baselines for these cuts only; others if kept"
+    )
     parser.add_argument("--facts-only", action="store_true", help="train nothing")
     parser.add_argument("--preset", default="demo")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--set", action="append", default=[], metavar="S.K=V", help="section.key=value")
+    parser.add_argument(
+        "--baselines", type=families, default="cheap", help="all, cheap, none, or A,B,...; others if kept"
+    )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, help="keep finished folds here")
+    parser.add_argument("--out", type=Path, help="keep models, surprises and baselines here")
     parser.add_argument("--scaling", action="store_true", help="facts only, by share of the training blocks")
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--pools", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    config = config_of(given).score
+    if config.density or config.mode == "cascade":
+        raise SystemExit(
+            "neither embeddings nor a cascade's threshold are kept: leave score.density and the mode"
+        )
     if not any(given.data.glob("attacks_*.jsonl.gz")):
         raise SystemExit(
             f"{given.data} holds no attacks_*.jsonl.gz; give the folder of real transactions: --data"
@@ -363,9 +432,12 @@ def main() -> None:
             early = sum(item.attack and (item.when or math.inf) < min(given.cuts) for item in items)
             print(f"\n### {setting}: {early} attacks before the first cut are left out")
             rows = scored(items, given, setting)
+            if not rows:
+                print("\nNo fold has a model yet: give --facts-only, or do not exclude all by --folds.")
+                continue
             report(rows, given, setting)
             if given.scaling:
-                scaling(items, given, setting)
+                scaling({share: scored(items, given, setting, share) for share in SHARES}, given)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blockscan.errors import ConfigError
+from pipelines.baselines.run import AGAIN, agreement
+from pipelines.baselines.sizes import COLUMNS as ONE_NUMBER
 from pipelines.evaluation.pools import paper_pools
 from pipelines.evaluation.selection import Case, ScoredRow
 from pipelines.labels import Label
 from pipelines.metrics import TOP_K, Comparison, compare
 
+STRATA = (1, 2, 10, 40)
+GOALS = {1: (0.990, 0.92, 0.75), 2: (0.975, 0.85, 0.55), 10: (0.970, 0.75, 0.50), 40: (0.93, 0.60, 0.35)}
 METRICS = ("auroc", "recall@fpr=0.01", "recall@fpr=0.001")
-COUNTED = ("calls", "depth", "input_bytes", "logs")
 OWN = ("BlockScan", "tokens only", "facts only")
-ONE_NUMBER = ("length", *COUNTED)
-FITTED = ("Isolation Forest", "ECOD")
 
 Row = dict[str, Any]
 """One scored transaction as it is kept: what a table needs of it, JSON-ready."""
@@ -51,15 +53,49 @@ def compared(
 
 
 def values_of(rows: Sequence[Row]) -> dict[str, NDArray[np.float64]]:
-    """Values (1, N) by detector, without those that are the same for all."""
-    found = {name: np.array([[row["values"][name] for row in rows]]) for name in rows[0]["values"]}
+    """Values (1, N) of detectors that judged every row, without those that are the same for all."""
+    names = [name for name in everywhere(rows) if not name.endswith(AGAIN)]
+    found = {name: np.array([[row["values"][name] for row in rows]]) for name in names}
     return {name: values for name, values in found.items() if np.ptp(values)}
 
 
-def best_of(names: Sequence[str], found: Comparison, metric: str) -> str:
-    """The detector with the highest figure."""
+def everywhere(rows: Sequence[Row]) -> list[str]:
+    """Names of the values that every row has, in order."""
+    return [name for name in rows[0]["values"] if all(name in row["values"] for row in rows)]
+
+
+def best_of(names: Sequence[str], found: Comparison, metric: str) -> str | None:
+    """The detector with the highest figure, None where none of them was run."""
     known = [name for name in names if name in found.detectors]
-    return max(known, key=lambda name: found.detectors[name][metric].value)
+    return max(known, key=lambda name: found.detectors[name][metric].value, default=None)
+
+
+def report(rows: Sequence[Row], given: argparse.Namespace, setting: str) -> None:
+    """Print every table of a setting."""
+    if partly := sorted({name for row in rows for name in row["values"]} - set(everywhere(rows))):
+        print(f"\nLeft out, as not every fold has them: {', '.join(partly)}.")
+    dated = [row for row in rows if row["dated"]]
+    for least in STRATA:
+        if found := compared(dated, given, least=least):
+            table(f"{setting}, dated attacks, at least {least} calls", found, GOALS[least])
+    last = [row for row in rows if row["fold"] == rows[-1]["fold"]]
+    views: dict[str, tuple[Sequence[Row], bool]] = {
+        "dated, ranked within folds": (dated, True),
+        "dated, each skeleton and target once": (distinct(dated), False),
+    }
+    if len(dated) < len(rows):
+        views["dated and undated"] = (rows, False)
+        undated = [row for row in last if not (row["attack"] and row["dated"])]
+        views["undated alone, among the last fold's"] = (undated, False)
+    for title, (chosen, within) in views.items():
+        lines = {f">= {n} calls": compared(chosen, given, least=n, within=within) for n in STRATA}
+        brief(f"{setting}, {title}", lines)
+    names = dict.fromkeys(row["fold"] for row in dated)
+    parts = {name: [row for row in dated if row["fold"] == name] for name in names}
+    brief(f"{setting}, each fold", {f"from {int(n):,}": compared(part, given) for n, part in parts.items()})
+    mask_noise(rows)
+    false_alarms(dated)
+    pools(rows, given)
 
 
 def table(title: str, found: Comparison, goals: Sequence[float]) -> None:
@@ -71,13 +107,13 @@ def table(title: str, found: Comparison, goals: Sequence[float]) -> None:
     for name, figures in found.detectors.items():
         cells = (f"{f.value:.3f} ({f.low:.3f} to {f.high:.3f})" for f in (figures[m] for m in METRICS))
         print(f"| {name} | {' | '.join(cells)} |")
-    for what, names in (("one number", ONE_NUMBER), ("baselines", (*ONE_NUMBER, *FITTED))):
-        best = [best_of(names, found, metric) for metric in METRICS]
-        gaps = [found.differences[name][metric] for name, metric in zip(best, METRICS, strict=True)]
-        cells = (
-            f"{gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}), {name}"
-            for gap, name in zip(gaps, best, strict=True)
-        )
+    others = [name for name in found.detectors if name not in OWN]
+    for what, names in (("one number", ONE_NUMBER), ("baselines", others)):
+        best = {metric: best_of(names, found, metric) for metric in METRICS}
+        gaps = [(name, found.differences[name][metric]) for metric, name in best.items() if name]
+        if not gaps:
+            continue
+        cells = (f"{gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}), {name}" for name, gap in gaps)
         print(f"| {next(iter(found.detectors))} less the best of {what} | {' | '.join(cells)} |")
     print(f"| goal | {' | '.join(f'{goal:.3f}' for goal in goals)} |")
 
@@ -90,9 +126,10 @@ def brief(title: str, comparisons: Mapping[str, Comparison | None]) -> None:
     for name, found in comparisons.items():
         if found:
             best = {metric: best_of(ONE_NUMBER, found, metric) for metric in METRICS}
-            picked = [dict.fromkeys(METRICS, each) for each in own] + [best]
+            picked = [dict[str, str | None].fromkeys(METRICS, each) for each in own] + [best]
             cells = (
-                " / ".join(f"{found.detectors[d][m].value:.3f}" for m, d in each.items()) for each in picked
+                " / ".join(f"{found.detectors[d][m].value:.3f}" if d else "" for m, d in each.items())
+                for each in picked
             )
             print(f"| {name} | {found.benign:,} | {found.attacks:,} | {' | '.join(cells)} |")
 
@@ -119,7 +156,11 @@ def pools(rows: Sequence[Row], given: argparse.Namespace) -> None:
     for row in rows:
         label = Label("attack" if row["attack"] else "benign", incident=row["incident"])
         cases.append(Case(ScoredRow(row["hash"], 0.0, None, 0, row["calls"]), label, (), (), None, ("", "")))
-    found = paper_pools(cases, values_of(rows), rng=np.random.default_rng(given.seed), pools=given.pools)
+    try:
+        found = paper_pools(cases, values_of(rows), rng=np.random.default_rng(given.seed), pools=given.pools)
+    except ConfigError as error:
+        print(f"\nNo pools as in the paper: {error}.")
+        return
     print(f"\n**The paper's protocol**, {found.pools:,} pools of 709 benign and 10 attacks, from ", end="")
     print(f"{found.benign:,} and {found.incidents:,} incidents; {found.caveat}")
     print("\nMean FPR / recall / precision in %\n")
@@ -137,3 +178,35 @@ def pools(rows: Sequence[Row], given: argparse.Namespace) -> None:
         for k in TOP_K
     )
     print(f"\n95 % of single pools have, by {next(iter(figures))}, a recall in % of: {', '.join(ranges)}.")
+
+
+def mask_noise(rows: Sequence[Row]) -> None:
+    """Print how far one random mask agrees with another, by score and least number of calls."""
+    names = [name for name in everywhere(rows) if name + AGAIN in rows[0]["values"]]
+    lines = {name: [agreement(columns(rows, least), name) for least in STRATA] for name in names}
+    if lines:
+        heads = " | ".join(f">= {least} calls" for least in STRATA)
+        print(f"\n**Spearman correlation under two random masks**\n\n| | {heads} |\n|{'---|' * 5}")
+    for name, figures in lines.items():
+        print(f"| {name} | {' | '.join('' if figure is None else f'{figure:.3f}' for figure in figures)} |")
+
+
+def columns(rows: Sequence[Row], least: int) -> dict[str, NDArray[np.float64]]:
+    """Values (N,) of the rows of so many calls."""
+    chosen = [row["values"] for row in rows if row["calls"] >= least]
+    return {name: np.array([values[name] for values in chosen]) for name in everywhere(rows)}
+
+
+def scaling(tables: Mapping[float, Sequence[Row]], given: argparse.Namespace) -> None:
+    """Print the facts' figures by share of the training blocks, and what a doubling gives on average."""
+    print("\n**More benign history, facts only**: AUROC / recall at FPR 1 % / 0.1 %\n\n| calls | ", end="")
+    print(" | ".join(f"{100 * share:g} %" for share in tables) + " | per doubling |\n|---|---|---|---|---|")
+    for least in STRATA:
+        figures = []
+        for rows in tables.values():
+            found = compared([row for row in rows if row["dated"]], given, least=least)
+            assert found
+            figures.append([found.detectors["facts only"][metric].value for metric in METRICS])
+        slopes = np.polyfit(np.log2(list(tables)), np.array(figures), 1)[0]
+        cells = (" / ".join(f"{value:.3f}" for value in each) for each in figures)
+        print(f"| >= {least} | {' | '.join(cells)} | {' / '.join(f'{slope:+.3f}' for slope in slopes)} |")

@@ -9,7 +9,7 @@ from blockscan.detect.explain import fact_evidence
 from blockscan.detect.facts import FACTS, fact_values, facts_of
 from blockscan.detect.flow import ETHER, frames_of
 from blockscan.detect.history import history_of
-from blockscan.detect.tally import Tally, amount_bin, count_all, key_of
+from blockscan.detect.tally import Tally, amount_bin, count_all, key_of, signed_bin
 from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, Transaction
 
 USER, OTHER, POOL, TOKEN, THIEF = ("0x" + letter * 40 for letter in "abcde")
@@ -55,11 +55,25 @@ def test_amounts_are_counted_from_above():
     count_all(counts, (key + amount_bin(amount) for amount in (1, 10, 10, 100)))
     tally = Tally.of(counts)
     assert tally.amounts(key) == 4 and tally.amounts(key_of("y")) == 0
-    assert tally.log10_p(key, 1) == pytest.approx(0.0)
-    assert tally.log10_p(key, 10) == pytest.approx(math.log10(4 / 5))
-    assert tally.log10_p(key, 50) == pytest.approx(math.log10(2 / 5))
-    assert tally.log10_p(key, 10**5) == pytest.approx(math.log10(1 / 5) - 3 * 4 / 20)
-    assert tally.log10_p(key_of("y"), 10**5) == 0.0
+    assert tally.log10_p(key, amount_bin(1)) == pytest.approx(0.0)
+    assert tally.log10_p(key, amount_bin(10)) == pytest.approx(math.log10(4 / 5))
+    assert tally.log10_p(key, amount_bin(50)) == pytest.approx(math.log10(2 / 5))
+    assert tally.log10_p(key, amount_bin(10**5)) == pytest.approx(math.log10(1 / 5) - 3 * 4 / 20)
+    assert tally.log10_p(key_of("y"), amount_bin(10**5)) == 0.0
+
+
+def test_numbers_of_either_sign_are_counted_from_both_ends():
+    counts: dict[int, int] = {}
+    key = key_of("x")
+    count_all(counts, (key + signed_bin(number) for number in (-10, 0, 10, 10, 10**6)))
+    tally = Tally.of(counts)
+    bins = [signed_bin(number) for number in (1 - (1 << 128), -10, 0, 10, 10**6, (1 << 128) - 1)]
+    assert bins == sorted(set(bins)) and bins[0] >= 0 and bins[-1] < 1024 and bins[2] == 512
+    assert tally.log10_p(key, signed_bin(10)) == pytest.approx(math.log10(4 / 6))
+    assert tally.log10_p_below(key, signed_bin(10)) == pytest.approx(math.log10(5 / 6))
+    far = (signed_bin(-10) - signed_bin(-(10**9))) / 12
+    found = tally.log10_p_below(key, signed_bin(-(10**9)), per_decade=12)
+    assert found == pytest.approx(math.log10(1 / 6) - far * 5 / 20) and far == pytest.approx(8, abs=0.1)
 
 
 def test_the_largest_key_and_amount_do_not_overflow():
@@ -114,13 +128,15 @@ def test_callers_are_counted_once(history):
 
 
 def test_the_unknown_says_nothing_about_what_is_usual_there(history):
-    """A contract without a past has no usual function, and a new sender is no new caller."""
+    """A contract without a past has no usual function, and nobody is new to what anybody may call."""
     facts = facts_of(transaction(call(THIEF, "0x" + "7" * 40, b"what")), history)
     assert facts["rare_function"].value == facts["rare_functions"].value == 0.0
     assert facts["unknown_target"].value > facts_of(swap(1), history)["unknown_target"].value
-    assert facts_of(swap(1010, THIEF), history)["new_caller"].value == 0.0
+    crowd = history_of([swap(1000, f"0x{n:040x}") for n in range(1, 101)])
+    assert facts_of(swap(1000, THIEF), crowd)["new_caller"].value < 1.0
+    assert facts_of(swap(1000, THIEF), history)["new_caller"].value > 3.0
     inner = call(THIEF, POOL, SWAP)
-    assert facts_of(transaction(call(USER, THIEF, b"", inner)), history)["new_caller"].value > 1.0
+    assert facts_of(transaction(call(USER, THIEF, b"", inner)), history)["new_caller"].value > 3.0
 
 
 def test_an_unusual_gain_without_payment_stands_out(history):
@@ -176,3 +192,55 @@ def test_order_of_the_past_changes_nothing():
     for kind, tally in one.tallies.items():
         assert (tally.keys == two.tallies[kind].keys).all()
         assert (tally.before == two.tallies[kind].before).all()
+
+
+PAY = bytes.fromhex("aabbccdd")
+
+
+def pay(amount: int, *more: int, target: str = POOL) -> Transaction:
+    return transaction(call(USER, target, PAY + b"".join(map(_signed, (amount, *more)))))
+
+
+def _signed(number: int) -> bytes:
+    return number.to_bytes(32, signed=True)
+
+
+def test_an_argument_beyond_what_a_function_is_called_with_stands_out_on_its_side():
+    known = history_of([pay(10**6 + 10**4 * i, 5) for i in range(100)])
+    usual, high, low, negative = (facts_of(pay(n, 5), known) for n in (10**6, 10**12, 10, -(10**6)))
+    assert max(usual["argument_high"].value, usual["argument_low"].value) < 2.1
+    assert high["argument_high"].value > 6 and high["argument_low"].value < 0.1
+    assert low["argument_low"].value > 5 and low["argument_high"].value < 0.1
+    assert negative["argument_low"].value > low["argument_low"].value
+    assert facts_of(pay(10**6, 10**9), known)["argument_high"].found.startswith("argument 2 of ")
+    assert high["argument_high"].found == f"argument 1 of 0xaabbccdd of {POOL}"
+
+
+def test_arguments_that_are_no_amounts_and_functions_without_a_past_say_nothing():
+    known = history_of([pay(10**6, 5) for _ in range(100)])
+    address, mask = int(THIEF, 16), (1 << 255) - 1
+    for unknown in (pay(address, 5), pay(mask, 5), pay(10**12, 5, target=OTHER)):
+        facts = facts_of(unknown, known)
+        assert facts["argument_high"].value < 0.1 and facts["argument_low"].value < 0.1
+
+
+def test_a_transfer_is_large_for_the_function_that_asks_for_it():
+    """What one function of the pool pays out every day is much for another."""
+    small, large = bytes.fromhex("11111111"), bytes.fromhex("22222222")
+    seen = [
+        swap(amount, selector=name) for amount, name in ((10**3, small), (10**9, large)) for _ in range(99)
+    ]
+    known = history_of(seen)
+    assert facts_of(swap(10**9, selector=large), known)["largest_transfer"].value < 0.1
+    assert facts_of(swap(10**9, selector=small), known)["largest_transfer"].value > 5
+    other = facts_of(swap(10**9, selector=PAY), known)["largest_transfer"]
+    assert other.value == pytest.approx(math.log10(199 / 100), abs=1e-9), "among all transfers of the token"
+
+
+def test_a_token_of_a_collection_is_a_flow_of_one():
+    topics = TRANSFER, word(POOL), word(USER), word(77)
+    seen = transaction(call(USER, POOL, SWAP, call(POOL, TOKEN, b"", Log(TOKEN, topics, b""))))
+    asks = bytes.fromhex("42842e0e") + word(POOL) + word(USER) + word(77)
+    told = transaction(call(USER, POOL, SWAP, call(POOL, TOKEN, asks)), logs=LogOrder.ABSENT)
+    for each in (seen, told):
+        assert frames_of(each).balances() == {(POOL, TOKEN): -1, (USER, TOKEN): 1}

@@ -14,12 +14,13 @@ from blockscan.detect.score import (
     criticism,
     fisher,
     kept_parts,
+    oddest_of_fields,
     strongest,
     summarize,
 )
 from blockscan.detect.surprise import FieldCalibration, Survival
 from blockscan.errors import ConfigError
-from blockscan.tokens import TokenLosses
+from blockscan.tokens import Field, TokenLosses
 
 
 def told(token_p, density=0.0, **facts):
@@ -28,7 +29,8 @@ def told(token_p, density=0.0, **facts):
     for name, value in ({"calls": np.log(max(1, len(token_p)))} | facts).items():
         values[FACTS.index(name)] = value
     nothing = TokenLosses("0x", np.empty(0), np.empty(0), np.empty((0, 3)), 1)
-    return summarize(nothing, token_p, values, density)
+    field = np.full(len(token_p), Field.ARGUMENT, np.uint8)
+    return summarize(field, nothing, token_p, values, density)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,16 @@ def test_statistics_by_hand():
     assert fisher(p) == pytest.approx((10 * math.log(10) - 6) / math.sqrt(6))
     first = math.sqrt(6) * (1 / 6 - 1e-4) / math.sqrt(1e-4 * (1 - 1e-4))
     assert criticism(p) == pytest.approx(math.log10(1 + first))
+
+
+def test_each_field_speaks_once():
+    """Ten unlikely arguments weigh no more than one, and that less for having had ten chances."""
+    p = np.array([1e-6, *[1e-3] * 10])
+    field = np.array([Field.SELECTOR, *[Field.ARGUMENT] * 10], np.uint8)
+    of_ten = -math.log10(1 - (1 - 1e-3) ** 10)
+    assert oddest_of_fields(p, field) == pytest.approx(6 + of_ten)
+    assert oddest_of_fields(p[:2], field[:2]) == pytest.approx(9)
+    assert oddest_of_fields(np.ones(3), field[:3]) == pytest.approx(0, abs=1e-6)
 
 
 def test_top_share_counts_two_percent_of_long_transactions():

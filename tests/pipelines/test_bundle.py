@@ -42,6 +42,7 @@ BUNDLE = Bundle(
     Verdict(math.inf, None),
     "\x1b[31mred",
     made_with("cpu"),
+    carried=0.1 + 0.2,
 )
 
 
@@ -70,6 +71,7 @@ def test_a_bundle_comes_back_bit_for_bit(tmp_path: Path) -> None:
     "change",
     [
         lambda c: c.update(reason="harmless"),
+        lambda c: c.update(carried="0.0"),
         lambda c: c["alone"].update(value="0.5"),
         lambda c: c["alone"].update(p_value=0.02),
         lambda c: c["alone"]["evidence"][0].update(node=1),
@@ -106,9 +108,9 @@ def test_the_row_hash_covers_every_field() -> None:
         b'{"a":' * 3000 + b"1" + b"}" * 3000,
         b"[" * 3000 + b"]" * 3000,
         b"[" * 200_000,
-        b'{"format": "blockscan-bundle-1", "transaction": ' + b"[" * 3000 + b"]" * 3000 + b"}",
-        b'{"format": "blockscan-bundle-1"}',
+        b'{"format": "blockscan-bundle-2", "transaction": ' + b"[" * 3000 + b"]" * 3000 + b"}",
         b'{"format": "blockscan-bundle-2"}',
+        b'{"format": "blockscan-bundle-1"}',
         b"\xff\xfe",
         b"1" * 100_000,
     ],
@@ -117,6 +119,13 @@ def test_what_is_no_bundle_is_one_line(tmp_path: Path, text: bytes) -> None:
     with pytest.raises(ArtifactError, match="is no bundle this program can read") as refused:
         read_bundle(packed(tmp_path / "x", text))
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize("carried", ["nan", "inf", "-1.0", "x", None, 1])
+def test_a_wrong_carried_part_is_one_line(tmp_path: Path, carried: object) -> None:
+    content = content_of(tmp_path) | {"carried": carried}
+    with pytest.raises(ArtifactError, match="is no bundle this program can read"):
+        read_bundle(packed(tmp_path / "x", content))
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ HELP = runpy.run_path(str(HERE / "fault_server.py"))
 ANVIL = runpy.run_path(str(HERE / "anvil_node.py"))
 Chain, Fault, serve, KEY = (HELP[name] for name in ("Chain", "Fault", "serve", "KEY"))
 DETECTOR: Any = SimpleNamespace(
-    fingerprint="m", calibrated_as="c", calibration=SimpleNamespace(alarm_level=0.01)
+    fingerprint="m", calibrated_as="c", calibration=SimpleNamespace(alarm_level=0.01, recent=lambda: None)
 )
 
 
@@ -38,7 +38,7 @@ def alarming(tx_hash: str) -> bool:
     return tx_hash[-1] in "01234567"
 
 
-def judge(transactions: Sequence[Transaction], detector: Any) -> Iterator[Scored]:
+def judge(transactions: Sequence[Transaction], detector: Any, *, recent: Any) -> Iterator[Scored]:
     """Stands in for the model: half of all transactions are alarms."""
     for each in transactions:
         score = TxScore(
@@ -46,7 +46,7 @@ def judge(transactions: Sequence[Transaction], detector: Any) -> Iterator[Scored
             1.0, 0.001 if alarming(each.hash) else 0.5, "a reason", (), 1, 1, 1, each.source.value,
             each.status.value, "m", "c",
         )  # fmt: skip
-        yield Scored(score, "high" if alarming(each.hash) else None, None)
+        yield Scored(score, "high" if alarming(each.hash) else None, None, {})
 
 
 @pytest.fixture(autouse=True)
@@ -202,7 +202,7 @@ def test_a_run_killed_before_scoring_is_made_good_at_the_next_start(
     watching = watcher(server, tmp_path, store)
     watching.start(4)
     with monkeypatch.context() as patched:
-        patched.setattr(step, "judge_all", lambda transactions, detector: 1 / 0)
+        patched.setattr(step, "judge_all", lambda transactions, detector, recent: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             watching.step()
     assert live(store) == [] and len(list(Archive(tmp_path / "archive").tx_hashes())) == 18

@@ -1,0 +1,72 @@
+"""What is carried over to an account's next transactions: how much, how long, to whom, up to thresholds."""
+
+import math
+
+import numpy as np
+import pytest
+
+from blockscan.detect.accounts import SECONDS, Recent
+from blockscan.detect.calibrate import fit_calibration, judge
+
+WHOM = "0xa"
+
+
+def test_a_share_of_the_highest_value_is_carried_over_for_some_minutes():
+    recent = Recent(0.5)
+    assert recent.carried(WHOM, 1000) == 0.0
+    for time, value in ((1000, 4.0), (1000, 2.0), (1100, 3.0)):
+        recent.add(WHOM, time, value)
+    assert recent.carried(WHOM, 1000 + SECONDS) == 2.0
+    assert recent.carried(WHOM, 1001 + SECONDS) == 1.5
+    assert recent.carried(WHOM, 1101 + SECONDS) == 0.0
+    assert recent.carried("0xb", 1000) == 0.0
+    recent.add("0xb", 1050 + SECONDS, 1.0)
+    assert recent.carried(WHOM, 1050 + SECONDS) == 1.5, "the oldest are forgotten first"
+
+
+def test_what_is_old_is_forgotten():
+    recent = Recent(0.5)
+    for time in range(5000):
+        recent.add(f"0x{time}", time, 1.0)
+    assert len(recent._values) <= SECONDS + 1 and len(recent._order) <= SECONDS + 1
+
+
+def test_unknown_times_and_cut_traces_carry_nothing():
+    recent = Recent(0.5)
+    recent.add(WHOM, None, 9.0)
+    recent.add(WHOM, 10, math.inf)
+    assert recent.carried(WHOM, 10) == 0.0
+    recent.add(WHOM, 10, 9.0)
+    assert recent.carried(WHOM, None) == 0.0
+
+
+@pytest.fixture(scope="module")
+def busy(benign):
+    """The benign transactions as those of twenty accounts, one each second."""
+    return [each._replace(account=f"0x{i % 20}", time=i) for i, each in enumerate(benign[:1400])]
+
+
+def calibrated(items, share):
+    return fit_calibration(items, fpr=0.01, parents={}, scoring={"carried": share})
+
+
+def test_calibration_carries_over_as_scoring_does(busy):
+    """Thresholds know of it: benign accounts are active as well."""
+    without, made = calibrated(busy, 0.0), calibrated(busy, 0.2)
+    recent, values = made.recent(), []
+    for each in busy[700:]:
+        carried = recent.carried(each.account, each.time)
+        values.append(judge(made, each, carried=carried).value)
+        recent.add(each.account, each.time, values[-1])
+    assert made.values["callTracer"] == pytest.approx(np.sort(values))
+    assert without.values["callTracer"] == pytest.approx(
+        np.sort([judge(without, each).value for each in busy[700:]])
+    )
+    assert (made.values["callTracer"] > without.values["callTracer"]).mean() > 0.95
+
+
+def test_what_is_carried_over_is_part_of_the_value(busy):
+    made = calibrated(busy, 0.2)
+    alone, after = judge(made, busy[0]), judge(made, busy[0], carried=3.0)
+    assert after.value == alone.value + 3.0 == pytest.approx(math.fsum(after.rarities.values()))
+    assert after.p_value < alone.p_value
