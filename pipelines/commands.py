@@ -177,6 +177,8 @@ def score(shards: list[Shard], model: Path, store: Path, parquet: Path | None, *
         console.print(
             f"{report.without_p:,} transactions have a trace source without calibration: no p-value"
         )
+    for drift in report.drifts:
+        console.print(drift, markup=False)
     return {
         "scored": report.scored,
         "alerts": report.alerts,

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from blockscan.chains.families import main_target
 from blockscan.detect.accounts import Recent
-from blockscan.detect.calibrate import Observed, judge
+from blockscan.detect.calibrate import Calibration, Observed, judge
 from blockscan.detect.explain import Reading, fact_evidence, paint, reason, strongest_evidence
 from blockscan.detect.facts import fact_values, facts_of
 from blockscan.errors import ArtifactError, ConfigError
@@ -34,6 +34,7 @@ from blockscan.store import Run, ScoreStore
 from blockscan.tokens import TokenLosses, TokenSequence
 from blockscan.transaction import Transaction, call_count
 from pipelines.decoding import name_frames
+from pipelines.drift import drift_line, drift_of
 from pipelines.encode import watched
 from pipelines.model_dir import Detector
 from pipelines.progress import progress
@@ -62,13 +63,14 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class ScoreReport:
-    """What a run of scoring did."""
+    """What a run of scoring did; `drifts` has a sentence for each trace source whose traffic has drifted."""
 
     scored: int
     alerts: int
     without_p: int
     windowed: int
     seconds: float
+    drifts: tuple[str, ...]
 
 
 def score(
@@ -112,8 +114,28 @@ def score(
             write_scores(parquet / f"{name}.scores.parquet", scores)
     store.record_run(_run(shards, detector, counts, started))
     return ScoreReport(
-        counts["scored"], counts["alerts"], counts["without_p"], counts["windowed"], time.time() - started
+        counts["scored"],
+        counts["alerts"],
+        counts["without_p"],
+        counts["windowed"],
+        time.time() - started,
+        _drifts(files, detector.calibration),
     )
+
+
+def _drifts(files: Mapping[str, Sequence[TxScore]], calibration: Calibration) -> tuple[str, ...]:
+    ordered = sorted((each for scores in files.values() for each in scores), key=_place)
+    found = drift_of(ordered, calibration, rng=np.random.default_rng(0))
+    return tuple(
+        drift_line(source, evidence, alarms, calibration)
+        for source, (evidence, alarms) in found.items()
+        if evidence.drifted
+    )
+
+
+def _place(score: TxScore) -> tuple[int, int, str]:
+    block = -1 if score.block_number is None else score.block_number
+    return block, -1 if score.tx_index is None else score.tx_index, score.tx_hash
 
 
 def judge_all(
@@ -208,8 +230,7 @@ def write_scores(path: Path, scores: Sequence[TxScore]) -> None:
     Raises:
         ArtifactError: it cannot be written; a file of that name from before stays as it was.
     """
-    ordered = sorted(scores, key=lambda each: (each.block_number or -1, each.tx_index or -1, each.tx_hash))
-    rows = [_row(each) for each in ordered]
+    rows = [_row(each) for each in sorted(scores, key=_place)]
     draft = path.with_name(f".{path.name}.draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

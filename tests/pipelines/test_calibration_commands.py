@@ -133,7 +133,9 @@ def test_drift_says_whether_and_what_to_do(
     calmer = {source: factor * values for source, values in made.values.items()}
     save_calibration(replace(made, values=calmer), model / "calibration")
     store = tmp_path / "s.sqlite"
-    answer(cli("score", road.archive, "--model", model, "--blocks", "120:150", "--store", store, "--json"))
+    scored = cli("score", road.archive, "--model", model, "--blocks", "120:150", "--store", store, "--json")
+    answer(scored)
+    assert ("blockscan recalibrate" in scored.stderr.replace("\n", " ")) == bool(status)
     result = cli("drift", "--store", store, "--model", model, "--json")
     told = json.loads(result.stdout)
     assert result.exit_code == status and word in result.stderr
