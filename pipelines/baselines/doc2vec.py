@@ -2,7 +2,9 @@
 
 A document's vector is what predicts the document's words best. The usual implementation samples
 negatives, and its inference starts at random; here the softmax is whole, and the vector of a new
-document is sought from zero as the minimum of a convex function, so that inference has no seed.
+document is sought from zero as the minimum of a convex function, so that inference has no seed. There each
+document is updated once for each of its words, so that one of few words stays near the origin; a Gaussian
+prior on the vector does the same here.
 """
 
 from collections.abc import Sequence
@@ -25,7 +27,7 @@ EPOCHS = 8
 BATCH = 256
 INFERENCE_STEPS = 30
 INFERENCE_RATE = 0.4  # falls to 0
-RIDGE = 1e-3  # keeps the vector of a document of one word finite
+PRIOR = 0.5  # nats for a squared length of one: variance 1 of each coordinate
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +37,29 @@ class WordTable:
     vectors: Tensor
     bias: Tensor
 
-    def loss(self, documents: Tensor, shares: Tensor) -> Tensor:
-        """Cross-entropy in nats of word shares (B, V) under document vectors (B, D), ridge added: (B,)."""
+    def loss(self, documents: Tensor, counts: Tensor) -> Tensor:
+        """Nats of word counts (B, V) under document vectors (B, D), and of these under their prior: (B,)."""
         logits = torch.addmm(self.bias, documents, self.vectors.T)
-        return -(shares * logits.log_softmax(-1)).sum(-1) + RIDGE * documents.square().sum(-1)
+        return -(counts * logits.log_softmax(-1)).sum(-1) + PRIOR * documents.square().sum(-1)
 
 
 def fit_doc2vec(train: Sequence[Transaction], setting: Setting) -> Score:
     """Learn words and documents on at most ROWS transactions; score by -log density of inferred vectors."""
     chosen = setting.rng.permutation(len(train))[:ROWS]
-    shares = _shares(bag_matrix([train[i] for i in np.sort(chosen)], setting.tokenizer))
-    table = learn(shares, setting)
-    density = fit_mixture(_vectors(table, shares), setting.rng)
+    counts = bag_matrix([train[i] for i in np.sort(chosen)], setting.tokenizer)
+    table = learn(counts, setting)
+    density = fit_mixture(_vectors(table, counts), setting.rng)
 
     def score(transactions: Sequence[Transaction]) -> NDArray[np.float64]:
-        vectors = _vectors(table, _shares(bag_matrix(transactions, setting.tokenizer)))
+        vectors = _vectors(table, bag_matrix(transactions, setting.tokenizer))
         return density(vectors).reshape(-1, 1)
 
     return score
 
 
-def learn(shares: csr_array, setting: Setting) -> WordTable:
-    """Word vectors from documents, rows of shares (N, V), by Adam over EPOCHS shuffled epochs."""
-    count, words = shares.shape
+def learn(counts: csr_array, setting: Setting) -> WordTable:
+    """Word vectors from documents, rows of counts (N, V), by Adam over EPOCHS shuffled epochs."""
+    count, words = counts.shape
     generator = torch.Generator().manual_seed(int(setting.rng.integers(2**31)))
     documents, vectors = (
         (torch.randn(rows, DIMENSIONS, generator=generator) / DIMENSIONS).to(setting.device).requires_grad_()
@@ -71,7 +73,7 @@ def learn(shares: csr_array, setting: Setting) -> WordTable:
         order = setting.rng.permutation(count)
         for begin in range(0, count, BATCH):
             rows = order[begin : begin + BATCH]
-            target = _dense(shares, rows, setting.device)
+            target = _dense(counts, rows, setting.device)
             optimizer.zero_grad(set_to_none=True)
             table.loss(documents[torch.from_numpy(rows)], target).sum().backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
             optimizer.step()
@@ -81,12 +83,12 @@ def learn(shares: csr_array, setting: Setting) -> WordTable:
     return WordTable(table.vectors.detach(), table.bias.detach())
 
 
-def infer(table: WordTable, shares: csr_array) -> NDArray[np.float64]:
-    """Vectors (N, D) of new documents, rows of shares (N, V); each depends on its own row alone."""
+def infer(table: WordTable, counts: csr_array) -> NDArray[np.float64]:
+    """Vectors (N, D) of new documents, rows of counts (N, V); each depends on its own row alone."""
     found = []
-    for begin in range(0, shares.shape[0], BATCH):
-        rows = np.arange(begin, min(begin + BATCH, shares.shape[0]))
-        target = _dense(shares, rows, table.bias.device)
+    for begin in range(0, counts.shape[0], BATCH):
+        rows = np.arange(begin, min(begin + BATCH, counts.shape[0]))
+        target = _dense(counts, rows, table.bias.device)
         documents = torch.zeros(len(rows), DIMENSIONS, device=table.bias.device, requires_grad=True)
         optimizer = torch.optim.Adam([documents])
         for step in range(INFERENCE_STEPS):
@@ -98,24 +100,18 @@ def infer(table: WordTable, shares: csr_array) -> NDArray[np.float64]:
     return np.concatenate(found)
 
 
-def _vectors(table: WordTable, shares: csr_array) -> NDArray[np.float64]:
+def _vectors(table: WordTable, counts: csr_array) -> NDArray[np.float64]:
     """As `infer`, once for equal documents: most transactions of a chain are plain transfers."""
     places: dict[bytes, int] = {}
     first, which = list[int](), list[int]()
-    for row, (begin, end) in enumerate(pairwise(shares.indptr.tolist())):
-        key = shares.indices[begin:end].tobytes() + shares.data[begin:end].tobytes()
+    for row, (begin, end) in enumerate(pairwise(counts.indptr.tolist())):
+        key = counts.indices[begin:end].tobytes() + counts.data[begin:end].tobytes()
         if key not in places:
             places[key] = len(first)
             first.append(row)
         which.append(places[key])
-    return infer(table, shares[first])[which]
+    return infer(table, counts[first])[which]
 
 
-def _shares(bags: csr_array) -> csr_array:
-    """Rows of counts as shares of their sum; a row without words stays empty."""
-    totals = np.repeat(bags.sum(axis=1), np.diff(bags.indptr))
-    return csr_array((bags.data / totals, bags.indices, bags.indptr), shape=bags.shape)
-
-
-def _dense(shares: csr_array, rows: NDArray[np.int64], device: torch.device | str) -> Tensor:
-    return torch.from_numpy(shares[rows].toarray()).float().to(device)
+def _dense(counts: csr_array, rows: NDArray[np.int64], device: torch.device | str) -> Tensor:
+    return torch.from_numpy(counts[rows].toarray()).float().to(device)

@@ -93,13 +93,13 @@ def test_paragraph_vectors_part_topics_and_are_minima(setting):
     rng = np.random.default_rng(0)
     topic = np.arange(80) % 2
     counts = rng.poisson(3.0, (80, 12)) * np.where((np.arange(12) < 6) == (topic[:, None] == 0), 1.0, 0.05)
-    shares = csr_array((counts / counts.sum(1, keepdims=True)).astype(np.float32))
-    table = learn(shares, setting())
-    vectors = infer(table, shares)
+    bags = csr_array(counts.astype(np.float32))
+    table = learn(bags, setting())
+    vectors = infer(table, bags)
     centre = np.stack([vectors[topic == side].mean(0) for side in (0, 1)])
     near = np.argmin(((vectors[:, None] - centre) ** 2).sum(-1), axis=1)
     assert (near == topic).mean() > 0.95
-    target = torch.from_numpy(shares.toarray())
+    target = torch.from_numpy(bags.toarray())
     nothing, found = (
         table.loss(torch.from_numpy(each).float(), target) for each in (np.zeros_like(vectors), vectors)
     )
@@ -111,8 +111,10 @@ def test_paragraph_vectors_part_topics_and_are_minima(setting):
         optimizer.step()
     best = table.loss(longer, target).detach()
     assert (nothing - found).mean() > 0.8 * (nothing - best).mean() > 0
-    alone = infer(WordTable(table.vectors, table.bias), shares[[3]])
+    alone = infer(WordTable(table.vectors, table.bias), bags[[3]])
     np.testing.assert_allclose(alone[0], vectors[3], atol=1e-4)
+    short, long = infer(table, csr_array(np.eye(12, dtype=np.float32)[[0, 0]] * [[1], [20]]))
+    assert np.linalg.norm(short) < 0.7 * np.linalg.norm(long), "one word is little evidence"
 
 
 def test_names_of_aliases_say_nothing(train):
