@@ -19,7 +19,7 @@ from blockscan.detect.history_file import KIND as HISTORY
 from blockscan.detect.history_file import load_history
 from blockscan.detect.levels import alarm_band, fpr_bound
 from blockscan.detect.score import kept_parts
-from blockscan.errors import ArtifactError
+from blockscan.errors import ArtifactError, ConfigError
 from blockscan.model.embed import embeddings
 from blockscan.model.encoder import MaskedLM
 from blockscan.model.losses import token_losses
@@ -79,13 +79,15 @@ def calibrate(
 
     Raises:
         ArtifactError: the model directory lacks a part, or is already calibrated.
-        ConfigError: too few transactions for the target, or no such density or part of the score.
+        ConfigError: too few transactions for the target, or no such density, part or share.
     """
     out = directory.path / KIND
     require_empty(out)
     parts = kept_parts(config.without, density=config.density)
     if config.density:
         require_kind(config.density)
+    if not 0 <= config.carried < 1:
+        raise ConfigError(f"score.carried is {config.carried:g}; give a share from 0 (nothing) to below 1")
     tokenizer, model, checkpoint = load_model(directory, device)
     census = Census(load_history(directory.history))
     observed = _observe(census.watching(shards), tokenizer, model, config, census, exclude)

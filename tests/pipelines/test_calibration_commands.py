@@ -70,6 +70,7 @@ def test_a_budget_the_data_cannot_support_is_refused(road: Any, cli: Any, tmp_pa
         refused.exit_code == 1 and "half of the benign transactions are held out, so give" in refused.stderr
     )
     assert "two ways" in cli(*given, "--alerts-per-day", 1, "--fpr", 0.01).stderr
+    assert "a share from 0" in cli(*given, "--set", "score.carried=1.0").stderr
     assert "is no share of 1,000 transactions" in cli(
         *given, "--alerts-per-day", 2000, "--transactions-per-day", 1000
     ).stderr  # fmt: skip
