@@ -271,10 +271,7 @@ def recalibrate(
 
 
 def judge(calibration: Calibration, observed: Observed, *, carried: float = 0.0) -> Judgement:
-    """Judge one transaction; a pure function of what is given.
-
-    `carried`: what is carried over from its account's recent transactions.
-    """
+    """Judge one transaction; `carried` is what its account's recent ones add (blockscan.detect.accounts)."""
     token_p = calibration.fields.p_values(observed.sequence, observed.losses)
     value = _value(calibration, observed) + carried
     p_value = calibration.p_value(value, observed.source, observed.contract)
@@ -321,9 +318,8 @@ def _hold_out(
 def _values_in_time(draft: Calibration, items: Sequence[Observed]) -> list[float]:
     recent, found = draft.recent(), []
     for item in items:
-        value = _value(draft, item) + recent.carried(item.account, item.time)
-        recent.add(item.account, item.time, value)
-        found.append(value)
+        found.append(_value(draft, item) + recent.carried(item.account, item.time))
+        recent.add(item.account, item.time, found[-1])
     return found
 
 
