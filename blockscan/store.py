@@ -23,8 +23,10 @@ from blockscan.store_db import Database
 from blockscan.store_labels import Label, LabelsWritten, labels_of, put_labels
 from blockscan.store_report import callers_of_parties, summarise, verify
 from blockscan.store_schema import (
+    NEW_CALIBRATION,
     RUN_COLUMNS,
     SCORE_COLUMNS,
+    SHOW_NEWEST,
     STATUSES,
     Disposition,
     Run,
@@ -68,13 +70,6 @@ _ORDERS = {
     "chain": "s.chain, s.block_number, s.tx_index, s.tx_hash",
 }
 _SHOWN = "scores s LEFT JOIN alerts a ON s.chain = a.chain AND s.tx_hash = a.tx_hash WHERE s.shown = 1"
-_NEW_CALIBRATION = """INSERT INTO calibrations
-    SELECT ?, (SELECT COALESCE(MAX(number), 0) + 1 FROM calibrations)
-    WHERE NOT EXISTS (SELECT 1 FROM calibrations WHERE fingerprint = ?)"""
-_SHOW_NEWEST = """UPDATE scores SET shown = CASE WHEN calibration = (
-        SELECT s.calibration FROM scores s JOIN calibrations c ON c.fingerprint = s.calibration
-        WHERE s.chain = ? AND s.tx_hash = ? ORDER BY c.number DESC LIMIT 1) THEN 1 ELSE 0 END
-    WHERE chain = ? AND tx_hash = ?"""
 Order = Literal["p_value", "time", "chain"]
 Row = tuple[TxScore, str | None, Sequence[Frame] | None]
 
@@ -295,12 +290,12 @@ class ScoreStore:
             raise StoreError(
                 f"the score of {score.tx_hash} is not a number; report this with its transaction"
             )
-        self._db.execute(_NEW_CALIBRATION, (score.calibration, score.calibration))
+        self._db.execute(NEW_CALIBRATION, (score.calibration, score.calibration))
         row = score_row(score)
         changed = self._db.upsert("scores", (*SCORE_COLUMNS, "shown"), _KEY, (*row, 1), keep=("shown",))
         key = (storable(score.chain), storable(score.tx_hash), storable(score.calibration))
         if changed:
-            self._db.execute(_SHOW_NEWEST, key[:2] * 2)
+            self._db.execute(SHOW_NEWEST, key[:2] * 2)
         if frames is not None:
             self._db.upsert("frames", (*_KEY, "tree"), _KEY, (*key, pack_frames(frames)))
         return changed

@@ -148,6 +148,15 @@ class Summary:
 
 
 RUN_COLUMNS = tuple(field.name for field in fields(Run))
+NEW_CALIBRATION = """INSERT INTO calibrations
+    SELECT ?, (SELECT COALESCE(MAX(number), 0) + 1 FROM calibrations)
+    WHERE NOT EXISTS (SELECT 1 FROM calibrations WHERE fingerprint = ?)"""
+"""Numbers a calibration when it is first met; its fingerprint, twice."""
+SHOW_NEWEST = """UPDATE scores SET shown = CASE WHEN calibration = (
+        SELECT s.calibration FROM scores s JOIN calibrations c ON c.fingerprint = s.calibration
+        WHERE s.chain = ? AND s.tx_hash = ? ORDER BY c.number DESC LIMIT 1) THEN 1 ELSE 0 END
+    WHERE chain = ? AND tx_hash = ?"""
+"""Of a transaction's scores only the one under the newest calibration is shown; chain and hash, twice."""
 
 
 def score_row(score: TxScore) -> tuple[Any, ...]:

@@ -12,7 +12,10 @@ SECONDS = 240
 
 
 class Recent:
-    """The values of the last minutes by account. Give it transactions in time order."""
+    """The values of the last minutes by account. Give it transactions in time order.
+
+    One that comes too late finds what was before it and is not forgotten yet, and nothing of its future.
+    """
 
     def __init__(self, share: float) -> None:
         """`share`: how much of the highest value is carried over, from 0 to below 1."""
@@ -24,7 +27,7 @@ class Recent:
         """What is carried over to a transaction at `time` (Unix seconds); 0 where the time is unknown."""
         if time is None or account not in self._values:
             return 0.0
-        recent = (value for since, value in self._values[account] if since >= time - SECONDS)
+        recent = (value for since, value in self._values[account] if time - SECONDS <= since <= time)
         return self._share * max(recent, default=0.0)
 
     def add(self, account: str, time: int | None, value: float) -> None:

@@ -24,6 +24,12 @@ def test_a_share_of_the_highest_value_is_carried_over_for_some_minutes():
     assert recent.carried(WHOM, 1050 + SECONDS) == 1.5, "the oldest are forgotten first"
 
 
+def test_nothing_is_carried_back_in_time():
+    recent = Recent(0.5)
+    recent.add(WHOM, 1000, 4.0)
+    assert recent.carried(WHOM, 999) == 0.0
+
+
 def test_what_is_old_is_forgotten():
     recent = Recent(0.5)
     for time in range(5000):

@@ -60,6 +60,16 @@ def test_scoring_again_says_what_the_value_is_the_sum_of(road: Any, cli: Any, st
     assert found["nearest"] is None and found["attribution"] is None
 
 
+def test_what_was_carried_over_is_known_from_the_store_alone(road: Any, cli: Any) -> None:
+    with open_store(road.store, read_only=True) as results:
+        one = max(results.iter_scores(), key=lambda each: each.carried)
+    assert one.carried > 1
+    told, alone = answer(cli, road, one.tx_hash, "--store", road.store), answer(cli, road, one.tx_hash)
+    assert told["score"]["value"] == pytest.approx(one.value, abs=1e-3)
+    assert told["score"]["carried"] == told["rarities"]["carried"] == one.carried
+    assert alone["score"]["value"] == pytest.approx(one.value - one.carried, abs=1e-3)
+
+
 def test_frames_are_ranked_from_the_store_as_well(road: Any, cli: Any, strongest: TxScore) -> None:
     stored = json.loads(cli("explain", strongest.tx_hash, "--store", road.store, "--json").stdout)
     ranked = stored["ranked_frames"]

@@ -213,6 +213,26 @@ def test_a_run_killed_before_scoring_is_made_good_at_the_next_start(
     assert other.blocks == 0
 
 
+def test_what_accounts_did_is_known_from_block_to_block(
+    server: Any, tmp_path: Path, store: ScoreStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    def listening(transactions: Sequence[Transaction], detector: Any, *, recent: Any) -> Iterator[Scored]:
+        given.append(recent)
+        return judge(transactions, detector, recent=recent)
+
+    known = object()
+    monkeypatch.setattr(step, "judge_all", listening)
+    monkeypatch.setattr(DETECTOR.calibration, "recent", lambda: known)
+    watching = watcher(server, tmp_path, store)
+    watching.start(1)
+    watching.step()
+    server.chain.grow(1)
+    watching.step()
+    assert len(given) > 1 and all(each is known for each in given)
+
+
 def test_a_lagging_node_is_no_reorganisation(server: Any, tmp_path: Path, store: ScoreStore) -> None:
     watching = watcher(server, tmp_path, store)
     watching.start(1)
