@@ -318,8 +318,11 @@ def demo(
         blockscan demo --chain solana --out demo-solana
     """
     from pipelines import demo as road
+    from pipelines.progress import console
+    from pipelines.render import to_stdout
 
-    summary = road.run(out, preset_config(preset, set_), chain)
+    show = console.print if as_json else to_stdout
+    summary = road.run(out, preset_config(preset, set_), chain, show=show)
     if as_json:
         _print_json(summary)
 

@@ -6,12 +6,14 @@ node. Labels are read at the end, by the evaluation alone.
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
+
+from rich.console import RenderableType
 
 from blockscan.artifact import require_empty
 from blockscan.chains.rpc import EthereumNode
@@ -61,13 +63,16 @@ CHAINS = {
 }
 
 
-def run(out: Path, config: Config, chain: str = "ethereum") -> dict[str, Any]:
-    """Run the demo into a new directory and print its result; returns the figures.
+def run(
+    out: Path, config: Config, chain: str = "ethereum", *, show: Callable[[RenderableType], None] = to_stdout
+) -> dict[str, Any]:
+    """Run the demo into a new directory and show its result; returns the figures.
 
     Args:
         out: a new directory.
         config: of tokenizer, model and training.
         chain: which recorded chain, a key of CHAINS.
+        show: takes each table for people.
 
     Raises:
         ArtifactError: `out` is not empty.
@@ -102,7 +107,10 @@ def run(out: Path, config: Config, chain: str = "ethereum") -> dict[str, Any]:
         "incidents with an alert": _share(evaluation.alarms.incident_recall),
         "seconds in all": round(time.monotonic() - began),
     }
-    _show(store, labels, evaluation, summary)
+    for table in _tables(store, labels, evaluation, summary):
+        show(table)
+    console.print("\nOpen the dashboard:", markup=False)
+    console.print(f"  .venv/bin/blockscan dashboard --store {store}", markup=False, soft_wrap=True)
     return summary | {"evaluation": evaluation.to_dict(), "store": str(store)}
 
 
@@ -116,16 +124,16 @@ def _learn(archive: Path, model: Path, config: Config, past: str, later: str) ->
     return trained
 
 
-def _show(store: Path, labels: dict[str, Label], evaluation: Evaluation, summary: dict[str, Any]) -> None:
+def _tables(
+    store: Path, labels: dict[str, Label], evaluation: Evaluation, summary: dict[str, Any]
+) -> Iterator[RenderableType]:
     with open_store(store, read_only=True) as results:
         alerts = results.alerts(limit=TOP)
     rows = [(alert.score, alert.severity, _label_of(alert, labels)) for alert in alerts]
-    to_stdout(alert_table(rows, f"The {len(rows)} strongest alerts (labels were not known to the detector)"))
-    to_stdout(metric_table(evaluation, list(SHOWN), title="Detection, beside the baselines"))
-    to_stdout(strata_table(evaluation))
-    to_stdout(pairs(summary, "Summary"))
-    console.print("\nOpen the dashboard:", markup=False)
-    console.print(f"  .venv/bin/blockscan dashboard --store {store}", markup=False, soft_wrap=True)
+    yield alert_table(rows, f"The {len(rows)} strongest alerts (labels were not known to the detector)")
+    yield metric_table(evaluation, list(SHOWN), title="Detection, beside the baselines")
+    yield strata_table(evaluation)
+    yield pairs(summary, "Summary")
 
 
 def _share(estimate: Estimate) -> str:
