@@ -262,6 +262,16 @@ class ScoreStore:
         """Number of the first block noted for a chain, or None."""
         return store_chain.first_block(self._db, chain)
 
+    def last_values(self, chain: str, calibration: str, seconds: int) -> list[tuple[str, int, float]]:
+        """Sender, time (Unix seconds) and value of what was judged in the chain's last seconds, oldest first.
+
+        Args:
+            chain: name of the chain.
+            calibration: fingerprint; values of others are on other scales.
+            seconds: how far back from the newest of them.
+        """
+        return store_chain.last_values(self._db, chain, calibration, seconds)
+
     def orphans(self, chain: str, tx_hashes: Sequence[str]) -> set[str]:
         """Which of these transactions are on no block of the chain any more."""
         return store_chain.orphans(self._db, chain, tx_hashes)

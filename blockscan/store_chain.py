@@ -84,6 +84,17 @@ def first_block(db: Database, chain: str) -> int | None:
     return number
 
 
+def last_values(db: Database, chain: str, calibration: str, seconds: int) -> list[tuple[str, int, float]]:
+    """Sender, time and value of what one calibration judged in the chain's last seconds, oldest first."""
+    of_chain = "FROM scores WHERE chain = ? AND calibration = ? AND orphaned = 0"
+    sql = (
+        f"SELECT sender, time, value {of_chain} AND time >= (SELECT MAX(time) {of_chain}) - ? "
+        "ORDER BY time, block_number, tx_index"
+    )
+    which = (storable(chain), storable(calibration))
+    return [(sender, when, value) for sender, when, value in db.rows(sql, (*which, *which, seconds))]
+
+
 def orphans(db: Database, chain: str, tx_hashes: Sequence[str]) -> set[str]:
     """Which of these transactions are on no block of the chain any more."""
     found: set[str] = set()

@@ -17,6 +17,7 @@ import numpy as np
 from blockscan.archive import RawBlock, read_part
 from blockscan.archive_compact import compact
 from blockscan.chains.families import parse
+from blockscan.detect.accounts import SECONDS
 from blockscan.errors import ChainError, ConfigError
 from blockscan.safetext import safe_text
 from blockscan.store import Correction, Run, ScoredBlock, ScoreStore
@@ -126,6 +127,7 @@ class Watcher:
             number = self._writer.begin(stored[-1][1] + 1)
             self._reconcile(number - 1)
             number = self._writer.next
+        self._remember()
         self._score_leftovers(number)
         if self._store.first_block(self._node.chain) is None:  # from here on blocks are to be scored
             self._store.put_blocks([ScoredBlock(self._node.chain, number - 1, "before", ())])
@@ -210,6 +212,11 @@ class Watcher:
     def _tell(corrections: Sequence[Correction]) -> None:
         for each in corrections:
             log.warning("correction: alert %s is %s: %s", safe_text(each.tx_hash), each.what, each.note)
+
+    def _remember(self) -> None:
+        """What the accounts did in the last minutes before a run that ended."""
+        for known in self._store.last_values(self._node.chain, self._detector.calibrated_as, SECONDS):
+            self._recent.add(*known)
 
     def _score_leftovers(self, stop: int) -> None:
         """Score blocks that are stored, and that no run got round to scoring."""

@@ -10,7 +10,7 @@ import pytest
 from blockscan import store_db
 from blockscan.errors import StoreError
 from blockscan.findings import Evidence, Frame, TxScore
-from blockscan.store import Run, ScoreStore, Search, open_store
+from blockscan.store import Run, ScoredBlock, ScoreStore, Search, open_store
 
 HOUR = 3600
 START = 1_700_000_000 // HOUR * HOUR
@@ -420,3 +420,19 @@ def test_status_changes_are_checked(path: Path) -> None:
             store.set_status("ethereum:0x", "gone", note="", by="ada")
         with pytest.raises(StoreError, match="no alert 'ethereum:0x'"):
             store.set_status("ethereum:0x", "open", note="", by="ada")
+
+
+def test_last_values_are_of_one_chain_and_calibration_in_time_order(path: Path) -> None:
+    later = START + 9 * 60
+    with open_store(path) as store:
+        store.write(rows(range(10)))
+        store.write(rows(range(20, 22), chain="base", time=later + 600))
+        store.write(rows(range(10), calibration="c2", value=99.0, time=START))
+        store.write([(make_score(30, time=None), None, None)])
+        found = store.last_values("ethereum", "c1", 180)
+        assert found == [(f"0x{n:040x}", START + n * 60, float(n)) for n in (6, 7, 8, 9)]
+        assert store.last_values("ethereum", "c1", 0) == [(f"0x{9:040x}", later, 9.0)]
+        assert store.last_values("optimism", "c1", 180) == []
+        store.put_blocks([ScoredBlock("ethereum", 103, "0xb", (make_score(9).tx_hash,))])
+        store.orphan_blocks("ethereum", ["0xb"])
+        assert [number for *_, number in store.last_values("ethereum", "c1", 60)] == [7.0, 8.0]

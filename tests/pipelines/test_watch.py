@@ -15,6 +15,7 @@ from blockscan.archive import Archive
 from blockscan.chains.pool import Pool
 from blockscan.chains.rpc import EthereumNode
 from blockscan.chains.transport import Endpoint
+from blockscan.detect.accounts import SECONDS, Recent
 from blockscan.errors import ConfigError
 from blockscan.findings import TxScore
 from blockscan.store import ScoreStore, Search, open_store
@@ -30,7 +31,9 @@ HELP = runpy.run_path(str(HERE / "fault_server.py"))
 ANVIL = runpy.run_path(str(HERE / "anvil_node.py"))
 Chain, Fault, serve, KEY = (HELP[name] for name in ("Chain", "Fault", "serve", "KEY"))
 DETECTOR: Any = SimpleNamespace(
-    fingerprint="m", calibrated_as="c", calibration=SimpleNamespace(alarm_level=0.01, recent=lambda: None)
+    fingerprint="m",
+    calibrated_as="c",
+    calibration=SimpleNamespace(alarm_level=0.01, recent=lambda: Recent(0.0)),
 )
 
 
@@ -231,6 +234,30 @@ def test_what_accounts_did_is_known_from_block_to_block(
     server.chain.grow(1)
     watching.step()
     assert len(given) > 1 and all(each is known for each in given)
+
+
+def test_a_run_knows_what_accounts_did_in_the_last_minutes_of_the_one_before(
+    server: Any, tmp_path: Path, store: ScoreStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DETECTOR.calibration, "recent", lambda: Recent(0.5))
+    watching = watcher(server, tmp_path, store)
+    watching.start(1)
+    watching.step()
+    last = max(score.time or 0 for score in store.scores())
+    senders = {score.sender for score in store.scores() if score.time == last}
+    given: list[Recent] = []
+
+    def listening(transactions: Sequence[Transaction], detector: Any, *, recent: Any) -> Iterator[Scored]:
+        given.append(recent)
+        return judge(transactions, detector, recent=recent)
+
+    monkeypatch.setattr(step, "judge_all", listening)
+    again = watcher(server, tmp_path, store)
+    again.start(None)
+    server.chain.grow(1)
+    again.step()
+    assert senders and all(given[0].carried(sender, last + 1) == 0.5 for sender in senders)
+    assert given[0].carried(next(iter(senders)), last + SECONDS + 1) == 0.0
 
 
 def test_a_lagging_node_is_no_reorganisation(server: Any, tmp_path: Path, store: ScoreStore) -> None:
