@@ -190,7 +190,8 @@ def _judge(
     reading = Reading(
         sequence, losses, judgement.token_p, texts, lambda piece: tokenizer.describe([piece], name)
     )
-    evidence = strongest_evidence(reading, fact_evidence(facts, judgement.rarities))
+    shown = fact_evidence(facts, judgement.rarities)
+    evidence = strongest_evidence(reading, shown)
     verdict = TxScore(
         chain=transaction.chain,
         tx_hash=transaction.hash,
@@ -217,7 +218,7 @@ def _judge(
     return Scored(
         verdict,
         calibration.severity(verdict) if alarm else None,
-        name_frames(paint(transaction, reading), transaction, detector.signatures, detector.idls)
+        name_frames(paint(transaction, reading, shown), transaction, detector.signatures, detector.idls)
         if rare
         else None,
         judgement.rarities,

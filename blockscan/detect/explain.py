@@ -154,9 +154,10 @@ def reason(transaction: Transaction, evidence: Sequence[Evidence], *, after_othe
     return f"{cut}unusual {words} {first.found}, {place}{expected}; {_rarity(first.p_value)}{more}"
 
 
-def paint(transaction: Transaction, reading: Reading) -> tuple[Frame, ...]:
+def paint(transaction: Transaction, reading: Reading, facts: Sequence[Evidence] = ()) -> tuple[Frame, ...]:
     """Every call and log in execution order with its heat and its rare values.
 
+    `facts` warm the call that shows each best; they stay with the transaction, whose facts they are.
     A log's frame has kind LOG, the `node` of its emitting call (also as `parent`) and one depth more
     than that call. Where the tokens do not tell the logs apart, what they say is put on the call.
     """
@@ -164,7 +165,10 @@ def paint(transaction: Transaction, reading: Reading) -> tuple[Frame, ...]:
     row = _rows(visits, reading)
     heat = np.zeros(len(visits))
     scored = ~np.isnan(reading.token_p)
-    np.maximum.at(heat, row[scored], np.minimum(1.0, -np.log10(reading.token_p[scored]) / 4))
+    np.maximum.at(heat, row[scored], _heat(reading.token_p[scored]))
+    calls = [i for i, visit in enumerate(visits) if isinstance(visit.step, Call)]
+    for fact in facts:
+        heat[calls[fact.node]] = max(heat[calls[fact.node]], _heat(fact.p_value))
     evidence: dict[int, list[Evidence]] = {}
     for token in _rarest_tokens(reading):
         if reading.token_p[token] > SHOWN_P:
@@ -174,6 +178,11 @@ def paint(transaction: Transaction, reading: Reading) -> tuple[Frame, ...]:
         _frame(visit, heat=float(heat[i]), evidence=tuple(evidence.get(i, ())))
         for i, visit in enumerate(visits)
     )
+
+
+def _heat(p: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """0 for what is always so, 1 for one in ten thousand and less, 0 by rounding among them."""
+    return np.minimum(1.0, -np.log10(np.maximum(p, 1e-300)) / 4)
 
 
 def _rarest_tokens(reading: Reading) -> list[int]:

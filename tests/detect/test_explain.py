@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from blockscan.detect.explain import Reading, paint, reason, strongest_evidence
+from blockscan.findings import Evidence
 from blockscan.tokens import Field, Modality, TokenLosses, TokenSequence
 from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, TraceStatus, Transaction
 
@@ -148,6 +149,15 @@ def test_painted_tree_has_every_call_and_log_in_order_with_its_heat():
     assert [each.found for each in vault.evidence] == ["unit4", "unit5"]
     assert [each.found for each in frames[5].evidence] == ["unit9", "unit8"]
     assert frames[0].evidence == ()
+
+
+def test_a_fact_warms_the_call_that_shows_it_and_cools_none():
+    loan, vault = (Evidence(node, "gain", "much", (), 9.0, p) for node, p in ((1, 0.0), (2, 0.01)))
+    plain, warm = (paint(STORY, make_reading(STORY_TOKENS), facts) for facts in ((), (loan, vault)))
+    assert [frame.heat for frame in warm] == [
+        1.0 if frame.node == 1 and frame.kind != "LOG" else frame.heat for frame in plain
+    ]
+    assert [frame.evidence for frame in warm] == [frame.evidence for frame in plain]
 
 
 def test_logs_that_the_tokens_do_not_tell_apart_are_painted_on_their_call():
