@@ -11,6 +11,7 @@ from rich.text import Text
 from blockscan.detect.history import Function
 from blockscan.detect.neighbours import Differences
 from blockscan.detect.ranked_frames import RankedFrame, ranked_frames
+from blockscan.detect.score import SIZE_ALONE
 from blockscan.findings import Frame, TxScore
 from blockscan.safetext import safe_text
 from blockscan.transaction import CallKind
@@ -84,10 +85,16 @@ def _verdict(score: TxScore) -> Table:
     )
 
 
+_NO_PARTS = {
+    "carried": "from the account's transactions before",
+    SIZE_ALONE: "more than the sum, for size alone",
+}
+
+
 def _parts(rarities: Mapping[str, float]) -> Table:
     table = _table("What the anomaly value is the sum of", ("part", "decades", "p-value at this size"))
     for name, decades in sorted(rarities.items(), key=lambda item: -item[1]):
-        rare = "from the account's transactions before" if name == "carried" else f"{10.0**-decades:.2g}"
+        rare = _NO_PARTS.get(name, f"{10.0**-decades:.2g}")
         table.add_row(name, f"{max(decades, 0.0):.2f}", rare)
     return table
 

@@ -1,9 +1,9 @@
 """A Calibration on disk: artifact of kind "calibration", all arrays in one safetensors file.
 
-Array names say what they are: "field/target/address/values", "part/fisher/3/scale", "benign/callTracer",
-"contract/callTracer/0x1234", "density/references". A model directory holds `calibration` and, after
-recalibrations, `calibration-2` and so on: each is complete, names the one before among its parents, and the
-last one counts.
+Array names say what they are: "field/target/address/values", "part/fisher/3/scale", "sums/values",
+"benign/callTracer", "contract/callTracer/0x1234", "density/references". A model directory holds `calibration`
+and, after recalibrations, `calibration-2` and so on: each is complete, names the one before among its
+parents, and the last one counts.
 """
 
 import hashlib
@@ -83,6 +83,9 @@ def load_calibration(path: Path) -> Calibration:
         level = float(manifest.config["alarm_level"])
         scoring = dict(manifest.config["scoring"])
         pooled = _survival(arrays, "pooled")
+        sums, sizes = (
+            _survival(arrays, name) if f"{name}/values" in arrays else None for name in ("sums", "sizes")
+        )
         traffic = _traffic(manifest.config.get("traffic", {}))
         contracts = _contracts(arrays, values) if manifest.config.get("per_contract") else None
         density = _density(arrays, manifest.config["density"]) if "density" in manifest.config else None
@@ -92,7 +95,7 @@ def load_calibration(path: Path) -> Calibration:
         ) from error
     return Calibration(
         FieldCalibration(fields, pooled),
-        ScoreModel(anchors, tails),
+        ScoreModel(anchors, tails, sums, sizes),
         values,
         level,
         manifest.parents,
@@ -126,6 +129,8 @@ def _arrays(calibration: Calibration) -> Arrays:
     survivals = {"pooled": calibration.fields.pooled}
     for (field, modality), survival in calibration.fields.fields.items():
         survivals[f"field/{field.name.lower()}/{modality.name.lower()}"] = survival
+    if calibration.score.sums is not None and calibration.score.sizes is not None:
+        survivals |= {"sums": calibration.score.sums, "sizes": calibration.score.sizes}
     for part, tails in calibration.score.tails.items():
         survivals |= {f"part/{part}/{i}": tail for i, tail in enumerate(tails)}
     for name, survival in survivals.items():

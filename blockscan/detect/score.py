@@ -9,12 +9,17 @@ p-value among benign transactions of about the same number of calls, which remov
 makes parts comparable; size itself is compared with all of them. The value is the sum of -log10 p over the
 parts (Fisher 1925), so that several parts that each find a transaction a little odd add up. The sum is no
 chi-square, since parts depend on each other; it is calibrated afterwards as a whole.
+
+In a sum of two dozen parts one of them hardly counts. Size is the one that must: where the past knows little
+of the contracts, that a transaction is enormous may be all there is. So a quarter of the false alarms is
+spent on size alone (Bonferroni): what only so few are as large as gets the value that as few reach, if its
+sum is less.
 """
 
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -72,9 +77,12 @@ TOKEN_PARTS: Mapping[str, Callable[[NDArray[np.float64]], float]] = {
     "fisher": fisher,
     "criticism": criticism,
 }
-PARTS = (*TOKEN_PARTS, "fields", "replaced", "density", *FACTS)
+SIZE_ALONE = "size_alone"
+PARTS = (*TOKEN_PARTS, "fields", "replaced", "density", *FACTS, SIZE_ALONE)
 SIZE_PARTS = ("calls", "depth", "input_bytes")
 """Compared with all benign transactions, not with those of the same size."""
+SIZE_SHARE = 0.25
+"""Of the false alarms, spent on transactions of which nothing is known but that they are large."""
 
 
 class Summary(NamedTuple):
@@ -98,7 +106,7 @@ def kept_parts(without: str, *, density: str) -> tuple[str, ...]:
             f"of {', '.join(PARTS)}"
         )
     kept = tuple(part for part in PARTS if part not in left_out and (density or part != "density"))
-    if not kept:
+    if not set(kept) - {SIZE_ALONE}:
         raise ConfigError("score.without leaves no part of the score; name fewer of them")
     return kept
 
@@ -133,11 +141,14 @@ class ScoreModel:
     """How the parts are distributed over benign transactions, by length.
 
     `anchors` float64 (A,) ascending: median log number of calls of each class. `tails` holds per
-    part one Survival for each class.
+    part one Survival for each class. `sums` and `sizes` are those of the sum over all parts and over
+    SIZE_PARTS, without which SIZE_ALONE is left out.
     """
 
     anchors: NDArray[np.float64]
     tails: Mapping[str, tuple[Survival, ...]]
+    sums: Survival | None = None
+    sizes: Survival | None = None
 
     @classmethod
     def fit(cls, summaries: Sequence[Summary], *, parts: Sequence[str] = PARTS) -> "ScoreModel":
@@ -149,11 +160,11 @@ class ScoreModel:
         if not summaries:
             raise ValueError("no transaction to fit the score on")
         unknown = set(parts) - set(PARTS)
-        if unknown or not parts:
+        if unknown or not set(parts) - {SIZE_ALONE}:
             raise ValueError(f"unknown parts {sorted(unknown)}; there are {', '.join(PARTS)}")
         anchors, classes = _length_classes(np.array([each.size for each in summaries]))
         tails = {}
-        for part in parts:
+        for part in [part for part in parts if part != SIZE_ALONE]:
             statistic = np.array([each.parts.get(part, np.nan) for each in summaries])
             known = statistic[~np.isnan(statistic)]
             if not len(known):
@@ -164,20 +175,33 @@ class ScoreModel:
             tails[part] = tuple(
                 Survival.fit(own if len(own) else known, scale_floor=floor) for own in of_class
             )
-        return cls(anchors, tails)
+        model = cls(anchors, tails)
+        if SIZE_ALONE not in parts or not tails.keys() & set(SIZE_PARTS):
+            return model
+        found = [model.rarities(each) for each in summaries]
+        sums, sizes = (np.array([total(each) for each in found]) for total in (_sum, _size))
+        return replace(model, sums=_survival(sums), sizes=_survival(sizes))
 
     def rarities(self, summary: Summary) -> dict[str, float]:
-        """-log10 p of each part among benign transactions of this size; 0 for a part that is left out."""
-        return {
+        """-log10 p of each part among benign transactions of this size; 0 for a part that is left out.
+
+        SIZE_ALONE is what the sum of the others lacks to the value that size alone is worth.
+        """
+        found = {
             part: -self._log10_p(tails, summary.parts[part], size=summary.size)
             if part in summary.parts
             else 0.0
             for part, tails in self.tails.items()
         }
+        if self.sums is None or self.sizes is None:
+            return found
+        log10_p = float(self.sizes.log10_p(_size(found))) - math.log10(SIZE_SHARE)
+        lacking = self.sums.reaching(log10_p) - _sum(found) if log10_p < 0 else 0.0
+        return {**found, SIZE_ALONE: max(lacking, 0.0)}
 
     def value(self, summary: Summary) -> float:
         """The sum of the parts' -log10 p: >= 0."""
-        return max(math.fsum(self.rarities(summary).values()), 0.0)
+        return max(_sum(self.rarities(summary)), 0.0)
 
     def _log10_p(self, tails: tuple[Survival, ...], statistic: float, *, size: float) -> float:
         """Between two length classes the log p-values are interpolated; outside, the outer class counts."""
@@ -188,6 +212,18 @@ class ScoreModel:
         weight = min(max((size - low) / (high - low), 0.0), 1.0)
         left_p, right_p = (tails[i].log10_p(statistic) for i in (right - 1, right))
         return float((1 - weight) * left_p + weight * right_p)
+
+
+def _sum(rarities: Mapping[str, float]) -> float:
+    return math.fsum(rarities.values())
+
+
+def _size(rarities: Mapping[str, float]) -> float:
+    return math.fsum(rarities.get(part, 0.0) for part in SIZE_PARTS)
+
+
+def _survival(sums: NDArray[np.float64]) -> Survival:
+    return Survival.fit(sums, scale_floor=max(PART_SCALE_FLOOR, PART_SCALE_SHARE * float(sums.std())))
 
 
 def _length_classes(sizes: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[NDArray[np.intp]]]:

@@ -76,6 +76,20 @@ class Survival:
         log10_p: NDArray[np.float64] = np.log10((1 + counts) / (1 + self.count)) - beyond
         return log10_p
 
+    def reaching(self, log10_p: float) -> float:
+        """The least value of the sample, or of the tail beyond it, whose p-value is at most 10^log10_p.
+
+        Between the p-value of the largest value and 1 / (1 + n), where the tail begins, it is the largest.
+        """
+        beyond = -math.log10(1 + self.count) - log10_p
+        if beyond > 0:
+            return float(self.values[-1]) + beyond * self.scale * _LN10
+        most = 10**log10_p * (1 + self.count) - 1
+        first = int(np.searchsorted(-self.above, -most))
+        if 0 < first < len(self.values) and self.values[first] - self.values[first - 1] <= TIE * self.scale:
+            first = int(np.searchsorted(self.values, self.values[first] + TIE * self.scale, side="right"))
+        return float(self.values[min(first, len(self.values) - 1)])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FieldCalibration:

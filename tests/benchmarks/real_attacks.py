@@ -41,7 +41,7 @@ from blockscan.config import Config
 from blockscan.detect.calibrate import Observed, fit_calibration, judge
 from blockscan.detect.facts import FACTS, fact_values, facts_of
 from blockscan.detect.history import history_of
-from blockscan.detect.score import ScoreModel, Summary, kept_parts
+from blockscan.detect.score import SIZE_ALONE, ScoreModel, Summary, kept_parts
 from blockscan.model.losses import token_losses
 from blockscan.tokens import TokenLosses, TokenSequence
 from blockscan.transaction import Call, Transaction, walk
@@ -71,7 +71,7 @@ def own_values(
         name: [fact_values(facts_of(each, history)) for each in some] for name, some in transactions.items()
     }
     known = [fact_summary(each) for each in facts["calibrate"][: len(fold.calibrate) // 2]]
-    model = ScoreModel.fit(known, parts=FACTS)
+    model = ScoreModel.fit(known, parts=(*FACTS, SIZE_ALONE))
     summaries = map(fact_summary, facts["test"])
     found = [{"values": {"facts only": model.value(x)}, "rarities": model.rarities(x)} for x in summaries]
     if not tokens:
@@ -87,7 +87,7 @@ def own_values(
     calibration = fit_calibration(observed["calibrate"], fpr=0.01, parents={}, scoring={}, parts=parts)
     for row, each in zip(found, observed["test"], strict=True):
         judged = judge(calibration, each)
-        alone = sum(value for name, value in judged.rarities.items() if name not in FACTS)
+        alone = sum(value for name, value in judged.rarities.items() if name not in (*FACTS, SIZE_ALONE))
         row["values"] = {"BlockScan": judged.value, "tokens only": alone} | row["values"]
         row["rarities"] = dict(judged.rarities)
     return found

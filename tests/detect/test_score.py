@@ -9,6 +9,8 @@ from sklearn.metrics import roc_auc_score
 from blockscan.detect.facts import FACTS
 from blockscan.detect.score import (
     PARTS,
+    SIZE_ALONE,
+    SIZE_SHARE,
     TOKEN_PARTS,
     ScoreModel,
     criticism,
@@ -134,7 +136,7 @@ def test_identical_benign_transactions_do_not_make_rounding_evidence():
     assert model.value(told(np.full(9, 0.5 - 1e-7))) < 3.0
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", [part for part in PARTS if part != SIZE_ALONE])
 def test_parts_can_be_switched(fitted, part):
     _, _, token_p = fitted
     model = ScoreModel.fit([told(p, density=0.1) for p in token_p[:600]], parts=[part])
@@ -149,6 +151,7 @@ def test_parts_are_left_out_by_name():
     few = kept_parts("gain, reentry,density", density="forest")
     assert set(PARTS) - set(few) == {"gain", "reentry", "density"}
     assert kept_parts(",".join(without_density), density="forest") == ("density",)
+    assert SIZE_ALONE not in kept_parts(SIZE_ALONE, density="")
 
 
 def test_what_cannot_be_left_out_is_named():
@@ -158,6 +161,8 @@ def test_what_cannot_be_left_out_is_named():
         kept_parts("gain,renetry", density="")
     with pytest.raises(ConfigError, match="leaves no part"):
         kept_parts(",".join(part for part in PARTS if part != "density"), density="")
+    with pytest.raises(ConfigError, match="leaves no part"):
+        kept_parts(",".join(part for part in PARTS if part != SIZE_ALONE), density="forest")
 
 
 def test_a_part_that_some_lack_is_judged_among_those_that_have_it():
@@ -178,6 +183,45 @@ def test_size_is_judged_among_all_sizes():
     model = ScoreModel.fit(past, parts=["calls"])
     assert model.value(told(np.full(9, 0.5))) == 0.0
     assert model.value(told(np.full(901, 0.5))) == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.fixture(scope="module")
+def sized():
+    """A model of transactions of many sizes whose gains say nothing of them, and others like them."""
+    rng = np.random.default_rng(5)
+    calls = np.exp(rng.exponential(1.0, 6000)).astype(int)
+    made = [told(np.full(size, 0.5), gain=rng.random(), reentry=rng.random()) for size in calls]
+    parts = ("calls", "gain", "reentry")
+    models = ScoreModel.fit(made[:3000], parts=(*parts, SIZE_ALONE)), ScoreModel.fit(made[:3000], parts=parts)
+    return *models, made[3000:]
+
+
+def test_what_is_only_enormous_is_found(sized):
+    """Nothing odd but its size: as a part of the sum that is lost, alone it is worth an alarm."""
+    model, plain, later = sized
+    enormous = told(np.full(100_000, 0.5))
+    alone = model.rarities(enormous)
+    assert alone[SIZE_ALONE] > 1 and model.value(enormous) == pytest.approx(sum(alone.values()))
+    assert {name: alone[name] for name in plain.tails} == plain.rarities(enormous)
+    ranks = [np.mean([one.value(each) >= one.value(enormous) for each in later]) for one in (model, plain)]
+    assert ranks[0] == 0.0 and ranks[1] > 0.0
+
+
+def test_size_alone_takes_its_share_of_the_false_alarms_and_no_more(sized):
+    model, _, later = sized
+    rarities = [model.rarities(each) for each in later]
+    level = np.quantile([model.value(each) for each in later], 0.95)
+    because = [each[SIZE_ALONE] > 0 for each in rarities if sum(each.values()) > level]
+    assert 0.05 < np.mean(because) < 1.5 * SIZE_SHARE
+    assert np.mean([each[SIZE_ALONE] > 0 for each in rarities]) < 0.5
+
+
+def test_size_alone_needs_a_size(sized):
+    model, _, later = sized
+    assert SIZE_ALONE not in ScoreModel.fit(later, parts=("gain", SIZE_ALONE)).rarities(later[0])
+    assert model.rarities(told(np.full(1, 0.5)))[SIZE_ALONE] == 0.0
+    with pytest.raises(ValueError, match="unknown parts"):
+        ScoreModel.fit(later, parts=[SIZE_ALONE])
 
 
 def test_a_fact_is_judged_among_transactions_of_its_size():

@@ -57,6 +57,20 @@ def test_extremes_beyond_the_sample_are_strictly_ordered():
     assert np.all(np.diff(survival.log10_p(np.arange(6.0, 600.0))) < 0)
 
 
+@given(st.lists(st.floats(0, 5), min_size=1, max_size=60), st.floats(-9, 0))
+def test_the_value_that_reaches_a_p_value_is_the_least_that_does(sample, log10_p):
+    survival = Survival.fit(np.round(np.array(sample), 2), scale_floor=0.5)
+    reached = survival.reaching(log10_p)
+    lower = survival.values[survival.values < reached - 0.001]
+    if log10_p < -math.log10(1 + survival.count):
+        assert survival.log10_p(reached) == pytest.approx(log10_p)
+    elif log10_p >= survival.log10_p(survival.values[-1]):
+        assert survival.log10_p(reached) <= log10_p + 1e-9
+        assert (survival.log10_p(lower) > log10_p - 1e-9).all()
+    else:
+        assert reached == survival.values[-1]
+
+
 def test_a_capped_sample_is_bounded_exact_at_the_top_and_errs_upwards():
     sample = np.random.default_rng(1).exponential(1.0, 50_000)
     full = Survival.fit(sample, scale_floor=1.0, cap=len(sample))
