@@ -23,6 +23,7 @@ FACTS = {
     "loss": "loss of a contract",
     "bystander_loss": "loss of accounts that take no part",
     "drained": "share of a balance taken away",
+    "emptied": "balances of those who sign, emptied",
     "largest_transfer": "size of a transfer",
     "argument_high": "argument larger than the function is called with",
     "argument_low": "argument smaller than the function is called with",

@@ -233,8 +233,9 @@ def _causes(causes: Causes) -> list[RenderableType]:
 def _name(function: Function, name: Naming) -> str:
     target, selector = function
     if not selector:
-        return f"plain call of {safe_text(target)}"
-    what = selector.decode() if selector in _CREATIONS else name(selector)
+        return f"plain call of {safe_text(target)}" if target else "message"
+    named = selector in _CREATIONS or (selector.isalpha() and not target.startswith("0x"))
+    what = selector.decode() if named else name(selector)
     return f"{safe_text(what)} of {safe_text(target)}"
 
 

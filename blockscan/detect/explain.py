@@ -80,6 +80,7 @@ _FACT_WORDS = {
     "loss": "loss of a contract,",
     "bystander_loss": "loss of an account that takes no part,",
     "drained": "share of a balance taken away,",
+    "emptied": "balances of those who sign, emptied,",
     "largest_transfer": "size of a transfer,",
     "argument_high": "large argument,",
     "argument_low": "small or negative argument,",

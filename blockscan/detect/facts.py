@@ -7,13 +7,13 @@ rare a value is among benign transactions of the same size.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blockscan.detect.flow import ZERO, Frames, Transfer, frames_of
+from blockscan.detect.flow import ZERO, Frames, Transfer, frames_of, shares_lost
 from blockscan.detect.history import (
     Function,
     History,
@@ -22,6 +22,7 @@ from blockscan.detect.history import (
     edges_of,
     functions_of,
     paths_of,
+    unsigned_losers,
     uses_of,
 )
 from blockscan.transaction import CallKind, Transaction
@@ -44,6 +45,7 @@ FACTS = (
     "loss",
     "bystander_loss",
     "drained",
+    "emptied",
     "largest_transfer",
     "argument_high",
     "argument_low",
@@ -182,10 +184,12 @@ def _value(frames: Frames, transaction: Transaction, history: History) -> Facts:
     """Who gained and who lost, each amount against what is usual for its token."""
     own = _own_side(frames, transaction, history)
     called = {call.caller for call in frames.calls} | {call.target for call in frames.calls if call.data}
+    robbed = unsigned_losers(frames, transaction)
+    called |= {each for each in robbed if history.seen("unsigned", each) >= ESTABLISHED}
     first = {each.asset: each.node for each in reversed(frames.transfers)}
     net = frames.balances()
     gained: dict[str, int] = defaultdict(int)
-    lost, taken = [Fact(0.0)], [Fact(0.0)]
+    lost, taken = [Fact(0.0)], list[Fact]()
     for (holder, asset), amount in net.items():
         if holder in own:
             gained[asset] += amount
@@ -193,10 +197,11 @@ def _value(frames: Frames, transaction: Transaction, history: History) -> Facts:
             continue
         elif holder in called:
             lost.append(_loss(holder, asset, -amount, first[asset], history))
-        elif holder.startswith("0x") and history.amounts("amount", asset) >= MEASURED:
+        elif holder in robbed or (holder.startswith("0x") and history.amounts("amount", asset) >= MEASURED):
             taken.append(_amount(asset, -amount, first[asset], history, f"from {holder}"))
     gains = [_amount(asset, x, first[asset], history, "gained") for asset, x in gained.items() if x > 0]
     paid = sum(x < 0 for x in gained.values())
+    emptied_of_others = _emptied(transaction, lambda owner: owner not in own)
     best = max(gains, key=_by_value, default=Fact(0.0))
     largest = (_moved(each, frames, history) for each in frames.transfers)
     return {
@@ -204,10 +209,11 @@ def _value(frames: Frames, transaction: Transaction, history: History) -> Facts:
         "free_gain": Fact(0.0) if paid else best,
         "more_in_than_out": best._replace(value=len(gains) / (1 + paid)),
         "loss": max(lost, key=_by_value),
-        "bystander_loss": max(taken, key=_by_value)._replace(
-            value=sum(_EACH + fact.value for fact in taken[1:])
+        "bystander_loss": max(taken, key=_by_value, default=Fact(0.0))._replace(
+            value=sum(_EACH + fact.value for fact in taken)
         ),
-        "drained": _drained(frames, net, own, called),
+        "drained": max(_drained(frames, net, own, called), emptied_of_others, key=_by_value),
+        "emptied": _emptied(transaction, own.__contains__),
         "largest_transfer": max(largest, key=_by_value, default=Fact(0.0)),
     }
 
@@ -226,9 +232,9 @@ def _own_side(frames: Frames, transaction: Transaction, history: History) -> set
 
 def _amount(asset: str, amount: int, node: int, history: History, what: str) -> Fact:
     """How rare so large a transfer of the token is, in decades of probability."""
-    if history.amounts("amount", asset) < MEASURED:
-        return Fact(0.0)
-    return Fact(history.rarity("amount", asset, amount=amount), node, f"{amount:.3g} of {asset} {what}")
+    known = history.amounts("amount", asset) >= MEASURED
+    rarity = history.rarity("amount", asset, amount=amount) if known else 0.0
+    return Fact(rarity, node, f"{amount:.3g} of {asset} {what}")
 
 
 def _moved(transfer: Transfer, frames: Frames, history: History) -> Fact:
@@ -269,6 +275,16 @@ def _drained(
             share = lost / (lost + balance)
             shares.append(Fact(share, node, f"{share:.0%} of the {asset} of {holder}"))
     return max(shares, key=_by_value)
+
+
+def _emptied(transaction: Transaction, counts: Callable[[str], bool]) -> Fact:
+    """The shares that balances of the owners that count lost together (Solana), shown by the largest."""
+    lost = [
+        Fact(share, 0, f"{share:.0%} of the {token} of {owner}")
+        for owner, token, share in shares_lost(transaction.root)
+        if counts(owner)
+    ]
+    return max(lost, key=_by_value, default=Fact(0.0))._replace(value=sum(fact.value for fact in lost))
 
 
 def _edge(edge: tuple[str, str], node: int) -> tuple[int, str]:

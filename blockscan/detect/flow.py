@@ -79,6 +79,15 @@ def frames_of(transaction: Transaction) -> Frames:
     return frames
 
 
+def shares_lost(root: Call) -> Iterator[tuple[str, str, float]]:
+    """Owner, token and lost share of each balance that fell, where the trace has balances (Solana)."""
+    for step in root.steps:
+        if isinstance(step, Log) and len(step.accounts) == 2 and len(step.data) == 3 * _WORD:
+            change, left = int.from_bytes(step.data[:_WORD], signed=True), _number(step.data, 1)
+            if change < 0:
+                yield step.accounts[1], step.emitter, -change / (left - change)
+
+
 def _of_call(call: Call, node: int, *, from_logs: bool) -> Iterator[Transfer]:
     if call.target is None or call.kind is CallKind.INSTRUCTION:
         return

@@ -8,6 +8,7 @@ matter of how many different things a chain does, not of how many transactions i
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from blockscan.chains.solana_layouts import SYSTEM, layout_of
 from blockscan.detect.flow import LARGEST, Frames, Transfer, frames_of
 from blockscan.detect.tally import (
     SIGNED_BINS_PER_DECADE,
@@ -33,16 +34,19 @@ KINDS = (
     "moved",
     "outflow",
     "argument",
+    "unsigned",
 )
 """What is counted, per transaction that shows it: edge (caller, callee); caller and callee of any edge;
 callers: different callers of a callee; function (callee, selector); use (function, caller); users: different
 callers of a function; path (function, function that it calls); address: target of a call, or sender. By
 size: amount, transfers per asset; moved, transfers per (function that asks for them, asset); outflow, net
-losses per (holder, asset); argument, numbers per (function, place in the calldata)."""
+losses per (holder, asset); argument, numbers per (function, place in the calldata). On Solana, where every
+owner signs: unsigned, holders that lost something without their signature."""
 
 Function = tuple[str, bytes]
 Argument = tuple[str, bytes, int]
 _WORD = 32
+_DISCRIMINATOR = 8
 ARGUMENTS = 8
 """Words of calldata looked at in each call; what comes later is mostly the inside of arrays."""
 
@@ -82,16 +86,25 @@ def history_of(transactions: Iterable[Transaction]) -> History:
         frames = frames_of(transaction)
         _count_calls(counts, frames, transaction)
         _count_amounts(counts, frames)
+        count_all(counts["unsigned"], map(key_of, unsigned_losers(frames, transaction)))
     return History({kind: Tally.of(counts[kind]) for kind in KINDS}, number)
 
 
 def function_of(call: Call) -> Function:
-    """What a frame runs: its target, and the selector (EVM), discriminator (Solana) or kind of creation."""
+    """What a frame runs: its target, and the selector (EVM), kind of creation or instruction (Solana).
+
+    An instruction is the name that a well-known program gives it, for its tag may be one byte, else the first
+    eight bytes, Anchor's discriminator. A message runs nothing of its payer's, nor does a program that calls
+    itself to write an event (Anchor).
+    """
     target = call.target or ""
     if call.kind in (CallKind.CREATE, CallKind.CREATE2, CallKind.SELFDESTRUCT):
         return target, call.kind.encode()
     if call.kind is CallKind.INSTRUCTION:
-        return target, call.data[:8]
+        if call.caller == target:
+            return "", b""
+        layout = layout_of(target, call.data)
+        return target, layout.name.partition(":")[2].encode() if layout else call.data[:_DISCRIMINATOR]
     return target, call.data[:4] if len(call.data) >= 4 else b""
 
 
@@ -151,6 +164,14 @@ def arguments_of(frames: Frames) -> dict[tuple[Argument, int], int]:
             if abs(number) < LARGEST:
                 found.setdefault(((target, selector, place), signed_bin(number)), node)
     return found
+
+
+def unsigned_losers(frames: Frames, transaction: Transaction) -> set[str]:
+    """Holders on Solana that end up with fewer tokens without having signed; lamports follow rent."""
+    if transaction.root.kind is not CallKind.INSTRUCTION:
+        return set()
+    lost = {holder for (holder, asset), net in frames.balances().items() if net < 0 and asset != SYSTEM}
+    return lost - {transaction.sender, *transaction.root.accounts}
 
 
 def _count_calls(counts: dict[str, dict[int, int]], frames: Frames, transaction: Transaction) -> None:

@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from blockscan.chains.solana_layouts import SYSTEM
+from blockscan.chains.solana_layouts import TOKEN as SPL_TOKEN
 from blockscan.detect.explain import fact_evidence
 from blockscan.detect.facts import FACTS, fact_values, facts_of
 from blockscan.detect.flow import ETHER, frames_of
-from blockscan.detect.history import history_of
+from blockscan.detect.history import function_of, history_of
 from blockscan.detect.tally import Tally, amount_bin, count_all, key_of, signed_bin
 from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, Transaction
 
@@ -244,3 +246,74 @@ def test_a_token_of_a_collection_is_a_flow_of_one():
     told = transaction(call(USER, POOL, SWAP, call(POOL, TOKEN, asks)), logs=LogOrder.ABSENT)
     for each in (seen, told):
         assert frames_of(each).balances() == {(POOL, TOKEN): -1, (USER, TOKEN): 1}
+
+
+MINT, VAULT, VICTIM, PROGRAM = "Mint", "Vault", "Victim", "Program"
+
+
+def fell(owner: str, change: int, left: int) -> Log:
+    data = b"".join(each.to_bytes(32, signed=True) for each in (change, left, 6))
+    return Log(MINT, (), data, accounts=(f"account of {owner}", owner))
+
+
+def message(payer: str, *steps: Call | Log, signers: tuple[str, ...] = ()) -> Transaction:
+    root = replace(call(payer, payer, b"fees", *steps, kind=CallKind.INSTRUCTION), accounts=(payer, *signers))
+    return replace(transaction(root), source=TraceSource.SOLANA_LOGS)
+
+
+def instructed(payer: str, data: bytes, program: str = SPL_TOKEN) -> Call:
+    return call(payer, program, data, kind=CallKind.INSTRUCTION)
+
+
+def test_an_instruction_is_known_by_its_name_not_by_its_amount():
+    one, other = (instructed("payer", b"\3" + amount.to_bytes(8, "little")) for amount in (1, 2))
+    assert function_of(one) == function_of(other) == (SPL_TOKEN, b"transfer")
+    assert function_of(instructed("payer", b"12345678rest", PROGRAM)) == (PROGRAM, b"12345678")
+    first, second = (message(payer, instructed(payer, b"\7")).root for payer in ("payer", "another"))
+    assert function_of(first) == function_of(second)
+
+
+def test_an_instruction_that_a_program_hardly_ever_runs_is_rare():
+    transfers = [message(f"payer{i}", instructed(f"payer{i}", b"\3" + bytes([i] * 8))) for i in range(40)]
+    history = history_of(transfers)
+    usual = message("new", instructed("new", b"\3" + bytes([200] * 8)))
+    mint = message("new", instructed("new", b"\7" + bytes([1] * 8)))
+    assert facts_of(usual, history)["rare_function"].value < 0.1
+    assert facts_of(mint, history)["rare_function"].value == pytest.approx(math.log(41 / 0.5))
+    assert facts_of(mint, history)["rare_path"].value == pytest.approx(math.log(41 / 0.5))
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """A vault that pays without signing, as the vaults of programs do, and users who sign."""
+    return history_of(
+        message(f"user{i}", fell(VAULT, -1000 - i, 10**9), fell(f"user{i}", -10, 5)) for i in range(30)
+    )
+
+
+def test_who_loses_without_signing_is_robbed_unless_it_always_does(pool):
+    swap = facts_of(message("user", fell(VAULT, -1010, 10**9), fell("user", 1010, 1010)), pool)
+    theft = facts_of(message("thief", fell(VICTIM, -(10**6), 0), fell("thief", 10**6, 10**6)), pool)
+    signed = facts_of(
+        message("thief", fell(VICTIM, -(10**6), 0), fell("thief", 10**6, 10**6), signers=(VICTIM,)), pool
+    )
+    assert swap["bystander_loss"].value == 0.0 and swap["drained"].value == pytest.approx(0, abs=1e-5)
+    assert theft["bystander_loss"].value > 1.0 and VICTIM in theft["bystander_loss"].found
+    assert (theft["drained"].value, theft["emptied"].value) == (1.0, 0.0)
+    assert signed["bystander_loss"].value == 0.0
+    assert (signed["drained"].value, signed["emptied"].value) == (0.0, 1.0)
+
+
+def test_each_victim_counts_even_of_a_token_without_a_past(pool):
+    victims = [fell(f"victim{i}", -1, 1) for i in range(3)]
+    unheard = [replace(each, emitter="Unheard") for each in victims]
+    found = facts_of(message("thief", *unheard), pool)
+    assert found["bystander_loss"].value == pytest.approx(3 * 0.3)
+    assert found["drained"].value == pytest.approx(3 * 0.5)
+
+
+def test_lamports_that_move_with_accounts_rob_nobody(pool):
+    data = b"".join(each.to_bytes(32, signed=True) for each in (-2_039_280, 0, 9))
+    closing = message("user", Log(SYSTEM, (), data, accounts=("account of user",)))
+    assert facts_of(closing, pool)["bystander_loss"].value == 0.0
+    assert facts_of(closing, pool)["drained"].value == 0.0
