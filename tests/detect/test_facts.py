@@ -304,6 +304,12 @@ def test_who_loses_without_signing_is_robbed_unless_it_always_does(pool):
     assert (signed["drained"].value, signed["emptied"].value) == (0.0, 1.0)
 
 
+def test_who_pays_by_signature_is_robbed_the_first_time_it_did_not_sign():
+    history = history_of(message(VICTIM, fell(VICTIM, -10, 10**6 - i)) for i in range(20))
+    theft = message("thief", fell(VICTIM, -(10**6), 0), fell("thief", 10**6, 10**6))
+    assert facts_of(theft, history)["bystander_loss"].value > 1.0
+
+
 def test_each_victim_counts_even_of_a_token_without_a_past(pool):
     victims = [fell(f"victim{i}", -1, 1) for i in range(3)]
     unheard = [replace(each, emitter="Unheard") for each in victims]

@@ -71,6 +71,11 @@ def test_the_value_that_reaches_a_p_value_is_the_least_that_does(sample, log10_p
         assert reached == survival.values[-1]
 
 
+def test_values_that_tie_are_reached_together():
+    survival = Survival.fit(np.array([0.0] * 8 + [1.0, 2.0]), scale_floor=0.5)
+    assert [survival.reaching(math.log10(share / 11)) for share in (11, 10, 4.5, 3, 2)] == [0, 1, 1, 1, 2]
+
+
 def test_a_capped_sample_is_bounded_exact_at_the_top_and_errs_upwards():
     sample = np.random.default_rng(1).exponential(1.0, 50_000)
     full = Survival.fit(sample, scale_floor=1.0, cap=len(sample))

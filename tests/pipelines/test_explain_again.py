@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from blockscan.detect.facts import FACTS
 from blockscan.detect.history import function_of
 from blockscan.detect.history_file import load_history
 from blockscan.detect.neighbours import entry_of
-from blockscan.detect.score import PARTS
+from blockscan.detect.score import PARTS, SIZE_ALONE
 from blockscan.errors import ConfigError
 from blockscan.findings import TxScore
 from blockscan.store import open_store
@@ -57,7 +58,17 @@ def test_scoring_again_says_what_the_value_is_the_sum_of(road: Any, cli: Any, st
     assert math.fsum(found["rarities"].values()) == pytest.approx(found["score"]["value"], abs=1e-3)
     expected = [len(each["expected"]) for frame in found["frames"] for each in frame["evidence"]]
     assert max(expected) in (EXPECTED - 1, EXPECTED)  # the true piece is left out where it is among them
+    heat = {each["node"]: each["heat"] for each in found["frames"] if each["kind"] != "LOG"}
+    facts = [each for each in found["score"]["evidence"] if each["field"] in FACTS]
+    assert facts and all(heat[each["node"]] >= min(1.0, -math.log10(each["p_value"]) / 4) for each in facts)
     assert found["nearest"] is None and found["attribution"] is None
+
+
+def test_parts_that_have_no_p_value_say_what_they_are(road: Any, cli: Any, strongest: TxScore) -> None:
+    shown = cli("explain", strongest.tx_hash, "--archive", road.archive, "--model", road.model).stdout
+    line = next(line for line in shown.splitlines() if SIZE_ALONE in line)
+    assert "for size alone" in line
+    assert "transactions before" in next(line for line in shown.splitlines() if " carried " in line)
 
 
 def test_what_was_carried_over_is_known_from_the_store_alone(road: Any, cli: Any) -> None:
