@@ -12,8 +12,8 @@ chi-square, since parts depend on each other; it is calibrated afterwards as a w
 
 In a sum of two dozen parts one of them hardly counts. Size is the one that must: where the past knows little
 of the contracts, that a transaction is enormous may be all there is. So a quarter of the false alarms is
-spent on size alone (Bonferroni): what only so few are as large as gets the value that as few reach, if its
-sum is less.
+spent on size alone (Bonferroni): where a share p of benign transactions is as large, the value is at least
+the sum that a share 4 p of them reaches.
 """
 
 import difflib
