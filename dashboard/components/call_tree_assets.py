@@ -91,7 +91,7 @@ export default function ({ parentElement, data, setStateValue }) {
   const legend = parentElement.querySelector(".legend");
   const closed = (tree.closedNodes ??= new Set());
   legend.replaceChildren(
-    piece("", "How rare the most surprising value is:"),
+    piece("", "How rare the rarest value or fact is:"),
     ...data.labels.map((label, level) => piece("heat heat" + level, label)),
   );
   const rows = data.rows.map((row, place) => {
