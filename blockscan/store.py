@@ -263,13 +263,7 @@ class ScoreStore:
         return store_chain.first_block(self._db, chain)
 
     def last_values(self, chain: str, calibration: str, seconds: int) -> list[tuple[str, int, float]]:
-        """Sender, time (Unix seconds) and value of what was judged in the chain's last seconds, oldest first.
-
-        Args:
-            chain: name of the chain.
-            calibration: fingerprint; values of others are on other scales.
-            seconds: how far back from the newest of them.
-        """
+        """Sender, Unix time and value of what a calibration judged in its last seconds, oldest first."""
         return store_chain.last_values(self._db, chain, calibration, seconds)
 
     def orphans(self, chain: str, tx_hashes: Sequence[str]) -> set[str]:

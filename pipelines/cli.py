@@ -321,8 +321,7 @@ def demo(
     from pipelines.progress import console
     from pipelines.render import to_stdout
 
-    show = console.print if as_json else to_stdout
-    summary = road.run(out, preset_config(preset, set_), chain, show=show)
+    summary = road.run(out, preset_config(preset, set_), chain, show=console.print if as_json else to_stdout)
     if as_json:
         _print_json(summary)
 
