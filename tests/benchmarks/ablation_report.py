@@ -94,11 +94,12 @@ def _all_but(modality: Modality) -> Callable[[TokenSequence], NDArray[np.bool_]]
 
 def _one_fold(sequence: TokenSequence) -> NDArray[np.bool_]:
     """A mask drawn by the hash of the transaction; where nothing scored lies in it, nothing is judged."""
-    return fold_of_tokens(sequence, FOLDS) == 0
+    return np.equal(fold_of_tokens(sequence, FOLDS), 0)
 
 
 def _first_window(sequence: TokenSequence) -> NDArray[np.bool_]:
-    return np.arange(len(sequence)) < next(iter(windows(sequence, SHORT))).stop
+    stop: int = next(iter(windows(sequence, SHORT))).stop
+    return np.arange(len(sequence)) < stop
 
 
 def read_losses(path: Path) -> Losses:

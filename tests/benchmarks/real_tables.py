@@ -165,11 +165,14 @@ def pools(rows: Sequence[Row], given: argparse.Namespace) -> None:
     print(f"{found.benign:,} and {found.incidents:,} incidents; {found.caveat}")
     print("\nMean FPR / recall / precision in %\n")
     print("| detector | " + " | ".join(f"k = {k}" for k in TOP_K) + " |\n|---|---|---|---|")
-    figures = {
+    figures: dict[str, Mapping[int, Sequence[float]]] = {
         name: {k: [100 * each[f"{m}@k={k}"].value for m in ("fpr", "recall", "precision")] for k in TOP_K}
         for name, each in found.detectors.items()
     }
-    for name, shown in {**figures, **{f"paper: {each}": x for each, x in found.published.items()}}.items():
+    published: dict[str, Mapping[int, Sequence[float]]] = {
+        f"paper: {name}": shown for name, shown in found.published.items()
+    }
+    for name, shown in {**figures, **published}.items():
         cells = (" / ".join(f"{value:.2f}" for value in shown[k]) for k in TOP_K)
         print(f"| {name} | {' | '.join(cells)} |")
     spread = found.detectors[next(iter(figures))]
