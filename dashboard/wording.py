@@ -27,6 +27,12 @@ FACTS = {
     "largest_transfer": "size of a transfer",
     "argument_high": "argument larger than the function is called with",
     "argument_low": "argument smaller than the function is called with",
+    "number_high": "argument larger than functions of this name are called with",
+    "number_low": "argument smaller than functions of this name are called with",
+    "rare_company": "functions that hardly ever meet",
+    "rare_sequence": "function that hardly ever follows the one before",
+    "rare_caller": "caller of a kind that functions of this name hardly ever have",
+    "rare_role": "addresses that functions of this name hardly ever get",
 }
 """What a fact about a whole transaction is called; other evidence is a value in its trace."""
 

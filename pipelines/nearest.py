@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from heapq import heappush, heappushpop
 from pathlib import Path
 
-from blockscan.detect.history import Function, History, function_of
+from blockscan.detect.habits import Function, function_of
+from blockscan.detect.history import History
 from blockscan.detect.neighbours import Differences, Neighbour, differences, entry_of, nearest, portrait_of
 from blockscan.transaction import Call, Transaction, walk
 from pipelines.encode import watched

@@ -84,6 +84,12 @@ _FACT_WORDS = {
     "largest_transfer": "size of a transfer,",
     "argument_high": "large argument,",
     "argument_low": "small or negative argument,",
+    "number_high": "large argument for a function of this name,",
+    "number_low": "small or negative argument for a function of this name,",
+    "rare_company": "functions that hardly ever meet in one transaction,",
+    "rare_sequence": "function that hardly ever follows the one before,",
+    "rare_caller": "caller of a kind that functions of this name hardly ever have,",
+    "rare_role": "address that functions of this name hardly ever get,",
 }
 """What a fact of blockscan.detect.facts is called in a reason."""
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockscan.detect.flow import ZERO, Frames, Transfer, frames_of, shares_lost
+from blockscan.detect.habits import CALLER, Function, Pair, company_of, roles_of, sequences_of
 from blockscan.detect.history import (
-    Function,
     History,
     arguments_of,
     asked_by,
@@ -49,6 +49,12 @@ FACTS = (
     "largest_transfer",
     "argument_high",
     "argument_low",
+    "number_high",
+    "number_low",
+    "rare_company",
+    "rare_sequence",
+    "rare_caller",
+    "rare_role",
 )
 ESTABLISHED = 3
 """Transactions that must have shown something before its not doing what it did says anything."""
@@ -60,6 +66,14 @@ _EACH = 0.3
 """Decades; what an ordinary amount taken from a bystander counts, so that many of them add up."""
 _BALANCE_OF = bytes.fromhex("70a08231")
 _STACK_SEARCHED = 64
+_ROLES = {
+    "sender": "the sender",
+    "caller": "the caller",
+    "target": "the contract itself",
+    "entry": "the contract called first",
+    "program": "a program",
+    "third": "another address",
+}
 _CREATES = (CallKind.CREATE, CallKind.CREATE2)
 
 
@@ -82,6 +96,7 @@ def facts_of(transaction: Transaction, history: History) -> Facts:
         | _calls(frames, transaction, history)
         | {"reentry": _reentry(frames)}
         | _arguments(frames, history)
+        | _habits(frames, transaction, history)
         | _value(frames, transaction, history)
     )
 
@@ -155,14 +170,51 @@ def _new_caller(frames: Frames, history: History) -> Fact:
 
 
 def _arguments(frames: Frames, history: History) -> Facts:
-    """Numbers in calldata beyond what the function was called with before, on either side."""
-    high, low = [Fact(0.0)], [Fact(0.0)]
+    """Numbers in calldata beyond what the function was called with before, or those of its name anywhere."""
+    found = {name: [Fact(0.0)] for name in ("argument_high", "argument_low", "number_high", "number_low")}
     for (argument, here), node in arguments_of(frames).items():
-        if history.amounts("argument", *argument) >= MEASURED:
-            found = f"argument {argument[2] + 1} of {_name(argument[:2])}"
-            high.append(Fact(history.argument_rarity(argument, here, below=False), node, found))
-            low.append(Fact(history.argument_rarity(argument, here, below=True), node, found))
-    return {"argument_high": max(high, key=_by_value), "argument_low": max(low, key=_by_value)}
+        for what, key in (("argument", argument), ("number", ("", *argument[1:]))):
+            if history.amounts("argument", *key) >= MEASURED:
+                text = f"argument {key[2] + 1} of {_name(key[:2])}"
+                high, low = (history.argument_rarity(key, here, below=below) for below in (False, True))
+                found[f"{what}_high"].append(Fact(high, node, text))
+                found[f"{what}_low"].append(Fact(low, node, text))
+    return {name: max(facts, key=_by_value) for name, facts in found.items()}
+
+
+def _habits(frames: Frames, transaction: Transaction, history: History) -> Facts:
+    """What functions of these names hardly ever do, on whatever contract."""
+    callers, roles = [Fact(0.0)], list[Fact]()
+    for (name, place, role), node in roles_of(frames, transaction).items():
+        seen, of = history.seen("role", *name, place, role), history.seen("role", *name, place)
+        if place == CALLER:
+            callers.append(_rare(seen, of, node, f"{_name(name)} called by {_ROLES[role]}"))
+        else:
+            roles.append(_rare(seen, of, node, f"{_ROLES[role]} as argument {place + 1} of {_name(name)}"))
+    sequences, company = sequences_of(frames), company_of(frames)
+    once = {one: history.seen("company", *one, *other) for one, other in company if one == other}
+    company = {pair: node for pair, node in company.items() if pair[0] != pair[1]}
+    before = {one: history.seen("sequence", *one) for one, _ in sequences}
+    return {
+        "rare_company": _rarest(
+            "company", company, "beside", history, lambda pair: min(once[name] for name in pair)
+        ),
+        "rare_sequence": _rarest("sequence", sequences, "followed by", history, lambda pair: before[pair[0]]),
+        "rare_caller": max(callers, key=_by_value),
+        "rare_role": _sum(roles),
+    }
+
+
+def _rarest(
+    kind: str, pairs: Mapping[Pair, int], word: str, history: History, of: Callable[[Pair], int]
+) -> Fact:
+    """The pair of names that is rarest for how often it could have been, which `of` says."""
+    best = Fact(0.0)
+    for (one, other), node in pairs.items():
+        fact = _rare(history.seen(kind, *one, *other), of((one, other)), node, "")
+        if fact.value > best.value:
+            best = fact._replace(found=f"{_name(one)} {word} {_name(other)}")
+    return best
 
 
 def _reentry(frames: Frames) -> Fact:
@@ -293,4 +345,5 @@ def _edge(edge: tuple[str, str], node: int) -> tuple[int, str]:
 
 def _name(function: Function) -> str:
     target, selector = function
-    return f"{selector.decode() if selector.isalpha() else '0x' + selector.hex()} of {target}"
+    name = selector.decode() if selector.isalpha() else f"0x{selector.hex()}"
+    return f"{name} of {target}" if target else name

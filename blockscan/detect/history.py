@@ -8,8 +8,9 @@ matter of how many different things a chain does, not of how many transactions i
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from blockscan.chains.solana_layouts import SYSTEM, layout_of
+from blockscan.chains.solana_layouts import SYSTEM
 from blockscan.detect.flow import LARGEST, Frames, Transfer, frames_of
+from blockscan.detect.habits import Function, company_of, function_of, roles_of, sequences_of
 from blockscan.detect.tally import (
     SIGNED_BINS_PER_DECADE,
     Tally,
@@ -18,7 +19,7 @@ from blockscan.detect.tally import (
     key_of,
     signed_bin,
 )
-from blockscan.transaction import Call, CallKind, Transaction
+from blockscan.transaction import CallKind, Transaction
 
 KINDS = (
     "edge",
@@ -35,18 +36,21 @@ KINDS = (
     "outflow",
     "argument",
     "unsigned",
+    "company",
+    "sequence",
+    "role",
 )
 """What is counted, per transaction that shows it: edge (caller, callee); caller and callee of any edge;
 callers: different callers of a callee; function (callee, selector); use (function, caller); users: different
 callers of a function; path (function, function that it calls); address: target of a call, or sender. By
 size: amount, transfers per asset; moved, transfers per (function that asks for them, asset); outflow, net
-losses per (holder, asset); argument, numbers per (function, place in the calldata). On Solana, where every
-owner signs: unsigned, holders that lost something without their signature."""
+losses per (holder, asset); argument, numbers per (function, place in the calldata), and of functions of this
+name anywhere, with "" for the contract. On Solana, where every owner signs: unsigned, holders that lost
+something without their signature. Of names (blockscan.detect.habits): company (name, name); sequence (name
+that another follows) and (name, name); role (name, place) and (name, place, role)."""
 
-Function = tuple[str, bytes]
 Argument = tuple[str, bytes, int]
 _WORD = 32
-_DISCRIMINATOR = 8
 ARGUMENTS = 8
 """Words of calldata looked at in each call; what comes later is mostly the inside of arrays."""
 
@@ -86,26 +90,9 @@ def history_of(transactions: Iterable[Transaction]) -> History:
         frames = frames_of(transaction)
         _count_calls(counts, frames, transaction)
         _count_amounts(counts, frames)
+        _count_habits(counts, frames, transaction)
         count_all(counts["unsigned"], map(key_of, unsigned_losers(frames, transaction)))
     return History({kind: Tally.of(counts[kind]) for kind in KINDS}, number)
-
-
-def function_of(call: Call) -> Function:
-    """What a frame runs: its target, and the selector (EVM), kind of creation or instruction (Solana).
-
-    An instruction is the name that a well-known program gives it, for its tag may be one byte, else the first
-    eight bytes, Anchor's discriminator. A message runs nothing of its payer's, nor does a program that calls
-    itself to write an event (Anchor).
-    """
-    target = call.target or ""
-    if call.kind in (CallKind.CREATE, CallKind.CREATE2, CallKind.SELFDESTRUCT):
-        return target, call.kind.encode()
-    if call.kind is CallKind.INSTRUCTION:
-        if call.caller == target:
-            return "", b""
-        layout = layout_of(target, call.data)
-        return target, layout.name.partition(":")[2].encode() if layout else call.data[:_DISCRIMINATOR]
-    return target, call.data[:4] if len(call.data) >= 4 else b""
 
 
 def edges_of(frames: Frames) -> dict[tuple[str, str], int]:
@@ -194,7 +181,10 @@ def _count_amounts(counts: dict[str, dict[int, int]], frames: Frames) -> None:
     count_all(counts["amount"], (key_of(t.asset) + amount_bin(t.amount) for t in frames.transfers))
     moved = ((asked_by(each, frames), each) for each in frames.transfers)
     count_all(counts["moved"], (key_of(*by, each.asset) + amount_bin(each.amount) for by, each in moved))
-    count_all(counts["argument"], (key_of(*argument) + here for argument, here in arguments_of(frames)))
+    arguments = arguments_of(frames)
+    count_all(counts["argument"], (key_of(*argument) + here for argument, here in arguments))
+    anywhere = {("", name, place, here) for (_, name, place), here in arguments}
+    count_all(counts["argument"], (key_of(*argument) + here for *argument, here in anywhere))
     losses = ((holder, asset, -net) for (holder, asset), net in frames.balances().items() if net < 0)
     count_all(counts["outflow"], (key_of(holder, asset) + amount_bin(lost) for holder, asset, lost in losses))
 
@@ -206,3 +196,12 @@ def merged(one: History, other: History) -> History:
     """
     tallies = {kind: tally.plus(other.tallies[kind]) for kind, tally in one.tallies.items()}
     return History(tallies, one.transactions + other.transactions)
+
+
+def _count_habits(counts: dict[str, dict[int, int]], frames: Frames, transaction: Transaction) -> None:
+    sequences, roles = sequences_of(frames), roles_of(frames, transaction)
+    count_all(counts["company"], (key_of(*one, *other) for one, other in company_of(frames)))
+    count_all(counts["sequence"], (key_of(*before) for before in {before for before, _ in sequences}))
+    count_all(counts["sequence"], (key_of(*before, *name) for before, name in sequences))
+    count_all(counts["role"], (key_of(*name, place) for name, place in {role[:2] for role in roles}))
+    count_all(counts["role"], (key_of(*name, place, role) for name, place, role in roles))

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from blockscan.chains.families import main_target
 from blockscan.detect.facts import FACTS, Facts, fact_values, facts_of
 from blockscan.detect.flow import frames_of
-from blockscan.detect.history import Function, History, function_of
+from blockscan.detect.habits import Function, function_of
+from blockscan.detect.history import History
 from blockscan.transaction import Call, CallKind, Transaction
 
 SENDER = "the sender"

@@ -10,7 +10,8 @@ from blockscan.chains.solana_layouts import TOKEN as SPL_TOKEN
 from blockscan.detect.explain import fact_evidence
 from blockscan.detect.facts import FACTS, fact_values, facts_of
 from blockscan.detect.flow import ETHER, frames_of
-from blockscan.detect.history import function_of, history_of
+from blockscan.detect.habits import function_of
+from blockscan.detect.history import history_of
 from blockscan.detect.tally import Tally, amount_bin, count_all, key_of, signed_bin
 from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, Transaction
 

@@ -1,0 +1,97 @@
+"""What functions of one name do on whatever contract: what follows what, what comes together, who is who.
+
+Most contracts of a transaction may be unknown to the past; the names of their functions seldom are. A
+selector says what is meant (ERC-20, ERC-4626 and the like share theirs), so habits carry over from one
+contract to the next: which function its caller calls next, which others occur in the same transaction,
+whether a person or a contract calls it, and what its addresses are to the call: the sender or the caller
+itself, say, or a third party. On Solana a program names its own instructions, so the program is part of the
+name, and accounts have no places.
+"""
+
+from itertools import combinations_with_replacement, pairwise
+
+from blockscan.chains.solana_layouts import layout_of
+from blockscan.detect.flow import Frames
+from blockscan.transaction import Call, CallKind, Transaction
+
+Function = tuple[str, bytes]
+Pair = tuple[Function, Function]
+Role = tuple[Function, int, str]
+
+CALLER = -1
+"""The place of a caller among the roles; words of calldata are counted from 0."""
+PLACES = 6
+MOST_NAMES = 60
+"""Names of a transaction that are paired; the number of pairs grows with their square."""
+_DISCRIMINATOR = 8
+_SELECTOR = 4
+_WORD = 32
+
+
+def function_of(call: Call) -> Function:
+    """What a frame runs: its target, and the selector (EVM), kind of creation or instruction (Solana).
+
+    An instruction is the name that a well-known program gives it, for its tag may be one byte, else the first
+    eight bytes, Anchor's discriminator. A message runs nothing of its payer's, nor does a program that calls
+    itself to write an event (Anchor).
+    """
+    target = call.target or ""
+    if call.kind in (CallKind.CREATE, CallKind.CREATE2, CallKind.SELFDESTRUCT):
+        return target, call.kind.encode()
+    if call.kind is CallKind.INSTRUCTION:
+        if call.caller == target:
+            return "", b""
+        layout = layout_of(target, call.data)
+        return target, layout.name.partition(":")[2].encode() if layout else call.data[:_DISCRIMINATOR]
+    return target, call.data[:_SELECTOR] if len(call.data) >= _SELECTOR else b""
+
+
+def name_of(call: Call) -> Function:
+    """What a frame runs, on whatever contract."""
+    target, name = function_of(call)
+    return target if call.kind is CallKind.INSTRUCTION else "", name
+
+
+def company_of(frames: Frames) -> dict[Pair, int]:
+    """Every pair of names, each with itself too, with the first frame of the later one."""
+    names: dict[Function, int] = {}
+    for node, call in enumerate(frames.calls):
+        name = name_of(call)
+        if len(name[1]) == _SELECTOR or (call.kind is CallKind.INSTRUCTION and name[1]):
+            names.setdefault(name, node)
+    kept = sorted(names)[:MOST_NAMES]
+    return {pair: max(map(names.__getitem__, pair)) for pair in combinations_with_replacement(kept, 2)}
+
+
+def sequences_of(frames: Frames) -> dict[Pair, int]:
+    """Every (name, name of what its caller calls next) with the first frame that shows it."""
+    called: dict[int, list[int]] = {}
+    for node, parent in enumerate(frames.parent):
+        if node:
+            called.setdefault(parent, []).append(node)
+    found: dict[Pair, int] = {}
+    for nodes in called.values():
+        for before, node in pairwise(nodes):
+            found.setdefault((name_of(frames.calls[before]), name_of(frames.calls[node])), node)
+    return found
+
+
+def roles_of(frames: Frames, transaction: Transaction) -> dict[Role, int]:
+    """Every (name, place, what the address there is to the call) with the first frame that shows it."""
+    found: dict[Role, int] = {}
+    sender, entry = transaction.sender, transaction.root.target
+    for node, call in enumerate(frames.calls):
+        name = name_of(call)
+        if call.kind is CallKind.INSTRUCTION:
+            if name[1]:
+                found.setdefault((name, CALLER, "sender" if call.caller == sender else "program"), node)
+        elif len(name[1]) == _SELECTOR:
+            who = "sender" if call.caller == sender else "entry" if call.caller == entry else "third"
+            found.setdefault((name, CALLER, who), node)
+            known = {entry: "entry", call.target: "target", call.caller: "caller", sender: "sender"}
+            for place in range(min((len(call.data) - _SELECTOR) // _WORD, PLACES)):
+                begin = _SELECTOR + place * _WORD
+                word = call.data[begin : begin + _WORD]
+                if not any(word[:12]) and any(word[12:16]):
+                    found.setdefault((name, place, known.get("0x" + word[12:].hex(), "third")), node)
+    return found
