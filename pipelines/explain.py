@@ -76,13 +76,14 @@ class Causes:
 class Explanation:
     """Score and painted tree, labels of its addresses, and what only a second look gives.
 
-    rarities: what the value is the sum of, by part. name: reads a selector.
+    rarities, views: see blockscan.detect.calibrate.Judgement. name: reads a selector.
     """
 
     score: TxScore
     frames: tuple[Frame, ...]
     labels: Mapping[str, Sequence[Label]] = field(default_factory=dict)
     rarities: Mapping[str, float] = field(default_factory=dict)
+    views: Mapping[str, float] = field(default_factory=dict)
     nearest: Nearest | None = None
     causes: Causes | None = None
     name: Naming = signature
@@ -124,8 +125,15 @@ def explain(
         )
     if wanted.attribution is not None:
         causes = _causes(transaction, detector, wanted)
-    name = detector.signatures.name
-    return Explanation(scored.score, scored.frames or (), {}, scored.rarities, near, causes, name)
+    return Explanation(
+        scored.score,
+        scored.frames or (),
+        rarities=scored.rarities,
+        views=scored.views,
+        nearest=near,
+        causes=causes,
+        name=detector.signatures.name,
+    )
 
 
 def _causes(transaction: Transaction, detector: Detector, wanted: Wanted) -> Causes:

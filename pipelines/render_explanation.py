@@ -8,10 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from blockscan.detect.history import Function
+from blockscan.detect.habits import Function
 from blockscan.detect.neighbours import Differences
 from blockscan.detect.ranked_frames import RankedFrame, ranked_frames
-from blockscan.detect.score import SIZE_ALONE
+from blockscan.detect.score import view_of
 from blockscan.findings import Frame, TxScore
 from blockscan.safetext import safe_text
 from blockscan.transaction import CallKind
@@ -31,8 +31,8 @@ def explanation(explained: Explanation, *, everything: bool) -> Group:
     score, frames = explained.score, explained.frames
     ranked = ranked_frames(frames, score.evidence)
     shown: list[RenderableType] = [_verdict(score)]
-    if explained.rarities:
-        shown.append(_parts(explained.rarities))
+    if explained.views:
+        shown += [_views(explained.views), _parts(explained.rarities)]
     shown.append(_evidence(score))
     if ranked:
         shown.append(_ranking(ranked, everything=everything))
@@ -63,6 +63,7 @@ def as_dict(explained: Explanation) -> dict[str, Any]:
             }
             for each in ranked
         ],
+        "views": dict(explained.views),
         "rarities": dict(explained.rarities),
         "nearest": None if near is None else _nearest_dict(near, explained.name),
         "attribution": None if explained.causes is None else asdict(explained.causes),
@@ -85,17 +86,26 @@ def _verdict(score: TxScore) -> Table:
     )
 
 
-_NO_PARTS = {
+_VIEWS = {
+    "facts": "what the past says",
+    "model": "what the language model says",
+    "size": "how large it is",
     "carried": "from the account's transactions before",
-    SIZE_ALONE: "more than the sum, for size alone",
 }
 
 
+def _views(views: Mapping[str, float]) -> Table:
+    table = _table("What the anomaly value is the sum of", ("view", "decades", ""))
+    for name, decades in sorted(views.items(), key=lambda item: -item[1]):
+        table.add_row(name, f"{decades:.2f}", _VIEWS[name])
+    return table
+
+
 def _parts(rarities: Mapping[str, float]) -> Table:
-    table = _table("What the anomaly value is the sum of", ("part", "decades", "p-value at this size"))
+    columns = ("part", "view", "decades", "p-value")
+    table = _table("Parts of the views, each by itself", columns)
     for name, decades in sorted(rarities.items(), key=lambda item: -item[1]):
-        rare = _NO_PARTS.get(name, f"{10.0**-decades:.2g}")
-        table.add_row(name, f"{max(decades, 0.0):.2f}", rare)
+        table.add_row(name, view_of(name), f"{max(decades, 0.0):.2f}", f"{10.0**-decades:.2g}")
     return table
 
 

@@ -52,13 +52,14 @@ CARRIED_SHOWN = 0.25
 class Scored:
     """One judged transaction; `severity` is None where there is no alarm.
 
-    rarities: what the value is the sum of, see blockscan.detect.calibrate.Judgement.
+    rarities, views: see blockscan.detect.calibrate.Judgement.
     """
 
     score: TxScore
     severity: str | None
     frames: tuple[Frame, ...] | None
     rarities: Mapping[str, float]
+    views: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +223,7 @@ def _judge(
         if rare
         else None,
         judgement.rarities,
+        judgement.views,
     )
 
 

@@ -77,17 +77,16 @@ class Traffic:
 class Judgement:
     """Value (higher = more anomalous), conformal p-value, and what gave it.
 
-    `token_p` float64 (T,): token p-values, NaN where not scored. `rarities`: -log10 p by part of the score,
-    and "carried", what the value got from the account's recent transactions.
-
-    `value` is +inf for a truncated trace. `p_value` is None where the calibration has no transaction of
-    the trace source.
+    `token_p` float64 (T,): token p-values, NaN where not scored. `rarities`: -log10 p by part of the score.
+    `views`: what the value is the sum of, by view, and "carried", from the account's recent transactions.
+    `value` is +inf for a truncated trace, `p_value` None where the trace source has no calibration.
     """
 
     value: float
     p_value: float | None
     token_p: NDArray[np.float64]
     rarities: Mapping[str, float]
+    views: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,9 +96,8 @@ class Calibration:
     `alarm_level` is the p-value at or under which a transaction is an alarm, the FPR asked for.
     `parents` are the fingerprints of the checkpoint and the tokenizer whose losses these were, `scoring`
     the settings under which they were computed: a judgement needs losses of the same kind. A calibration
-    that replaces another names it among its parents, as "calibration". `contracts`, if not None, holds the
-    same values by source and contract; then p-values are taken within contracts. `density`, if not None,
-    gives the part of that name.
+    that replaces another names it among its parents, as "calibration". `contracts`, where p-values are taken
+    within contracts, holds the values by source and contract; `density` gives the part of that name.
     """
 
     fields: FieldCalibration
@@ -220,7 +218,7 @@ def fit_calibration(
     try:
         fields = FieldCalibration.fit((item.sequence, item.losses) for item in complete)
         odd = fit_density(density, np.array(embedded)) if "density" in kept else None
-        summaries = [_summary(fields, odd if i % 2 else None, item) for i, item in enumerate(complete)]
+        summaries = [_seen(fields, odd if i % 2 else None, item)[1] for i, item in enumerate(complete)]
         score = ScoreModel.fit(summaries, parts=kept)
     except ValueError as error:
         raise ConfigError(
@@ -272,17 +270,25 @@ def recalibrate(
 
 def judge(calibration: Calibration, observed: Observed, *, carried: float = 0.0) -> Judgement:
     """Judge one transaction; `carried` is what its account's recent ones add (blockscan.detect.accounts)."""
-    token_p = calibration.fields.p_values(observed.sequence, observed.losses)
-    value = _value(calibration, observed) + carried
-    p_value = calibration.p_value(value, observed.source, observed.contract)
-    summary = _summary(calibration.fields, calibration.density, observed)
-    return Judgement(value, p_value, token_p, {**calibration.score.rarities(summary), "carried": carried})
+    found = _weigh(calibration, observed, carried)
+    return replace(found, p_value=calibration.p_value(found.value, observed.source, observed.contract))
 
 
-def _summary(fields: FieldCalibration, density: Density | None, item: Observed) -> Summary:
-    oddness = None if density is None else density.oddness(_embedding(item))
+def _weigh(calibration: Calibration, observed: Observed, carried: float) -> Judgement:
+    """Everything but the p-value, which is known once the values of benign transactions are."""
+    token_p, summary = _seen(calibration.fields, calibration.density, observed)
+    rarities = calibration.score.rarities(summary)
+    views = {**calibration.score.decades(rarities), "carried": carried}
+    cut_off = observed.status == TraceStatus.TRUNCATED
+    return Judgement(math.inf if cut_off else math.fsum(views.values()), None, token_p, rarities, views)
+
+
+def _seen(
+    fields: FieldCalibration, density: Density | None, item: Observed
+) -> tuple[NDArray[np.float64], Summary]:
     token_p = fields.p_values(item.sequence, item.losses)
-    return summarize(item.sequence.field, item.losses, token_p, item.facts, oddness)
+    oddness = None if density is None else density.oddness(_embedding(item))
+    return token_p, summarize(item.sequence.field, item.losses, token_p, item.facts, oddness)
 
 
 def _embedding(item: Observed) -> NDArray[np.float32]:
@@ -291,12 +297,6 @@ def _embedding(item: Observed) -> NDArray[np.float32]:
             f"a density needs the embedding of every transaction, not so of {item.losses.tx_hash}"
         )
     return item.embedding
-
-
-def _value(calibration: Calibration, item: Observed) -> float:
-    if item.status == TraceStatus.TRUNCATED:
-        return math.inf
-    return calibration.score.value(_summary(calibration.fields, calibration.density, item))
 
 
 def _hold_out(
@@ -318,7 +318,7 @@ def _hold_out(
 def _values_in_time(draft: Calibration, items: Sequence[Observed]) -> list[float]:
     recent, found = draft.recent(), []
     for item in items:
-        found.append(_value(draft, item) + recent.carried(item.account, item.time))
+        found.append(_weigh(draft, item, recent.carried(item.account, item.time)).value)
         recent.add(item.account, item.time, found[-1])
     return found
 

@@ -1,6 +1,6 @@
 """A Calibration on disk: artifact of kind "calibration", all arrays in one safetensors file.
 
-Array names say what they are: "field/target/address/values", "part/fisher/3/scale", "sums/values",
+Array names say what they are: "field/target/address/values", "part/fisher/3/scale", "view/size/values",
 "benign/callTracer", "contract/callTracer/0x1234", "density/references". A model directory holds `calibration`
 and, after recalibrations, `calibration-2` and so on: each is complete, names the one before among its
 parents, and the last one counts.
@@ -19,7 +19,7 @@ from safetensors.numpy import save as save_arrays
 from blockscan import artifact
 from blockscan.detect.calibrate import Calibration, Traffic
 from blockscan.detect.density import KINDS, Density
-from blockscan.detect.score import PARTS, ScoreModel
+from blockscan.detect.score import PARTS, ScoreModel, view_of
 from blockscan.detect.surprise import FieldCalibration, Survival
 from blockscan.errors import ArtifactError
 from blockscan.tokens import Field, Modality
@@ -83,9 +83,8 @@ def load_calibration(path: Path) -> Calibration:
         level = float(manifest.config["alarm_level"])
         scoring = dict(manifest.config["scoring"])
         pooled = _survival(arrays, "pooled")
-        sums, sizes = (
-            _survival(arrays, name) if f"{name}/values" in arrays else None for name in ("sums", "sizes")
-        )
+        weights = dict(zip(parts, arrays["weights"].tolist(), strict=True))
+        views = {view: _survival(arrays, f"view/{view}") for view in sorted(set(map(view_of, parts)))}
         traffic = _traffic(manifest.config.get("traffic", {}))
         contracts = _contracts(arrays, values) if manifest.config.get("per_contract") else None
         density = _density(arrays, manifest.config["density"]) if "density" in manifest.config else None
@@ -95,7 +94,7 @@ def load_calibration(path: Path) -> Calibration:
         ) from error
     return Calibration(
         FieldCalibration(fields, pooled),
-        ScoreModel(anchors, tails, sums, sizes),
+        ScoreModel(anchors, tails, weights, views),
         values,
         level,
         manifest.parents,
@@ -125,13 +124,14 @@ def _config(calibration: Calibration) -> dict[str, Any]:
 
 
 def _arrays(calibration: Calibration) -> Arrays:
-    arrays: Arrays = {"anchors": calibration.score.anchors}
+    score = calibration.score
+    weights = np.array([score.weights[part] for part in score.tails])
+    arrays: Arrays = {"anchors": score.anchors, "weights": weights}
     survivals = {"pooled": calibration.fields.pooled}
     for (field, modality), survival in calibration.fields.fields.items():
         survivals[f"field/{field.name.lower()}/{modality.name.lower()}"] = survival
-    if calibration.score.sums is not None and calibration.score.sizes is not None:
-        survivals |= {"sums": calibration.score.sums, "sizes": calibration.score.sizes}
-    for part, tails in calibration.score.tails.items():
+    survivals |= {f"view/{view}": survival for view, survival in score.views.items()}
+    for part, tails in score.tails.items():
         survivals |= {f"part/{part}/{i}": tail for i, tail in enumerate(tails)}
     for name, survival in survivals.items():
         arrays[f"{name}/values"] = survival.values

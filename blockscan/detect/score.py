@@ -6,19 +6,21 @@ tokens, a mean over all would dilute them), Fisher's sum (many slightly odd toke
 what is said once, as a function's name, weighs as much as a hundred arguments. Beside them stand the facts
 of blockscan.detect.facts: novelty against the past, flow of value, structure. Each part is turned into a
 p-value among benign transactions of about the same number of calls, which removes the effect of size and
-makes parts comparable; size itself is compared with all of them. The value is the sum of -log10 p over the
-parts (Fisher 1925), so that several parts that each find a transaction a little odd add up. The sum is no
-chi-square, since parts depend on each other; it is calibrated afterwards as a whole.
+makes parts comparable; size itself is compared with all of them.
 
-In a sum of two dozen parts one of them hardly counts. Size is the one that must: where the past knows little
-of the contracts, that a transaction is enormous may be all there is. So a quarter of the false alarms is
-spent on size alone (Bonferroni): where a share p of benign transactions is as large, the value is at least
-the sum that a share 4 p of them reaches.
+The -log10 p of parts are added within each of three views: what the past says (facts), what the language
+model says, and how large the transaction is. Parts that rise together count as one: each is weighted by one
+over the sum of its correlations with the parts of its view. What is left of dependence makes such a sum no
+chi-square, and a view of eighteen parts would drown one of three; each sum is therefore turned into a
+p-value among benign transactions once more. Beyond the largest benign sum it falls slowly (a Pareto tail):
+something harmless that is deeper than any call before must not count for more than all the rest together.
+The value is the weighted sum of the views' -log10 p (Fisher 1925; the weights, Good 1955), and is
+calibrated as a whole.
 """
 
 import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -77,12 +79,11 @@ TOKEN_PARTS: Mapping[str, Callable[[NDArray[np.float64]], float]] = {
     "fisher": fisher,
     "criticism": criticism,
 }
-SIZE_ALONE = "size_alone"
-PARTS = (*TOKEN_PARTS, "fields", "replaced", "density", *FACTS, SIZE_ALONE)
+PARTS = (*TOKEN_PARTS, "fields", "replaced", "density", *FACTS)
 SIZE_PARTS = ("calls", "depth", "input_bytes")
 """Compared with all benign transactions, not with those of the same size."""
-SIZE_SHARE = 0.25
-"""Of the false alarms, spent on transactions of which nothing is known but that they are large."""
+VIEWS: Mapping[str, float] = {"facts": 1.0, "model": 0.2, "size": 2 / 3}
+"""What the value is the sum of, with the weight of each; how they were found is in docs/experiments.md."""
 
 
 class Summary(NamedTuple):
@@ -106,7 +107,7 @@ def kept_parts(without: str, *, density: str) -> tuple[str, ...]:
             f"of {', '.join(PARTS)}"
         )
     kept = tuple(part for part in PARTS if part not in left_out and (density or part != "density"))
-    if not set(kept) - {SIZE_ALONE}:
+    if not kept:
         raise ConfigError("score.without leaves no part of the score; name fewer of them")
     return kept
 
@@ -136,19 +137,26 @@ def summarize(
     return Summary(parts["calls"], parts)
 
 
+def view_of(part: str) -> str:
+    """The view, of VIEWS, that a part belongs to."""
+    if part in SIZE_PARTS:
+        return "size"
+    return "facts" if part in FACTS else "model"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoreModel:
-    """How the parts are distributed over benign transactions, by length.
+    """How the parts are distributed over benign transactions, by length, and the views that they add up to.
 
     `anchors` float64 (A,) ascending: median log number of calls of each class. `tails` holds per
-    part one Survival for each class. `sums` and `sizes` are those of the sum over all parts and over
-    SIZE_PARTS, without which SIZE_ALONE is left out.
+    part one Survival for each class, `weights` what each part counts in the sum of its view, in (0, 1], and
+    `views` one Survival for the sum of each view that has parts.
     """
 
     anchors: NDArray[np.float64]
     tails: Mapping[str, tuple[Survival, ...]]
-    sums: Survival | None = None
-    sizes: Survival | None = None
+    weights: Mapping[str, float]
+    views: Mapping[str, Survival]
 
     @classmethod
     def fit(cls, summaries: Sequence[Summary], *, parts: Sequence[str] = PARTS) -> "ScoreModel":
@@ -160,11 +168,11 @@ class ScoreModel:
         if not summaries:
             raise ValueError("no transaction to fit the score on")
         unknown = set(parts) - set(PARTS)
-        if unknown or not set(parts) - {SIZE_ALONE}:
+        if unknown or not parts:
             raise ValueError(f"unknown parts {sorted(unknown)}; there are {', '.join(PARTS)}")
         anchors, classes = _length_classes(np.array([each.size for each in summaries]))
         tails = {}
-        for part in [part for part in parts if part != SIZE_ALONE]:
+        for part in parts:
             statistic = np.array([each.parts.get(part, np.nan) for each in summaries])
             known = statistic[~np.isnan(statistic)]
             if not len(known):
@@ -175,33 +183,38 @@ class ScoreModel:
             tails[part] = tuple(
                 Survival.fit(own if len(own) else known, scale_floor=floor) for own in of_class
             )
-        model = cls(anchors, tails)
-        if SIZE_ALONE not in parts or not tails.keys() & set(SIZE_PARTS):
-            return model
+        model = cls(anchors, tails, {}, {})
         found = [model.rarities(each) for each in summaries]
-        sums, sizes = (np.array([total(each) for each in found]) for total in (_sum, _size))
-        return replace(model, sums=_survival(sums), sizes=_survival(sizes))
+        model = replace(model, weights=_weights(found))
+        sums = [model._sums(each) for each in found]
+        return replace(model, views={view: _survival([each[view] for each in sums]) for view in sums[0]})
 
     def rarities(self, summary: Summary) -> dict[str, float]:
-        """-log10 p of each part among benign transactions of this size; 0 for a part that is left out.
-
-        SIZE_ALONE is what the sum of the others lacks to the value that size alone is worth.
-        """
-        found = {
+        """-log10 p of each part among benign transactions of this size; 0 for a part that is left out."""
+        return {
             part: -self._log10_p(tails, summary.parts[part], size=summary.size)
             if part in summary.parts
             else 0.0
             for part, tails in self.tails.items()
         }
-        if self.sums is None or self.sizes is None:
-            return found
-        log10_p = float(self.sizes.log10_p(_size(found))) - math.log10(SIZE_SHARE)
-        lacking = self.sums.reaching(log10_p) - _sum(found) if log10_p < 0 else 0.0
-        return {**found, SIZE_ALONE: max(lacking, 0.0)}
+
+    def decades(self, rarities: Mapping[str, float]) -> dict[str, float]:
+        """What each view adds to the value, from `rarities`: its weight times -log10 p, >= 0."""
+        return {
+            view: max(-VIEWS[view] * float(self.views[view].log10_p(total, heavy=True)), 0.0)
+            for view, total in self._sums(rarities).items()
+        }
 
     def value(self, summary: Summary) -> float:
-        """The sum of the parts' -log10 p: >= 0."""
-        return max(_sum(self.rarities(summary)), 0.0)
+        """The sum over the views: >= 0."""
+        return math.fsum(self.decades(self.rarities(summary)).values())
+
+    def _sums(self, rarities: Mapping[str, float]) -> dict[str, float]:
+        """The weighted sums of the views that have parts."""
+        return {
+            view: math.fsum(self.weights[part] * rarities[part] for part in own)
+            for view, own in _by_view(rarities).items()
+        }
 
     def _log10_p(self, tails: tuple[Survival, ...], statistic: float, *, size: float) -> float:
         """Between two length classes the log p-values are interpolated; outside, the outer class counts."""
@@ -214,16 +227,33 @@ class ScoreModel:
         return float((1 - weight) * left_p + weight * right_p)
 
 
-def _sum(rarities: Mapping[str, float]) -> float:
-    return math.fsum(rarities.values())
+def _by_view(parts: Iterable[str]) -> dict[str, list[str]]:
+    """The parts of each view that has any, in the order of VIEWS."""
+    members = {view: [part for part in parts if view_of(part) == view] for view in VIEWS}
+    return {view: own for view, own in members.items() if own}
 
 
-def _size(rarities: Mapping[str, float]) -> float:
-    return math.fsum(rarities.get(part, 0.0) for part in SIZE_PARTS)
+def _weights(rarities: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """One over the sum of each part's correlations, those above 0, with the parts of its view.
+
+    Of k parts that always say the same each counts 1 / k. A part that never varied is like no other.
+    """
+    found: dict[str, float] = {}
+    for own in _by_view(rarities[0]).values():
+        columns = np.array([[each[part] for part in own] for each in rarities])
+        centred = columns - columns.mean(axis=0)
+        length = np.sqrt((centred**2).sum(axis=0))
+        unit = centred / np.where(length > 0, length, 1.0)
+        alike = np.clip(unit.T @ unit, 0.0, 1.0)
+        np.fill_diagonal(alike, 1.0)
+        # Rounded, since sums in another order must not make another calibration.
+        found |= dict(zip(own, np.round(1 / alike.sum(axis=1), 6).tolist(), strict=True))
+    return found
 
 
-def _survival(sums: NDArray[np.float64]) -> Survival:
-    return Survival.fit(sums, scale_floor=max(PART_SCALE_FLOOR, PART_SCALE_SHARE * float(sums.std())))
+def _survival(sums: Sequence[float]) -> Survival:
+    sample = np.array(sums)
+    return Survival.fit(sample, scale_floor=max(PART_SCALE_FLOOR, PART_SCALE_SHARE * float(sample.std())))
 
 
 def _length_classes(sizes: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[NDArray[np.intp]]]:

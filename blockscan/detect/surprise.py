@@ -67,28 +67,19 @@ class Survival:
         """Size of the fitted sample, n."""
         return int(self.above[0])
 
-    def log10_p(self, x: NDArray[np.floating] | float) -> NDArray[np.float64]:
-        """log10 of the p-value of each x, any shape: never rising with x, strictly falling in the tail."""
+    def log10_p(self, x: NDArray[np.floating] | float, *, heavy: bool = False) -> NDArray[np.float64]:
+        """log10 of the p-value of each x, any shape: never rising with x, strictly falling in the tail.
+
+        `heavy` takes a Pareto tail for the exponential one: twice the scale beyond the largest value divides
+        p by three, not by e squared. It is for what may lie far outside without being as unlikely as that.
+        """
         x = np.asarray(x, dtype=np.float64)
         reached = np.searchsorted(self.values, x - TIE * self.scale, side="left")
         counts = np.append(self.above, 0)[reached]
-        beyond = np.maximum(x - self.values[-1], 0.0) / (self.scale * _LN10)
-        log10_p: NDArray[np.float64] = np.log10((1 + counts) / (1 + self.count)) - beyond
+        beyond = np.maximum(x - self.values[-1], 0.0) / self.scale
+        decades = np.log10(1 + beyond) if heavy else beyond / _LN10
+        log10_p: NDArray[np.float64] = np.log10((1 + counts) / (1 + self.count)) - decades
         return log10_p
-
-    def reaching(self, log10_p: float) -> float:
-        """The least value of the sample, or of the tail beyond it, whose p-value is at most 10^log10_p.
-
-        Between the p-value of the largest value and 1 / (1 + n), where the tail begins, it is the largest.
-        """
-        beyond = -math.log10(1 + self.count) - log10_p
-        if beyond > 0:
-            return float(self.values[-1]) + beyond * self.scale * _LN10
-        most = 10**log10_p * (1 + self.count) - 1
-        first = int(np.searchsorted(-self.above, -most))
-        if 0 < first < len(self.values) and self.values[first] - self.values[first - 1] <= TIE * self.scale:
-            first = int(np.searchsorted(self.values, self.values[first] + TIE * self.scale, side="right"))
-        return float(self.values[min(first, len(self.values) - 1)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,7 +25,7 @@ from blockscan.config import ScoreConfig
 from blockscan.detect.accounts import Recent
 from blockscan.detect.facts import FACTS, fact_values, facts_of
 from blockscan.detect.history import history_of
-from blockscan.detect.score import SIZE_ALONE, ScoreModel, Summary, kept_parts, summarize
+from blockscan.detect.score import SIZE_PARTS, ScoreModel, Summary, kept_parts, summarize, view_of
 from blockscan.detect.surprise import FieldCalibration
 from blockscan.model.masking import fold_of_tokens
 from blockscan.tokens import Modality, TokenLosses, TokenSequence, windows
@@ -36,7 +36,7 @@ STRATA = (1, 2, 10)
 RESAMPLES = 2000
 FOLDS = 4
 PARTS = kept_parts("", density="")
-TOKENS = tuple(part for part in PARTS if part not in (*FACTS, "replaced", SIZE_ALONE))
+TOKENS = tuple(part for part in PARTS if view_of(part) == "model" and part != "replaced")
 CARRIED = ScoreConfig().carried
 AREA = "auroc"
 INCIDENTS = "incident_recall@fpr=0.01", "incident_recall@fpr=0.001"
@@ -176,17 +176,18 @@ def otherwise(
 ) -> dict[str, Floats]:
     """Other values of the default's parts: fewer of them, or not fused."""
     fit, test = len(bench.fit), bench.test
-    summed = tuple(part for part in PARTS if part != SIZE_ALONE)
-    score = ScoreModel.fit(summaries[:fit], parts=summed)
+    score = ScoreModel.fit(summaries[:fit], parts=PARTS)
+    rarities = [list(score.rarities(each).values()) for each in summaries[fit:]]
     one_size = [each._replace(size=0.0) for each in summaries]
-    strongest = np.array([max(score.rarities(each).values()) for each in summaries[fit:]])
+    sizeless = tuple(part for part in PARTS if part not in SIZE_PARTS)
     return {
-        "fusion: facts only": carried_on(fused(summaries, fit, (*FACTS, SIZE_ALONE)), test),
+        "fusion: facts only": carried_on(fused(summaries, fit, FACTS), test),
         "fusion: tokens only": carried_on(tokens, test),
-        "fusion: strongest part for the sum": carried_on(strongest, test),
+        "fusion: one sum of all parts, no views": carried_on(np.array(rarities).sum(axis=1), test),
+        "fusion: strongest part": carried_on(np.array(rarities).max(axis=1), test),
+        "fusion: without size": carried_on(fused(summaries, fit, sizeless), test),
         "fusion: among all sizes": carried_on(fused(one_size, fit, PARTS), test),
         "fusion: nothing carried over": fused(summaries, fit, PARTS),
-        "fusion: no alarms for size alone": carried_on(fused(summaries, fit, summed), test),
         "fusion: none, mean surprise": surprise[fit:],
     }
 

@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
@@ -63,26 +64,35 @@ def main() -> None:
         for each in test
         if (label := of[each.sequence.tx_hash]) and label.label == "attack" and label.stage == "exploit"
     ]
-    incident = [(label.incident if (label := of[each.sequence.tx_hash]) else "") for each in exploits]
-    everything = [*past, *benign[: given.later], *exploits]
+    tested = sorted([*benign[: given.later], *exploits], key=lambda each: each.order)
+    incident = [label.incident if (label := of[each.sequence.tx_hash]) else "" for each in tested]
+    everything = [*past, *tested]
     losses = token_losses(model, [each.sequence for each in everything], ScoreConfig())
     observed = [
-        Observed(each.sequence, loss, census.facts[each.sequence.tx_hash], each.source, each.status)
+        Observed(
+            each.sequence,
+            loss,
+            census.facts[each.sequence.tx_hash],
+            each.source,
+            each.status,
+            account=census.senders[each.sequence.tx_hash][0],
+            time=census.senders[each.sequence.tx_hash][1],
+        )
         for each, loss in zip(everything, losses, strict=True)
     ]
     calibration, rest = observed[: len(past)], observed[len(past) :]
-    later, attacks = rest[: len(rest) - len(exploits)], rest[len(rest) - len(exploits) :]
 
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     )
     print(f"commit {commit.stdout.strip()}; calibration {len(calibration):,} transactions, ", end="")
-    print(f"{len(later):,} later benign ones, {len(attacks)} exploits of {len(set(incident))} incidents,")
+    incidents = len(set(incident) - {""})
+    print(f"{incident.count(''):,} later benign ones, {len(exploits)} exploits of {incidents} incidents,")
     print(f"half of them to be found; {given.draws} draws, mean and standard deviation in %\n")
     print("contaminated" + "".join(f"  recall at {x:<7g}  FPR at {x:<9g}" for x in LEVELS))
     for rate in RATES:
         table = [
-            measure(calibration, later, attacks, incident, rate, np.random.default_rng(draw))
+            measure(calibration, rest, incident, rate, np.random.default_rng(draw))
             for draw in range(given.draws)
         ]
         mean, deviation = 100 * np.mean(table, axis=0), 100 * np.std(table, axis=0)
@@ -92,14 +102,16 @@ def main() -> None:
 
 def measure(
     benign: Sequence[Observed],
-    later: Sequence[Observed],
-    attacks: Sequence[Observed],
+    tested: Sequence[Observed],
     incident: Sequence[str],
     rate: float,
     rng: np.random.Generator,
 ) -> list[float]:
-    """Recall and FPR at each level, after a share `rate` of the calibration set was made attacks."""
-    names = np.array(sorted(set(incident)))
+    """Recall and FPR at each level, after a share `rate` of the calibration set was made attacks.
+
+    `incident` is "" for the benign ones of `tested`, which is in time order.
+    """
+    names = np.array(sorted(set(incident) - {""}))
     inside = set(rng.choice(names, size=len(names) // 2, replace=False).tolist())
     usable = [i for i, name in enumerate(incident) if name in inside]
     mixed = list(benign)
@@ -109,13 +121,16 @@ def measure(
         rng.choice(usable, size=count, replace=False),
         strict=True,
     ):
-        mixed[place] = attacks[which]
-    made = fit_calibration(mixed, fpr=max(LEVELS), parents={}, scoring={})
-    hidden = [each for each, name in zip(attacks, incident, strict=True) if name not in inside]
-    p_later, p_hidden = (
-        np.array([judge(made, each).p_value or 1.0 for each in group]) for group in (later, hidden)
-    )
-    return [float(np.mean(p <= level)) for level in LEVELS for p in (p_hidden, p_later)]
+        mixed[place] = replace(tested[which], time=mixed[place].time)
+    made = fit_calibration(mixed, fpr=max(LEVELS), parents={}, scoring={"carried": ScoreConfig().carried})
+    recent, later, hidden = made.recent(), list[float](), list[float]()
+    for each, name in zip(tested, incident, strict=True):
+        if name in inside:
+            continue
+        judged = judge(made, each, carried=recent.carried(each.account, each.time))
+        recent.add(each.account, each.time, judged.value)
+        (hidden if name else later).append(judged.p_value or 1.0)
+    return [float(np.mean(np.array(p) <= level)) for level in LEVELS for p in (hidden, later)]
 
 
 if __name__ == "__main__":

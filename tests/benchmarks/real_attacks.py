@@ -37,11 +37,12 @@ from real_data import Fold, Item, folds, read
 from real_tables import Row, report, scaling
 
 from blockscan.chains.families import main_target
-from blockscan.config import Config
+from blockscan.config import Config, ScoreConfig
+from blockscan.detect.accounts import Recent
 from blockscan.detect.calibrate import Observed, fit_calibration, judge
 from blockscan.detect.facts import FACTS, fact_values, facts_of
 from blockscan.detect.history import history_of
-from blockscan.detect.score import SIZE_ALONE, ScoreModel, Summary, kept_parts
+from blockscan.detect.score import ScoreModel, Summary, kept_parts
 from blockscan.model.losses import token_losses
 from blockscan.tokens import TokenLosses, TokenSequence
 from blockscan.transaction import Call, Transaction, walk
@@ -62,16 +63,19 @@ Tokens = list[tuple[TokenSequence, TokenLosses]]
 
 
 def own_values(
-    fold: Fold, train: Sequence[Transaction], tokens: Mapping[str, Tokens], without: str
+    fold: Fold, train: Sequence[Transaction], tokens: Mapping[str, Tokens], config: ScoreConfig
 ) -> list[Row]:
-    """Values of our detectors and -log10 p by part of what is tested; without tokens from facts only."""
+    """Values of our detectors and -log10 p by part of what is tested; without tokens from facts only.
+
+    As shipped, part of a value is carried over to what its account does next; not so from facts only.
+    """
     history = history_of(train)
     transactions = {"calibrate": fold.calibrate, "test": [item.transaction for item in fold.test]}
     facts = {
         name: [fact_values(facts_of(each, history)) for each in some] for name, some in transactions.items()
     }
     known = [fact_summary(each) for each in facts["calibrate"][: len(fold.calibrate) // 2]]
-    model = ScoreModel.fit(known, parts=(*FACTS, SIZE_ALONE))
+    model = ScoreModel.fit(known, parts=FACTS)
     summaries = map(fact_summary, facts["test"])
     found = [{"values": {"facts only": model.value(x)}, "rarities": model.rarities(x)} for x in summaries]
     if not tokens:
@@ -83,12 +87,13 @@ def own_values(
         ]
         for name in transactions
     }
-    parts = kept_parts(without, density="")
+    parts = kept_parts(config.without, density="")
     calibration = fit_calibration(observed["calibrate"], fpr=0.01, parents={}, scoring={}, parts=parts)
-    for row, each in zip(found, observed["test"], strict=True):
-        judged = judge(calibration, each)
-        alone = sum(value for name, value in judged.rarities.items() if name not in (*FACTS, SIZE_ALONE))
-        row["values"] = {"BlockScan": judged.value, "tokens only": alone} | row["values"]
+    recent = Recent(config.carried)
+    for row, each, one in zip(found, observed["test"], transactions["test"], strict=True):
+        judged = judge(calibration, each, carried=recent.carried(one.sender, one.time))
+        recent.add(one.sender, one.time, judged.value)
+        row["values"] = {"BlockScan": judged.value, "tokens only": judged.views["model"]} | row["values"]
         row["rarities"] = dict(judged.rarities)
     return found
 
@@ -234,7 +239,7 @@ def scored(items: Sequence[Item], given: argparse.Namespace, setting: str, share
                 continue
             tokens = tokens_of(fold, folder / "model", passed, config, given.device)
         began = time.perf_counter()
-        own = own_values(fold, thinned(fold.train, share), tokens, config.score.without)
+        own = own_values(fold, thinned(fold.train, share), tokens, config.score)
         say(
             f"{setting} {100 * share:g} % fold {fold.name}: {len(fold.train):,} trained, "
             f"{len(fold.calibrate):,} calibrated, {len(fold.test):,} scored; "

@@ -74,5 +74,5 @@ def test_calibration_carries_over_as_scoring_does(busy):
 def test_what_is_carried_over_is_part_of_the_value(busy):
     made = calibrated(busy, 0.2)
     alone, after = judge(made, busy[0]), judge(made, busy[0], carried=3.0)
-    assert after.value == alone.value + 3.0 == pytest.approx(math.fsum(after.rarities.values()))
+    assert after.value == alone.value + 3.0 == pytest.approx(math.fsum(after.views.values()))
     assert after.p_value < alone.p_value

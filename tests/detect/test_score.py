@@ -9,9 +9,8 @@ from sklearn.metrics import roc_auc_score
 from blockscan.detect.facts import FACTS
 from blockscan.detect.score import (
     PARTS,
-    SIZE_ALONE,
-    SIZE_SHARE,
     TOKEN_PARTS,
+    VIEWS,
     ScoreModel,
     criticism,
     fisher,
@@ -19,6 +18,7 @@ from blockscan.detect.score import (
     oddest_of_fields,
     strongest,
     summarize,
+    view_of,
 )
 from blockscan.detect.surprise import FieldCalibration, Survival
 from blockscan.errors import ConfigError
@@ -122,13 +122,14 @@ def test_between_two_length_classes_the_log_p_values_are_interpolated():
     """Classes at 10 and 1,000 tokens whose statistics differ: at 100 tokens both count one half."""
     short = Survival.fit(np.zeros(99), scale_floor=1.0)
     long = Survival.fit(np.full(99, 1e6), scale_floor=1.0)
-    model = ScoreModel(np.log([10.0, 1000.0]), {"strongest": (short, long)})
-    alone = [ScoreModel(np.log([10.0]), {"strongest": (each,)}) for each in (short, long)]
+    model = ScoreModel(np.log([10.0, 1000.0]), {"strongest": (short, long)}, {}, {})
+    alone = [ScoreModel(np.log([10.0]), {"strongest": (each,)}, {}, {}) for each in (short, long)]
     for tokens, weight in ((5, 0), (10, 0), (100, 0.5), (1000, 1), (5000, 1)):
         p = np.full(tokens, 0.01)
-        at_short, at_long = (each.value(told(p)) for each in alone)
+        at_short, at_long = (each.rarities(told(p))["strongest"] for each in alone)
         assert at_short > 2 > at_long == 0
-        assert model.value(told(p)) == pytest.approx((1 - weight) * at_short + weight * at_long)
+        between = (1 - weight) * at_short + weight * at_long
+        assert model.rarities(told(p))["strongest"] == pytest.approx(between)
 
 
 def test_identical_benign_transactions_do_not_make_rounding_evidence():
@@ -136,11 +137,11 @@ def test_identical_benign_transactions_do_not_make_rounding_evidence():
     assert model.value(told(np.full(9, 0.5 - 1e-7))) < 3.0
 
 
-@pytest.mark.parametrize("part", [part for part in PARTS if part != SIZE_ALONE])
+@pytest.mark.parametrize("part", PARTS)
 def test_parts_can_be_switched(fitted, part):
     _, _, token_p = fitted
     model = ScoreModel.fit([told(p, density=0.1) for p in token_p[:600]], parts=[part])
-    assert set(model.tails) == {part}
+    assert set(model.tails) == {part} and set(model.views) == {view_of(part)}
     assert model.value(told(token_p[700])) >= 0.0
 
 
@@ -151,7 +152,6 @@ def test_parts_are_left_out_by_name():
     few = kept_parts("gain, reentry,density", density="forest")
     assert set(PARTS) - set(few) == {"gain", "reentry", "density"}
     assert kept_parts(",".join(without_density), density="forest") == ("density",)
-    assert SIZE_ALONE not in kept_parts(SIZE_ALONE, density="")
 
 
 def test_what_cannot_be_left_out_is_named():
@@ -161,8 +161,6 @@ def test_what_cannot_be_left_out_is_named():
         kept_parts("gain,renetry", density="")
     with pytest.raises(ConfigError, match="leaves no part"):
         kept_parts(",".join(part for part in PARTS if part != "density"), density="")
-    with pytest.raises(ConfigError, match="leaves no part"):
-        kept_parts(",".join(part for part in PARTS if part != SIZE_ALONE), density="forest")
 
 
 def test_a_part_that_some_lack_is_judged_among_those_that_have_it():
@@ -172,7 +170,7 @@ def test_a_part_that_some_lack_is_judged_among_those_that_have_it():
     model = ScoreModel.fit(past, parts=["density"])
     assert model.tails["density"][0].count == 200
     assert model.value(told(np.full(9, 0.5), density=None)) == 0.0
-    assert model.value(told(np.full(9, 0.5), density=2.0)) > 2.0
+    assert model.rarities(told(np.full(9, 0.5), density=2.0))["density"] > 2.0
     with pytest.raises(ValueError, match="no transaction has the part density"):
         ScoreModel.fit(past[::2], parts=["density"])
 
@@ -182,46 +180,83 @@ def test_size_is_judged_among_all_sizes():
     past = [told(np.full(size, 0.5)) for size in [9] * 900 + list(range(900, 1000))]
     model = ScoreModel.fit(past, parts=["calls"])
     assert model.value(told(np.full(9, 0.5))) == 0.0
-    assert model.value(told(np.full(901, 0.5))) == pytest.approx(1.0, abs=0.05)
+    assert model.rarities(told(np.full(901, 0.5)))["calls"] == pytest.approx(1.0, abs=0.05)
 
 
 @pytest.fixture(scope="module")
 def sized():
-    """A model of transactions of many sizes whose gains say nothing of them, and others like them."""
+    """Summaries of many sizes whose gains say nothing of them; loss and drained say what gain says."""
     rng = np.random.default_rng(5)
     calls = np.exp(rng.exponential(1.0, 6000)).astype(int)
-    made = [told(np.full(size, 0.5), gain=rng.random(), reentry=rng.random()) for size in calls]
-    parts = ("calls", "gain", "reentry")
-    models = ScoreModel.fit(made[:3000], parts=(*parts, SIZE_ALONE)), ScoreModel.fit(made[:3000], parts=parts)
-    return *models, made[3000:]
+    gains, others = rng.exponential(size=(2, 6000))
+    return [
+        told(np.full(size, 0.5), gain=gain, loss=gain, drained=gain, reentry=other)
+        for size, gain, other in zip(calls, gains, others, strict=True)
+    ]
+
+
+def test_the_value_is_the_weighted_sum_of_views_that_are_judged_once_more(sized):
+    """By hand: the share of the sample and of what is judged that is as odd in the one part of each view."""
+    parts = ("calls", "gain", "strongest")
+    model = ScoreModel.fit(sized, parts=parts)
+    odd = told(np.full(300, 0.5), gain=5.0)
+    rarities = [model.rarities(each) for each in [odd, *sized]]
+    views = {"size": "calls", "facts": "gain", "model": "strongest"}
+    assert list(model.decades(rarities[0])) == list(VIEWS)
+    for view, part in views.items():
+        as_odd = np.mean([each[part] >= rarities[0][part] for each in rarities])
+        assert model.decades(rarities[0])[view] == pytest.approx(-VIEWS[view] * math.log10(as_odd), abs=1e-3)
+    assert model.value(odd) == pytest.approx(sum(model.decades(rarities[0]).values()))
+
+
+def test_parts_that_always_say_the_same_count_as_one(sized):
+    """Neither another view nor another part of their own view is drowned by them."""
+    copies = ("gain", "loss", "drained")
+    one, many = (ScoreModel.fit(sized, parts=("calls", "reentry", *parts)) for parts in (copies[:1], copies))
+    assert [many.weights[part] for part in copies] == pytest.approx([one.weights["gain"] / 3] * 3, rel=0.05)
+    assert min(many.weights["reentry"], one.weights["reentry"]) > 0.85
+    for each in sized[:200]:
+        found = [model.decades(model.rarities(each)) for model in (one, many)]
+        assert found[1] == pytest.approx(found[0], abs=0.1)
+
+
+def test_weights_are_one_over_the_correlations_of_a_view():
+    rng = np.random.default_rng(6)
+    gains, rest = rng.exponential(size=(2, 4000))
+    past = [told(np.full(9, 0.5), gain=x, loss=x + y) for x, y in zip(gains, rest, strict=True)]
+    model = ScoreModel.fit(past, parts=["gain", "loss", "drained", "depth"])
+    rarities = np.array([[model.rarities(each)[part] for part in ("gain", "loss")] for each in past])
+    alike = np.corrcoef(rarities.T)[0, 1]
+    assert 0.3 < alike < 0.9
+    assert model.weights["gain"] == model.weights["loss"] == pytest.approx(1 / (1 + alike))
+    assert model.weights["drained"] == model.weights["depth"] == 1.0
+    against = [told(np.full(9, 0.5), gain=x, loss=-x) for x in gains[:500]]
+    assert set(ScoreModel.fit(against, parts=["gain", "loss"]).weights.values()) == {1.0}
 
 
 def test_what_is_only_enormous_is_found(sized):
-    """Nothing odd but its size: as a part of the sum that is lost, alone it is worth an alarm."""
-    model, plain, later = sized
+    """Nothing odd but its size: as one of many parts that is lost, as a view it is worth an alarm."""
+    model = ScoreModel.fit(sized[:3000], parts=("calls", "gain", "loss", "drained", "reentry"))
     enormous = told(np.full(100_000, 0.5))
-    alone = model.rarities(enormous)
-    assert alone[SIZE_ALONE] > 1 and model.value(enormous) == pytest.approx(sum(alone.values()))
-    assert {name: alone[name] for name in plain.tails} == plain.rarities(enormous)
-    ranks = [np.mean([one.value(each) >= one.value(enormous) for each in later]) for one in (model, plain)]
-    assert ranks[0] == 0.0 and ranks[1] > 0.0
+    summed = np.array([math.fsum(model.rarities(each).values()) for each in (enormous, *sized[3000:])])
+    values = np.array([model.value(each) for each in (enormous, *sized[3000:])])
+    assert np.mean(values[1:] >= values[0]) < 0.015 < 0.019 < np.mean(summed[1:] >= summed[0])
 
 
-def test_size_alone_takes_its_share_of_the_false_alarms_and_no_more(sized):
-    model, _, later = sized
-    rarities = [model.rarities(each) for each in later]
-    level = np.quantile([model.value(each) for each in later], 0.95)
-    because = [each[SIZE_ALONE] > 0 for each in rarities if sum(each.values()) > level]
-    assert 0.05 < np.mean(because) < 1.5 * SIZE_SHARE
-    assert np.mean([each[SIZE_ALONE] > 0 for each in rarities]) < 0.5
+def test_what_is_beyond_all_sizes_does_not_outweigh_evidence(sized):
+    """A hundred times as large as anything before and otherwise usual, beside usual size and a rare gain."""
+    model = ScoreModel.fit(sized, parts=("calls", "gain"))
+    most = max(each.size for each in sized)
+    endless = told(np.full(9, 0.5), gain=0.1, calls=100 * most)
+    odd = told(np.full(9, 0.5), gain=30.0)
+    assert model.rarities(endless)["calls"] > 30 > model.value(odd)
+    assert model.decades(model.rarities(endless))["size"] < model.decades(model.rarities(odd))["facts"] + 1
 
 
-def test_size_alone_needs_a_size(sized):
-    model, _, later = sized
-    assert SIZE_ALONE not in ScoreModel.fit(later, parts=("gain", SIZE_ALONE)).rarities(later[0])
-    assert model.rarities(told(np.full(1, 0.5)))[SIZE_ALONE] == 0.0
-    with pytest.raises(ValueError, match="unknown parts"):
-        ScoreModel.fit(later, parts=[SIZE_ALONE])
+def test_every_part_belongs_to_a_view():
+    assert {view_of(part) for part in PARTS} == set(VIEWS)
+    assert [part for part in PARTS if view_of(part) == "size"] == ["calls", "depth", "input_bytes"]
+    assert {view_of(part) for part in (*TOKEN_PARTS, "fields", "replaced", "density")} == {"model"}
 
 
 def test_a_fact_is_judged_among_transactions_of_its_size():
@@ -230,17 +265,16 @@ def test_a_fact_is_judged_among_transactions_of_its_size():
     small = [told(np.full(9, 0.5), gain=1 + 0.1 * rng.random()) for _ in range(200)]
     large = [told(np.full(900, 0.5), gain=5 + 0.1 * rng.random()) for _ in range(200)]
     model = ScoreModel.fit(small + large, parts=["gain"])
-    assert model.value(told(np.full(9, 0.5), gain=3.0)) > 2.3
-    assert model.value(told(np.full(900, 0.5), gain=3.0)) == 0.0
+    assert model.rarities(told(np.full(9, 0.5), gain=3.0))["gain"] > 2.3
+    assert model.rarities(told(np.full(900, 0.5), gain=3.0))["gain"] == 0.0
 
 
 def test_parts_that_each_find_it_odd_add_up():
     rng = np.random.default_rng(4)
-    past = [told(np.full(9, 0.5), gain=rng.random(), depth=rng.random()) for _ in range(999)]
-    model = ScoreModel.fit(past, parts=["gain", "depth"])
-    both = told(np.full(9, 0.5), gain=0.9, depth=0.9)
-    assert model.value(both) == pytest.approx(sum(model.rarities(both).values()))
-    assert model.value(both) > 1.5 * max(model.rarities(both).values())
+    past = [told(np.full(9, 0.5), gain=rng.random(), loss=rng.random()) for _ in range(999)]
+    model = ScoreModel.fit(past, parts=["gain", "loss"])
+    both, one = told(np.full(9, 0.5), gain=0.9, loss=0.9), told(np.full(9, 0.5), gain=0.9, loss=0.0)
+    assert model.value(both) > 1.3 * model.value(one) > 0
 
 
 def test_unknown_part_is_refused():

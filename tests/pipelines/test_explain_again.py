@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from blockscan.detect.facts import FACTS
-from blockscan.detect.history import function_of
+from blockscan.detect.habits import function_of
 from blockscan.detect.history_file import load_history
 from blockscan.detect.neighbours import entry_of
-from blockscan.detect.score import PARTS, SIZE_ALONE
+from blockscan.detect.score import PARTS, VIEWS
 from blockscan.errors import ConfigError
 from blockscan.findings import TxScore
 from blockscan.store import open_store
@@ -54,8 +54,9 @@ def answer(cli: Any, road: Any, tx_hash: str, *options: object) -> Json:
 
 def test_scoring_again_says_what_the_value_is_the_sum_of(road: Any, cli: Any, strongest: TxScore) -> None:
     found = answer(cli, road, strongest.tx_hash)
-    assert set(found["rarities"]) <= {*PARTS, "carried"}
-    assert math.fsum(found["rarities"].values()) == pytest.approx(found["score"]["value"], abs=1e-3)
+    assert set(found["rarities"]) <= set(PARTS)
+    assert set(found["views"]) == {*VIEWS, "carried"}
+    assert math.fsum(found["views"].values()) == pytest.approx(found["score"]["value"], abs=1e-3)
     expected = [len(each["expected"]) for frame in found["frames"] for each in frame["evidence"]]
     assert max(expected) in (EXPECTED - 1, EXPECTED)  # the true piece is left out where it is among them
     heat = {each["node"]: each["heat"] for each in found["frames"] if each["kind"] != "LOG"}
@@ -64,11 +65,12 @@ def test_scoring_again_says_what_the_value_is_the_sum_of(road: Any, cli: Any, st
     assert found["nearest"] is None and found["attribution"] is None
 
 
-def test_parts_that_have_no_p_value_say_what_they_are(road: Any, cli: Any, strongest: TxScore) -> None:
+def test_views_and_parts_say_what_they_are(road: Any, cli: Any, strongest: TxScore) -> None:
     shown = cli("explain", strongest.tx_hash, "--archive", road.archive, "--model", road.model).stdout
-    line = next(line for line in shown.splitlines() if SIZE_ALONE in line)
-    assert "for size alone" in line
-    assert "transactions before" in next(line for line in shown.splitlines() if " carried " in line)
+    lines = shown.splitlines()
+    for name, meaning in (("size", "how large it is"), ("carried", "transactions before")):
+        assert any(f" {name} " in line and meaning in line for line in lines)
+    assert any("argument_high" in line and "facts" in line for line in lines)
 
 
 def test_what_was_carried_over_is_known_from_the_store_alone(road: Any, cli: Any) -> None:
@@ -77,7 +79,7 @@ def test_what_was_carried_over_is_known_from_the_store_alone(road: Any, cli: Any
     assert one.carried > 1
     told, alone = answer(cli, road, one.tx_hash, "--store", road.store), answer(cli, road, one.tx_hash)
     assert told["score"]["value"] == pytest.approx(one.value, abs=1e-3)
-    assert told["score"]["carried"] == told["rarities"]["carried"] == one.carried
+    assert told["score"]["carried"] == told["views"]["carried"] == one.carried
     assert alone["score"]["value"] == pytest.approx(one.value - one.carried, abs=1e-3)
 
 
@@ -87,7 +89,7 @@ def test_frames_are_ranked_from_the_store_as_well(road: Any, cli: Any, strongest
     decades = [each["decades"] for each in ranked]
     assert decades == sorted(decades, reverse=True) and decades[0] > 0
     assert all(stored["frames"][each["place"]]["node"] == each["node"] for each in ranked)
-    assert stored["rarities"] == {}
+    assert stored["rarities"] == stored["views"] == {}
     shown = cli("explain", strongest.tx_hash, "--store", road.store).stdout
     assert "Calls and events by their evidence" in shown and "sum of" not in shown
 
