@@ -40,6 +40,26 @@ def adopt_tokenizer(base: ModelDir, directory: ModelDir) -> None:
         )
 
 
+def adopt(base: ModelDir, directory: ModelDir) -> None:
+    """Give a new model directory all that is trained, and the names that go with it; what is there stays.
+
+    Raises:
+        ArtifactError: the base has no tokenizer or checkpoint, or the directory has others.
+    """
+    theirs = read_manifest(base.checkpoint, KIND)
+    adopt_tokenizer(base, directory)
+    if not directory.checkpoint.exists():
+        _copy(base.checkpoint, directory.checkpoint)
+    if read_manifest(directory.checkpoint, KIND).fingerprint != theirs.fingerprint:
+        raise ArtifactError(
+            f"{directory.checkpoint} is not that of {base.path}; give a new directory as --out"
+        )
+    if base.idls.is_dir():
+        _copy(base.idls, directory.idls)
+    if base.signatures.exists():
+        shutil.copyfile(base.signatures, directory.signatures)
+
+
 def _copy(source: Path, target: Path) -> None:
     """Copy an artifact; where several processes of a run do so, one of them gives its copy the name."""
     try:

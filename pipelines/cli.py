@@ -18,6 +18,7 @@ from pipelines.cli_baselines import baselines
 from pipelines.cli_calibration import AlertsPerDay, TransactionsPerDay, bundle, drift, recalibrate, verify
 from pipelines.cli_data import PARTIAL, coverage, ingest_ethereum, watch
 from pipelines.cli_import import labels_app, signatures_app
+from pipelines.cli_recount import recount
 from pipelines.cli_results import dashboard, evaluate, explain
 from pipelines.cli_simulate import simulate
 from pipelines.cli_solana import ingest_solana
@@ -41,28 +42,11 @@ if TYPE_CHECKING:
     from pipelines.sources import Rejects, Shard
 
 INTERRUPTED = 130
-ROAD = [
-    "demo",
-    "ingest",
-    "coverage",
-    "tokenizer",
-    "pretrain",
-    "calibrate",
-    "score",
-    "watch",
-    "alerts",
-    "drift",
-    "recalibrate",
-    "explain",
-    "bundle",
-    "verify",
-    "evaluate",
-    "baselines",
-    "dashboard",
-    "simulate",
-    "signatures",
-    "labels",
-]
+ROAD = (
+    "demo", "ingest", "coverage", "tokenizer", "pretrain", "recount", "calibrate", "score", "watch",
+    "alerts", "drift", "recalibrate", "explain", "bundle", "verify", "evaluate", "baselines", "dashboard",
+    "simulate", "signatures", "labels",
+)  # fmt: skip
 
 
 class _Commands(TyperGroup):
@@ -293,8 +277,8 @@ def score(
 
 
 for command in (
-    coverage, watch, alerts, drift, recalibrate, explain, bundle, verify, evaluate, baselines, dashboard,
-    simulate,
+    recount, coverage, watch, alerts, drift, recalibrate, explain, bundle, verify, evaluate, baselines,
+    dashboard, simulate,
 ):  # fmt: skip
     app.command()(command)
 

@@ -1,6 +1,7 @@
 """What stands between the command line and the steps: paths in, facts out."""
 
 import logging
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from pipelines import calibrate as calibrate_step
 from pipelines import data_commands
 from pipelines import pretrain as pretrain_step
 from pipelines import score as score_step
-from pipelines.adapt import adapted, adopt_tokenizer
+from pipelines.adapt import adapted, adopt, adopt_tokenizer
 from pipelines.encode import encode_all, fit_tokenizer
 from pipelines.explain import Explanation, Wanted, explain, find
 from pipelines.history import fit_history
@@ -123,6 +124,20 @@ def train(
         "validation loss": None if done.validation is None else round(done.validation, 4),
         "fingerprint": done.fingerprint,
     }
+
+
+def recount(shards: list[Shard], model: Path, out: Path, exclude: Path | None) -> Facts:
+    """`blockscan recount`."""
+    base, directory = ModelDir(model), ModelDir(out)
+    require_empty(directory.history)
+    adopt(base, directory)
+    known_as = TxTokenizer.load(directory.tokenizer).fingerprint
+    fit_history(shards, directory.history, exclude=hashes_of(exclude), parents={"tokenizer": known_as})
+    counted = load_history(directory.history).transactions
+    if not counted:
+        shutil.rmtree(directory.history)
+        raise ConfigError("no transaction to count; widen --blocks or ingest more")
+    return {"transactions": counted, "model": str(out)}
 
 
 def calibrate(

@@ -44,7 +44,8 @@ def load_history(path: Path) -> History:
         return History(tallies, int(manifest.config["transactions"]))
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise ArtifactError(
-            f"{path} is no history this program can read ({error!r:.120}); pretrain again"
+            f"{path} is no history this program can read ({error!r:.120}); count it anew: "
+            "blockscan recount ARCHIVE --model MODEL --out NEW"
         ) from error
 
 

@@ -1,0 +1,77 @@
+"""Counting the past anew: the weights stay, the history changes, the old model directory is left alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockscan.artifact import read_manifest
+from blockscan.detect.history import KINDS, History, history_of
+from blockscan.detect.history_file import load_history, save_history
+from blockscan.errors import ArtifactError
+from pipelines.model_dir import ModelDir
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
+
+
+def test_a_recounted_model_is_calibrated_and_scores(road: Any, cli: Any, tmp_path: Path) -> None:
+    before, out = contents(road.model), tmp_path / "again"
+    result = cli("recount", road.archive, "--model", road.model, "--blocks", ":60", "--out", out, "--json")
+    assert result.exit_code == 0, result.output
+    old, new = ModelDir(road.model), ModelDir(out)
+    assert contents(road.model) == before
+    assert contents(new.checkpoint) == contents(old.checkpoint)
+    assert json.loads(result.stdout)["transactions"] == load_history(new.history).transactions
+    assert 0 < load_history(new.history).transactions < load_history(old.history).transactions
+    assert not (out / "calibration").exists()
+    steps = (
+        ("calibrate", road.archive, "--model", out, "--blocks", "90:150", "--preset", "debug"),
+        ("score", road.archive, "--model", out, "--blocks", "377:400", "--store", tmp_path / "s.sqlite"),
+    )
+    for step in steps:
+        assert cli(*step).exit_code == 0
+
+
+def test_the_same_past_gives_the_same_history(road: Any, cli: Any, tmp_path: Path) -> None:
+    out = tmp_path / "same"
+    assert (
+        cli("recount", road.archive, "--model", road.model, "--blocks", "1:90", "--out", out).exit_code == 0
+    )
+    fingerprints = {
+        read_manifest(ModelDir(each).history, "history").fingerprint for each in (out, road.model)
+    }
+    assert len(fingerprints) == 1
+
+
+def test_what_is_there_is_not_overwritten(road: Any, cli: Any) -> None:
+    result = cli("recount", road.archive, "--model", road.model, "--out", road.model)
+    assert result.exit_code == 1 and "is not empty" in result.stderr
+
+
+def test_a_range_without_transactions_is_refused_and_may_be_tried_again(
+    road: Any, cli: Any, tmp_path: Path
+) -> None:
+    command = ("recount", road.archive, "--model", road.model, "--out", tmp_path / "new", "--blocks")
+    result = cli(*command, "90000:90001")
+    assert result.exit_code == 1 and "no transaction to count" in result.stderr
+    assert not ModelDir(tmp_path / "new").history.exists()
+    assert cli(*command, ":60").exit_code == 0
+
+
+def test_without_a_trained_model_nothing_is_counted(road: Any, cli: Any, tmp_path: Path) -> None:
+    result = cli("recount", road.archive, "--model", tmp_path / "none", "--out", tmp_path / "new")
+    assert result.exit_code == 1 and str(tmp_path / "none") in result.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_history_of_before_says_what_to_do(tmp_path: Path) -> None:
+    """One that an earlier version counted, which knew less to count."""
+    tallies = {kind: tally for kind, tally in history_of([]).tallies.items() if kind != KINDS[-1]}
+    save_history(History(tallies, 0), tmp_path / "history")
+    with pytest.raises(ArtifactError, match=r"no history this program can read.*blockscan recount ARCHIVE"):
+        load_history(tmp_path / "history")
