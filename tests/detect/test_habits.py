@@ -96,6 +96,17 @@ def test_habits_carry_over_to_contracts_never_seen(history):
     assert direct["rare_caller"].found == "0x0270756c called by the sender"
 
 
+def test_what_a_name_is_followed_by_twice_in_a_transaction_counts_once():
+    past = history_of([swap(i, order=(PULL, PUSH, PULL, ASK)) for i in range(50)])
+    facts = facts_of(swap(25, order=(PULL, SWAP), token=OTHER), past)
+    assert facts["rare_sequence"].value == pytest.approx(math.log(51 / 0.5))
+
+
+def test_a_name_alone_has_no_company(history):
+    assert facts_of(asked(USER), history)["rare_company"].value == 0.0
+    assert facts_of(transaction(call(USER, OTHER, SWAP)), history)["rare_company"].value == 0.0
+
+
 def test_numbers_are_compared_with_those_of_the_name_where_the_contract_is_new(history):
     usual = facts_of(swap(25, token=OTHER), history)
     large, small = (facts_of(swap(number, token=OTHER), history) for number in (10**15, -999))
