@@ -41,13 +41,39 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class Joint:
+    """A fact that an account's transactions of the last minutes show together, as it was found then.
+
+    `name` is one of blockscan.detect.facts.FACTS, `value` and `node` (pre-order index of a frame of the last
+    transaction) are that fact's, `found` says what it is about.
+    """
+
+    name: str
+    value: float
+    node: int
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What the account's transactions of the last minutes add to a judgement; see TxScore."""
+
+    carried: float = 0.0
+    joint: tuple[Joint, ...] = ()
+
+
+NOTHING_BEFORE = Before()
+
+
+@dataclass(frozen=True, slots=True)
 class TxScore:
     """The judgement on one transaction under one calibration. Higher `value` = more anomalous.
 
     `p_value` is the split-conformal p-value, None where the calibration has no transactions of this
     trace source. `reason` is one line for a person. `evidence` is ordered, strongest first. `model`
     and `calibration` are fingerprints. `windows` counts the model windows the transaction needed.
-    `carried` is the part of the value that comes from what the sender did just before.
+    `carried` is the part of the value that comes from what the sender did just before, `joint` what those
+    transactions show together with this one and it does not show alone.
     """
 
     chain: str
@@ -69,6 +95,7 @@ class TxScore:
     model: str
     calibration: str
     carried: float = 0.0
+    joint: tuple[Joint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from blockscan.findings import Alert, Evidence, Frame, TxScore
+from blockscan.findings import Alert, Evidence, Frame, Joint, TxScore
 
 SEVERITIES = ("critical", "high", "medium", "low")
 STATUSES = ("open", "acknowledged", "dismissed", "confirmed", "orphaned")
@@ -71,6 +71,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """ALTER TABLE scores ADD COLUMN orphaned BIGINT NOT NULL DEFAULT 0""",
     ),
     ("""ALTER TABLE scores ADD COLUMN carried DOUBLE PRECISION NOT NULL DEFAULT 0""",),
+    ("""ALTER TABLE scores ADD COLUMN joint TEXT NOT NULL DEFAULT '[]'""",),
 )
 
 
@@ -162,7 +163,8 @@ SHOW_NEWEST = """UPDATE scores SET shown = CASE WHEN calibration = (
 def score_row(score: TxScore) -> tuple[Any, ...]:
     """A score as the values of SCORE_COLUMNS; the same score always gives the same values."""
     values = {name: getattr(score, name) for name in SCORE_COLUMNS}
-    values["evidence"] = json.dumps([asdict(item) for item in score.evidence], separators=(",", ":"))
+    for name in ("evidence", "joint"):
+        values[name] = json.dumps([asdict(item) for item in values[name]], separators=(",", ":"))
     return tuple(storable(value) if isinstance(value, str) else value for value in values.values())
 
 
@@ -170,10 +172,11 @@ def score_from_row(row: Sequence[Any]) -> TxScore:
     """The inverse of `score_row`.
 
     Raises:
-        ValueError, TypeError, KeyError: the row's evidence is damaged.
+        ValueError, TypeError, KeyError: the row's lists are damaged.
     """
     values = dict(zip(SCORE_COLUMNS, row, strict=True))
     values["evidence"] = tuple(_evidence(item) for item in json.loads(values["evidence"]))
+    values["joint"] = tuple(Joint(**item) for item in json.loads(values["joint"]))
     return TxScore(**values)
 
 

@@ -33,6 +33,8 @@ FACTS = {
     "rare_sequence": "function that hardly ever follows the one before",
     "rare_caller": "caller of a kind that functions of this name hardly ever have",
     "rare_role": "addresses that functions of this name hardly ever get",
+    "overdrawn": "more taken out within minutes than put in",
+    "joint_gain": "gain without a payment within minutes",
 }
 """What a fact about a whole transaction is called; other evidence is a value in its trace."""
 

@@ -26,10 +26,12 @@ import torch
 
 from blockscan.archive import RawBlock
 from blockscan.chains.decode import decode
+from blockscan.detect.dealings import JOINT
 from blockscan.errors import ArtifactError, ParseError
+from blockscan.findings import Before, Joint
 from blockscan.transaction import TraceSource
 
-FORMAT = "blockscan-bundle-2"
+FORMAT = "blockscan-bundle-3"
 LARGEST = 128 * 1024 * 1024
 """Bytes of a bundle, packed and unpacked; the longest real transaction seen has 32 MB with its trace."""
 TOLERANCE = 1e-3
@@ -61,8 +63,8 @@ class Bundle:
     """What the file holds. `alone` is the transaction's judgement by itself, `stored` the store's.
 
     `hashes` has transaction (the archived row), tokenizer, checkpoint, history, calibration and scoring (its
-    settings). `made_with` names software and hardware. `reason` is for people. `carried` is the part of both
-    values that comes from other transactions of the account: it is taken as it was then.
+    settings). `made_with` names software and hardware. `reason` is for people. `before` is what other
+    transactions of the account add to both values: it is taken as it was then.
     """
 
     tx_hash: str
@@ -72,7 +74,7 @@ class Bundle:
     stored: Verdict
     reason: str
     made_with: Mapping[str, str]
-    carried: float
+    before: Before
     intact: bool = True
 
 
@@ -169,7 +171,8 @@ def _content(bundle: Bundle) -> dict[str, Any]:
         "stored": _verdict_content(bundle.stored),
         "reason": bundle.reason,
         "made_with": dict(bundle.made_with),
-        "carried": repr(bundle.carried),
+        "carried": repr(bundle.before.carried),
+        "joint": [asdict(each) for each in bundle.before.joint],
     }
 
 
@@ -203,7 +206,7 @@ def _bundle(stored: Any) -> Bundle:
         stored=_verdict(_object(top.get("stored"), "stored")),
         reason=_text(top, "reason"),
         made_with=_texts(top, "made_with"),
-        carried=_carried(top),
+        before=_before(top),
     )
     return replace(bundle, intact=_text(top, "sha256") == _digest(_content(bundle)))
 
@@ -239,11 +242,20 @@ def _verdict(item: dict[str, Any]) -> Verdict:
     )
 
 
-def _carried(item: dict[str, Any]) -> float:
-    carried = float(_text(item, "carried"))
+def _before(item: dict[str, Any]) -> Before:
+    carried, joint = float(_text(item, "carried")), item.get("joint")
     if not 0 <= carried < math.inf:
         raise ValueError("carried is no number from 0 on")
-    return carried
+    if not isinstance(joint, list) or len(joint) > len(JOINT):
+        raise ValueError("joint is no list of facts")
+    return Before(carried, tuple(_joint(_object(each, "joint")) for each in joint))
+
+
+def _joint(item: dict[str, Any]) -> Joint:
+    name, value, node = _text(item, "name"), item.get("value"), _number(item, "node")
+    if name not in JOINT or node is None or not isinstance(value, float) or not 0 <= value < math.inf:
+        raise ValueError("a joint fact has no such name, value or node")
+    return Joint(name, value, node, _text(item, "found"))
 
 
 def _found(item: Any) -> Found:

@@ -11,6 +11,7 @@ import numpy as np
 
 from blockscan.artifact import read_manifest, require_empty
 from blockscan.config import ScoreConfig, config_from
+from blockscan.detect.accounts import Recent
 from blockscan.detect.calibrate import Calibration, Observed, fit_calibration
 from blockscan.detect.calibrate import recalibrate as renew
 from blockscan.detect.calibration_file import KIND, fingerprint, load_calibration, save_calibration, versions
@@ -223,11 +224,12 @@ def _observe(
     with progress("calibrate (tokens)", None) as bar:
         losses = token_losses(model, sequences, config, progress=bar.to)
     vectors = embeddings(model, sequences, config) if config.density else [None] * len(sequences)
-    observed = []
+    observed, recent = [], Recent(0.0)
     for each, loss, vector in zip(encoded, losses, vectors, strict=True):
         name = each.sequence.tx_hash
-        facts, contract = census.facts[name], census.contracts[name]
-        account, time = census.senders[name]
+        (account, time), contract = census.senders[name], census.contracts[name]
+        facts = census.facts_after(name, recent.dealings(account, time))
+        recent.add(account, time, 0.0, census.dealings[name])
         kind = each.source, each.status
         observed.append(Observed(each.sequence, loss, facts, *kind, contract, vector, account, time))
     return observed

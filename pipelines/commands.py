@@ -13,6 +13,7 @@ from blockscan.artifact import require_empty
 from blockscan.config import Config
 from blockscan.detect.history_file import load_history
 from blockscan.errors import ConfigError, StoreError
+from blockscan.findings import NOTHING_BEFORE, Before
 from blockscan.store import open_store
 from blockscan.store_labels import addresses_of
 from pipelines import calibrate as calibrate_step
@@ -223,8 +224,8 @@ def explain_again(
         return explain(transaction, source, detector, wanted)
     with open_store(store, read_only=True) as results:
         stored = results.score(tx_hash)
-        carried = 0.0 if stored is None else stored.carried
-        explained = explain(transaction, source, detector, wanted, carried=carried)
+        before = NOTHING_BEFORE if stored is None else Before(stored.carried, stored.joint)
+        explained = explain(transaction, source, detector, wanted, before)
         addresses = addresses_of(explained.score, explained.frames)
         return replace(explained, labels=results.labels(addresses, explained.score.chain))
 

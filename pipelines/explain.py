@@ -11,7 +11,7 @@ from blockscan.archive import Archive
 from blockscan.chains.families import parse
 from blockscan.detect.ranked_frames import ranked_frames
 from blockscan.errors import ConfigError
-from blockscan.findings import Frame, TxScore
+from blockscan.findings import NOTHING_BEFORE, Before, Frame, TxScore
 from blockscan.model.attribution import attribute, by_unit
 from blockscan.model.losses import token_losses
 from blockscan.safetext import safe_text
@@ -21,7 +21,7 @@ from blockscan.transaction import Transaction
 from pipelines.model_dir import Detector
 from pipelines.nearest import Nearest, nearest_in
 from pipelines.ranges import BlockRange
-from pipelines.score import judge_all, known_before
+from pipelines.score import judge_alone
 from tokenizer.signatures import Naming, signature
 
 EXPECTED = 5
@@ -103,15 +103,19 @@ def find(source: Path, tx_hash: str) -> Transaction:
 
 
 def explain(
-    transaction: Transaction, source: Path, detector: Detector, wanted: Wanted, *, carried: float = 0.0
+    transaction: Transaction,
+    source: Path,
+    detector: Detector,
+    wanted: Wanted,
+    before: Before = NOTHING_BEFORE,
 ) -> Explanation:
-    """Judge a transaction again and say why; `carried` comes from its account's other transactions.
+    """Judge a transaction again and say why; `before` comes from its account's other transactions.
 
     Raises:
         ConfigError: an attribution is wanted of a transaction in which nothing was scored.
     """
     detector = replace(detector, scoring=replace(detector.scoring, expected=EXPECTED))
-    (scored,) = judge_all([transaction], detector, kept_p=1.0, recent=known_before(transaction, carried))
+    scored = judge_alone(transaction, detector, before)
     near = causes = None
     if wanted.nearest:
         near = nearest_in(

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,10 +24,12 @@ from numpy.typing import NDArray
 from blockscan.chains.families import main_target
 from blockscan.detect.accounts import Recent
 from blockscan.detect.calibrate import Calibration, Observed, judge
+from blockscan.detect.dealings import dealing_in, joint_of, with_joint
 from blockscan.detect.explain import Reading, fact_evidence, paint, reason, strongest_evidence
+from blockscan.detect.fact import Facts
 from blockscan.detect.facts import fact_values, facts_of
 from blockscan.errors import ArtifactError, ConfigError
-from blockscan.findings import Frame, TxScore
+from blockscan.findings import Before, Frame, TxScore
 from blockscan.model.embed import embeddings
 from blockscan.model.losses import token_losses
 from blockscan.store import Run, ScoreStore
@@ -153,39 +155,54 @@ def judge_all(
     it is kept up to date.
     """
     known = detector.calibration.recent() if recent is None else recent
+    for transaction, seen in zip(transactions, _look(transactions, detector, label), strict=True):
+        account, history = (transaction.sender, transaction.time), detector.history
+        facts, dealing = facts_of(transaction, history), dealing_in(transaction, history)
+        joint = joint_of(facts, known.dealings(*account), dealing, history)
+        before = Before(known.carried(*account), joint)
+        scored = _judge(transaction, seen, facts, before, detector, kept_p)
+        known.add(*account, scored.score.value, dealing)
+        yield scored
+
+
+def judge_alone(
+    transaction: Transaction, detector: Detector, before: Before, *, label: str = "score (tokens)"
+) -> Scored:
+    """Judge one transaction, whose account's transactions of the last minutes added `before`."""
+    (seen,) = _look([transaction], detector, label)
+    return _judge(transaction, seen, facts_of(transaction, detector.history), before, detector, 1.0)
+
+
+class _Look(NamedTuple):
+    """What the model makes of a transaction; `embedding` only where a density wants it."""
+
+    sequence: TokenSequence
+    losses: TokenLosses
+    embedding: NDArray[np.float32] | None
+
+
+def _look(transactions: Sequence[Transaction], detector: Detector, label: str) -> Iterator[_Look]:
     sequences = [detector.tokenizer.encode(transaction) for transaction in transactions]
     with progress(label, None) as bar:
         losses = token_losses(detector.model, sequences, detector.scoring, progress=bar.to)
     wanted = detector.calibration.density is not None
     vectors = embeddings(detector.model, sequences, detector.scoring) if wanted else [None] * len(sequences)
-    for transaction, sequence, loss, vector in zip(transactions, sequences, losses, vectors, strict=True):
-        carried = known.carried(transaction.sender, transaction.time)
-        scored = _judge(transaction, sequence, loss, vector, detector, kept_p, carried)
-        known.add(transaction.sender, transaction.time, scored.score.value)
-        yield scored
-
-
-def known_before(transaction: Transaction, carried: float) -> Recent:
-    """What gives exactly `carried` to a transaction that is judged by itself."""
-    known = Recent(1.0)
-    known.add(transaction.sender, transaction.time, carried)
-    return known
+    yield from map(_Look, sequences, losses, vectors)
 
 
 def _judge(
     transaction: Transaction,
-    sequence: TokenSequence,
-    losses: TokenLosses,
-    embedding: NDArray[np.float32] | None,
+    seen: _Look,
+    alone: Facts,
+    before: Before,
     detector: Detector,
     kept_p: float,
-    carried: float,
 ) -> Scored:
-    calibration = detector.calibration
-    facts, target = facts_of(transaction, detector.history), main_target(transaction)
+    calibration, (sequence, losses, embedding) = detector.calibration, seen
+    facts, target = with_joint(alone, before.joint), main_target(transaction)
     source, status = transaction.source.value, transaction.status.value
     observed = Observed(sequence, losses, fact_values(facts), source, status, target or "", embedding)
-    judgement = judge(calibration, observed, carried=carried)
+    judgement = judge(calibration, observed, carried=before.carried)
     tokenizer, name = detector.tokenizer, detector.signatures.name
     texts = tokenizer.unit_texts(transaction, name)
     reading = Reading(
@@ -203,7 +220,7 @@ def _judge(
         target=target,
         value=judgement.value,
         p_value=judgement.p_value,
-        reason=reason(transaction, evidence, after_others=carried > CARRIED_SHOWN * judgement.value),
+        reason=reason(transaction, evidence, after_others=before.carried > CARRIED_SHOWN * judgement.value),
         evidence=evidence,
         calls=call_count(transaction.root),
         tokens=len(sequence),
@@ -212,7 +229,8 @@ def _judge(
         trace_status=status,
         model=detector.fingerprint,
         calibration=detector.calibrated_as,
-        carried=carried,
+        carried=before.carried,
+        joint=before.joint,
     )
     alarm = calibration.alarms(verdict)
     rare = alarm or judgement.p_value is None or judgement.p_value <= kept_p
@@ -267,13 +285,14 @@ _SCHEMA = pa.schema(
         ("model", pa.string()),
         ("calibration", pa.string()),
         ("carried", pa.float64()),
+        ("joint", pa.string()),
     ]
 )
 
 
 def _row(score: TxScore) -> dict[str, Any]:
     row = asdict(score)
-    return row | {"evidence": json.dumps(row["evidence"])}
+    return row | {name: json.dumps(row[name]) for name in ("evidence", "joint")}
 
 
 def _begins(shards: list[Shard]) -> list[int]:

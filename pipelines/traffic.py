@@ -15,7 +15,8 @@ from blockscan.archive import Archive, covered_ranges
 from blockscan.chains.families import main_target
 from blockscan.chains.networks import NETWORKS
 from blockscan.detect.calibrate import Traffic
-from blockscan.detect.facts import fact_values, facts_of
+from blockscan.detect.dealings import Dealing, dealing_in, dealings_facts
+from blockscan.detect.facts import FACTS, fact_values, facts_of
 from blockscan.detect.history import History
 from blockscan.detect.levels import level_for
 from blockscan.errors import ConfigError
@@ -58,10 +59,11 @@ class Target:
 
 @dataclass(slots=True)
 class Census:
-    """Notes the transactions that pass: by hash facts (F,), contract and sender, and where they lie."""
+    """Notes the transactions that pass: by hash facts (F,), dealing, contract and sender, and where."""
 
     history: History
     facts: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    dealings: dict[str, Dealing] = field(default_factory=dict)
     contracts: dict[str, str] = field(default_factory=dict)
     senders: dict[str, tuple[str, int | None]] = field(default_factory=dict)
     sources: Counter[str] = field(default_factory=Counter)
@@ -83,11 +85,22 @@ class Census:
     def _note(self, transaction: Transaction) -> None:
         if transaction.hash not in self.contracts:
             self.facts[transaction.hash] = fact_values(facts_of(transaction, self.history))
+            self.dealings[transaction.hash] = dealing_in(transaction, self.history)
             self.contracts[transaction.hash] = main_target(transaction) or ""
             self.senders[transaction.hash] = transaction.sender, transaction.time
             self.sources[transaction.source.value] += 1
             self.chains.add(transaction.chain)
             self._places.add((transaction.block_number, transaction.time))
+
+    def facts_after(self, tx_hash: str, earlier: Sequence[Dealing]) -> NDArray[np.float64]:
+        """The facts (F,) of a transaction, with what it shows together with earlier ones of its account."""
+        found = self.facts[tx_hash]
+        if earlier:
+            found = found.copy()
+            joint = dealings_facts(earlier, self.dealings[tx_hash], self.history)
+            for name, fact in joint.items():
+                found[FACTS.index(name)] = fact.value
+        return found
 
     def traffic(self, covered: Blocks, *, transactions_per_day: float | None = None) -> Traffic:
         """Transactions a day by source, and the blocks they lie in.

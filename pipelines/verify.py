@@ -11,11 +11,12 @@ from blockscan.config import config_from
 from blockscan.detect.calibration_file import KIND, load_calibration, versions
 from blockscan.detect.history_file import KIND as HISTORY
 from blockscan.errors import ArtifactError, ConfigError, ParseError
-from blockscan.findings import TxScore
+from blockscan.findings import Before, TxScore
 from blockscan.store import ScoreStore
+from blockscan.transaction import call_count
 from pipelines.bundle import TOLERANCE, Bundle, Found, Verdict, made_with, row_hash, scoring_hash
 from pipelines.model_dir import Detector, ModelDir, load_detector, pick_device
-from pipelines.score import judge_all, known_before
+from pipelines.score import judge_alone
 from tokenizer.txtokenizer import TxTokenizer
 
 
@@ -42,7 +43,8 @@ def make_bundle(
         raise ConfigError(f"the store has no score of {tx_hash}; score the transaction first")
     row = _row_of(stored, archive)
     detector = _detector(directory, device, stored)
-    alone = _judge_alone(row, stored.tx_hash, detector, carried=stored.carried)
+    before = Before(stored.carried, stored.joint)
+    alone = _judge_alone(row, stored.tx_hash, detector, before)
     if not _close(alone.value, stored.value):
         raise ArtifactError(
             f"the store says {stored.value:.6g} of {stored.tx_hash} and the model says {alone.value:.6g}; "
@@ -63,7 +65,7 @@ def make_bundle(
         stored=_verdict(stored),
         reason=stored.reason,
         made_with=made_with(pick_device(device)),
-        carried=stored.carried,
+        before=before,
     )
 
 
@@ -82,7 +84,7 @@ def verify_bundle(bundle: Bundle, directory: ModelDir, *, device: str) -> list[C
     )
     scoring = scoring_hash(asdict(detector.scoring))
     checks += _compare_hashes(bundle, {"scoring": scoring})
-    again = _judge_alone(bundle.row, bundle.tx_hash, detector, carried=bundle.carried)
+    again = _judge_alone(bundle.row, bundle.tx_hash, detector, bundle.before)
     same = dict(bundle.made_with) == made_with(pick_device(device))
     return checks + _compare_verdicts(bundle, again, detector, same_place=same)
 
@@ -175,16 +177,16 @@ def _row_of(stored: TxScore, archive: Archive) -> RawBlock:
     return next((row for row in rows if row.number == stored.block_number), rows[0])
 
 
-def _judge_alone(row: RawBlock, tx_hash: str, detector: Detector, *, carried: float) -> TxScore:
+def _judge_alone(row: RawBlock, tx_hash: str, detector: Detector, before: Before) -> TxScore:
     try:
         found = [each for each in parse(row) if each.hash == tx_hash]
     except ParseError as error:
         raise ArtifactError(f"the archived row of {tx_hash} cannot be read: {error}") from error
     if not found:
         raise ArtifactError(f"the bundle's block does not hold transaction {tx_hash}; make it again")
-    before = known_before(found[0], carried)
-    (scored,) = judge_all(found[:1], detector, label="score alone (tokens)", recent=before)
-    return scored.score
+    if any(each.node >= call_count(found[0].root) for each in before.joint):
+        raise ArtifactError(f"the bundle speaks of calls that {tx_hash} does not have; make it again")
+    return judge_alone(found[0], detector, before, label="score alone (tokens)").score
 
 
 def _verdict(score: TxScore) -> Verdict:

@@ -1,18 +1,30 @@
-"""What an account did in the last minutes: part of that is carried over to what it does next.
+"""What an account did in the last minutes, and what of that counts for what it does next.
 
 An attack is seldom one transaction: its author deploys, approves, tries, takes, and takes away. Each step
-alone may be ordinary; after a step that was not, the next one is less so.
+alone may be ordinary; after a step that was not, the next one is less so, and a share of its value is carried
+over. What the steps took and gave is remembered, too, for blockscan.detect.dealings adds it up.
 """
 
 import math
 from collections import defaultdict, deque
+from typing import NamedTuple
+
+from blockscan.detect.dealings import Dealing
 
 SECONDS = 240
 """How long a transaction counts; within minutes of each other an attack's steps follow."""
+MOST_DEALINGS = 32
+"""Of a busier account the latest ones are added up."""
+
+
+class _Past(NamedTuple):
+    time: int
+    value: float
+    dealing: Dealing | None
 
 
 class Recent:
-    """The values of the last minutes by account. Give it transactions in time order.
+    """Values and dealings of the last minutes by account. Give it transactions in time order.
 
     One that comes too late finds what was before it and is not forgotten yet, and nothing of its future.
     """
@@ -20,24 +32,31 @@ class Recent:
     def __init__(self, share: float) -> None:
         """`share`: how much of the highest value is carried over, from 0 to below 1."""
         self._share = share
-        self._values: dict[str, deque[tuple[int, float]]] = defaultdict(deque)
+        self._known: dict[str, deque[_Past]] = defaultdict(deque)
         self._order: deque[tuple[int, str]] = deque()
 
     def carried(self, account: str, time: int | None) -> float:
         """What is carried over to a transaction at `time` (Unix seconds); 0 where the time is unknown."""
-        if time is None or account not in self._values:
-            return 0.0
-        recent = (value for since, value in self._values[account] if time - SECONDS <= since <= time)
-        return self._share * max(recent, default=0.0)
+        return self._share * max((past.value for past in self._before(account, time)), default=0.0)
 
-    def add(self, account: str, time: int | None, value: float) -> None:
+    def dealings(self, account: str, time: int | None) -> list[Dealing]:
+        """What the account's transactions before one at `time` took and gave, oldest first."""
+        known = [past.dealing for past in self._before(account, time) if past.dealing is not None]
+        return known[-MOST_DEALINGS:]
+
+    def add(self, account: str, time: int | None, value: float, dealing: Dealing | None = None) -> None:
         """Note a value, with what was carried over to it; an infinite one says nothing of the account."""
         if time is None or not math.isfinite(value):
             return
-        self._values[account].append((time, value))
+        self._known[account].append(_Past(time, value, dealing))
         self._order.append((time, account))
         while self._order[0][0] < time - SECONDS:
             _, gone = self._order.popleft()
-            self._values[gone].popleft()
-            if not self._values[gone]:
-                del self._values[gone]
+            self._known[gone].popleft()
+            if not self._known[gone]:
+                del self._known[gone]
+
+    def _before(self, account: str, time: int | None) -> list[_Past]:
+        if time is None or account not in self._known:
+            return []
+        return [past for past in self._known[account] if time - SECONDS <= past.time <= time]

@@ -25,6 +25,8 @@ from blockscan.errors import ArtifactError
 from blockscan.tokens import Field, Modality
 
 KIND = "calibration"
+FACTS_AS = 2
+"""What the facts of blockscan.detect mean; thresholds on facts of another meaning would be wrong."""
 ARRAYS = "calibration.safetensors"
 
 Arrays = dict[str, NDArray[Any]]
@@ -69,6 +71,8 @@ def load_calibration(path: Path) -> Calibration:
     manifest = artifact.read_manifest(path, KIND)
     try:
         arrays = load_arrays((path / ARRAYS).read_bytes())
+        if manifest.config.get("facts", 1) != FACTS_AS:
+            raise ValueError("it judges facts that this version reads otherwise")
         parts: list[str] = manifest.config["parts"]
         if unknown := set(parts) - set(PARTS):
             raise ValueError(f"unknown parts {sorted(unknown)}")
@@ -116,6 +120,7 @@ def _config(calibration: Calibration) -> dict[str, Any]:
     if calibration.density is not None:
         optional["density"] = calibration.density.kind
     return optional | {
+        "facts": FACTS_AS,
         "alarm_level": calibration.alarm_level,
         "scoring": dict(calibration.scoring),
         "parts": list(calibration.score.tails),

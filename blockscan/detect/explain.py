@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockscan.chains.solana_layouts import decode_instruction
-from blockscan.detect.facts import Fact
+from blockscan.detect.fact import Fact
 from blockscan.findings import Evidence, Frame
 from blockscan.safetext import safe_text
 from blockscan.tokens import Field, TokenLosses, TokenSequence
@@ -90,6 +90,8 @@ _FACT_WORDS = {
     "rare_sequence": "function that hardly ever follows the one before,",
     "rare_caller": "caller of a kind that functions of this name hardly ever have,",
     "rare_role": "address that functions of this name hardly ever get,",
+    "overdrawn": "more taken out within minutes than put in,",
+    "joint_gain": "gain without a payment within minutes,",
 }
 """What a fact of blockscan.detect.facts is called in a reason."""
 

@@ -6,23 +6,22 @@ rare a value is among benign transactions of the same size.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blockscan.detect.flow import ZERO, Frames, Transfer, frames_of, shares_lost
-from blockscan.detect.habits import CALLER, Function, Pair, company_of, roles_of, sequences_of
+from blockscan.detect.dealings import dealing_of, dealings_facts
+from blockscan.detect.fact import ESTABLISHED, MEASURED, Fact, Facts, by_value
+from blockscan.detect.flow import Frames, frames_of
+from blockscan.detect.gains import gains_and_losses
+from blockscan.detect.habits import CALLER, Pair, company_of, in_words, roles_of, sequences_of
 from blockscan.detect.history import (
     History,
     arguments_of,
-    asked_by,
     edges_of,
     functions_of,
     paths_of,
-    unsigned_losers,
     uses_of,
 )
 from blockscan.transaction import CallKind, Transaction
@@ -55,16 +54,11 @@ FACTS = (
     "rare_sequence",
     "rare_caller",
     "rare_role",
+    "overdrawn",
+    "joint_gain",
 )
-ESTABLISHED = 3
-"""Transactions that must have shown something before its not doing what it did says anything."""
-MEASURED = 10
-"""Amounts that must be known of something before another one can be large or small."""
 _RARE = 2.0
 """Nats; what an established party does more often than that adds nothing to a sum."""
-_EACH = 0.3
-"""Decades; what an ordinary amount taken from a bystander counts, so that many of them add up."""
-_BALANCE_OF = bytes.fromhex("70a08231")
 _STACK_SEARCHED = 64
 _ROLES = {
     "sender": "the sender",
@@ -74,18 +68,6 @@ _ROLES = {
     "program": "a program",
     "third": "another address",
 }
-_CREATES = (CallKind.CREATE, CallKind.CREATE2)
-
-
-class Fact(NamedTuple):
-    """A value, the frame (pre-order index) that shows it best, and what was found there."""
-
-    value: float
-    node: int = 0
-    found: str = ""
-
-
-Facts = dict[str, Fact]
 
 
 def facts_of(transaction: Transaction, history: History) -> Facts:
@@ -97,7 +79,8 @@ def facts_of(transaction: Transaction, history: History) -> Facts:
         | {"reentry": _reentry(frames)}
         | _arguments(frames, history)
         | _habits(frames, transaction, history)
-        | _value(frames, transaction, history)
+        | gains_and_losses(frames, transaction, history)
+        | dealings_facts((), dealing_of(frames, transaction, history), history)
     )
 
 
@@ -124,18 +107,18 @@ def _calls(frames: Frames, transaction: Transaction, history: History) -> Facts:
         for edge, node in edges.items()
     ]
     ran = [
-        _rare(history.seen("function", *each), history.seen("callee", each[0]), node, _name(each))
+        _rare(history.seen("function", *each), history.seen("callee", each[0]), node, in_words(each))
         for each, node in functions.items()
     ]
     inner = [
-        _rare(history.seen("path", *outer, *each), history.seen("function", *outer), node, _name(each))
+        _rare(history.seen("path", *outer, *each), history.seen("function", *outer), node, in_words(each))
         for (outer, each), node in paths.items()
     ]
     target = transaction.root.target or ""
     return {
         "new_edges": Fact(math.log1p(len(unseen)), *(_edge(*unseen[0]) if unseen else (0, ""))),
         "rare_callee": _sum(callees),
-        "rare_function": max(ran, key=_by_value),
+        "rare_function": max(ran, key=by_value),
         "rare_functions": _sum(ran),
         "rare_path": _sum(inner),
         "new_caller": _new_caller(frames, history),
@@ -151,11 +134,7 @@ def _rare(seen: int, of: int, node: int, found: str) -> Fact:
 def _sum(facts: Iterable[Fact]) -> Fact:
     """The sum of those that are rare, shown by the rarest."""
     rare = [fact for fact in facts if fact.value > _RARE]
-    return max(rare, key=_by_value)._replace(value=sum(fact.value for fact in rare)) if rare else Fact(0.0)
-
-
-def _by_value(fact: Fact) -> float:
-    return fact.value
+    return max(rare, key=by_value)._replace(value=sum(fact.value for fact in rare)) if rare else Fact(0.0)
 
 
 def _new_caller(frames: Frames, history: History) -> Fact:
@@ -166,7 +145,7 @@ def _new_caller(frames: Frames, history: History) -> Fact:
         if runs >= ESTABLISHED and not history.seen("use", *function, caller):
             users = history.seen("users", *function)
             facts.append(Fact(-math.log((users + 0.5) / (runs + users + 1)), node, caller))
-    return max(facts, key=_by_value)
+    return max(facts, key=by_value)
 
 
 def _arguments(frames: Frames, history: History) -> Facts:
@@ -175,11 +154,11 @@ def _arguments(frames: Frames, history: History) -> Facts:
     for (argument, here), node in arguments_of(frames).items():
         for what, key in (("argument", argument), ("number", ("", *argument[1:]))):
             if history.amounts("argument", *key) >= MEASURED:
-                text = f"argument {key[2] + 1} of {_name(key[:2])}"
+                text = f"argument {key[2] + 1} of {in_words(key[:2])}"
                 high, low = (history.argument_rarity(key, here, below=below) for below in (False, True))
                 found[f"{what}_high"].append(Fact(high, node, text))
                 found[f"{what}_low"].append(Fact(low, node, text))
-    return {name: max(facts, key=_by_value) for name, facts in found.items()}
+    return {name: max(facts, key=by_value) for name, facts in found.items()}
 
 
 def _habits(frames: Frames, transaction: Transaction, history: History) -> Facts:
@@ -188,9 +167,9 @@ def _habits(frames: Frames, transaction: Transaction, history: History) -> Facts
     for (name, place, role), node in roles_of(frames, transaction).items():
         seen, of = history.seen("role", *name, place, role), history.seen("role", *name, place)
         if place == CALLER:
-            callers.append(_rare(seen, of, node, f"{_name(name)} called by {_ROLES[role]}"))
+            callers.append(_rare(seen, of, node, f"{in_words(name)} called by {_ROLES[role]}"))
         else:
-            roles.append(_rare(seen, of, node, f"{_ROLES[role]} as argument {place + 1} of {_name(name)}"))
+            roles.append(_rare(seen, of, node, f"{_ROLES[role]} as argument {place + 1} of {in_words(name)}"))
     sequences, company = sequences_of(frames), company_of(frames)
     once = {one: history.seen("company", *one, *other) for one, other in company if one == other}
     company = {pair: node for pair, node in company.items() if pair[0] != pair[1]}
@@ -200,7 +179,7 @@ def _habits(frames: Frames, transaction: Transaction, history: History) -> Facts
             "company", company, "beside", history, lambda pair: min(once[name] for name in pair)
         ),
         "rare_sequence": _rarest("sequence", sequences, "followed by", history, lambda pair: before[pair[0]]),
-        "rare_caller": max(callers, key=_by_value),
+        "rare_caller": max(callers, key=by_value),
         "rare_role": _sum(roles),
     }
 
@@ -213,7 +192,7 @@ def _rarest(
     for (one, other), node in pairs.items():
         fact = _rare(history.seen(kind, *one, *other), of((one, other)), node, "")
         if fact.value > best.value:
-            best = fact._replace(found=f"{_name(one)} {word} {_name(other)}")
+            best = fact._replace(found=f"{in_words(one)} {word} {in_words(other)}")
     return best
 
 
@@ -232,118 +211,5 @@ def _reentry(frames: Frames) -> Fact:
     )
 
 
-def _value(frames: Frames, transaction: Transaction, history: History) -> Facts:
-    """Who gained and who lost, each amount against what is usual for its token."""
-    own = _own_side(frames, transaction, history)
-    called = {call.caller for call in frames.calls} | {call.target for call in frames.calls if call.data}
-    robbed = unsigned_losers(frames, transaction)
-    called |= {each for each in robbed if history.seen("unsigned", each) >= ESTABLISHED}
-    first = {each.asset: each.node for each in reversed(frames.transfers)}
-    net = frames.balances()
-    gained: dict[str, int] = defaultdict(int)
-    lost, taken = [Fact(0.0)], list[Fact]()
-    for (holder, asset), amount in net.items():
-        if holder in own:
-            gained[asset] += amount
-        elif amount >= 0 or holder in (asset, ZERO):
-            continue
-        elif holder in called:
-            lost.append(_loss(holder, asset, -amount, first[asset], history))
-        elif holder in robbed or (holder.startswith("0x") and history.amounts("amount", asset) >= MEASURED):
-            taken.append(_amount(asset, -amount, first[asset], history, f"from {holder}"))
-    gains = [_amount(asset, x, first[asset], history, "gained") for asset, x in gained.items() if x > 0]
-    paid = sum(x < 0 for x in gained.values())
-    emptied_of_others = _emptied(transaction, lambda owner: owner not in own)
-    best = max(gains, key=_by_value, default=Fact(0.0))
-    largest = (_moved(each, frames, history) for each in frames.transfers)
-    return {
-        "gain": best,
-        "free_gain": Fact(0.0) if paid else best,
-        "more_in_than_out": best._replace(value=len(gains) / (1 + paid)),
-        "loss": max(lost, key=_by_value),
-        "bystander_loss": max(taken, key=_by_value, default=Fact(0.0))._replace(
-            value=sum(_EACH + fact.value for fact in taken)
-        ),
-        "drained": max(_drained(frames, net, own, called), emptied_of_others, key=_by_value),
-        "emptied": _emptied(transaction, own.__contains__),
-        "largest_transfer": max(largest, key=_by_value, default=Fact(0.0)),
-    }
-
-
-def _own_side(frames: Frames, transaction: Transaction, history: History) -> set[str]:
-    """Who acts for the sender as far as the past can tell: new contracts, and a target that only few call."""
-    created = {call.target for call in frames.calls if call.kind in _CREATES}
-    called = {call.target for call in frames.calls}
-    own = {transaction.sender, *transaction.root.accounts}
-    own |= {each for each in called | created if each and not history.seen("address", each)}
-    target = transaction.root.target
-    if target and min(history.seen("address", target), history.seen("callers", target)) < ESTABLISHED - 1:
-        own.add(target)
-    return own
-
-
-def _amount(asset: str, amount: int, node: int, history: History, what: str) -> Fact:
-    """How rare so large a transfer of the token is, in decades of probability."""
-    known = history.amounts("amount", asset) >= MEASURED
-    rarity = history.rarity("amount", asset, amount=amount) if known else 0.0
-    return Fact(rarity, node, f"{amount:.3g} of {asset} {what}")
-
-
-def _moved(transfer: Transfer, frames: Frames, history: History) -> Fact:
-    """How rare so large a transfer is for the function that asked for it, or for the token."""
-    by, to = asked_by(transfer, frames), f"to {transfer.taker}"
-    if history.amounts("moved", *by, transfer.asset) < MEASURED:
-        return _amount(transfer.asset, transfer.amount, transfer.node, history, to)
-    rarity = history.rarity("moved", *by, transfer.asset, amount=transfer.amount)
-    return Fact(rarity, transfer.node, f"{transfer.amount:.3g} of {transfer.asset} {to} by {_name(by)}")
-
-
-def _loss(holder: str, asset: str, amount: int, node: int, history: History) -> Fact:
-    """How rare so large a loss is for this holder, or for the token where the holder is new."""
-    if history.amounts("outflow", holder, asset) < MEASURED:
-        return _amount(asset, amount, node, history, f"lost by {holder}")
-    rarity = history.rarity("outflow", holder, asset, amount=amount)
-    return Fact(rarity, node, f"{amount:.3g} of {asset} lost by {holder}")
-
-
-def _drained(
-    frames: Frames, net: Mapping[tuple[str, str], int], own: set[str], called: set[str | None]
-) -> Fact:
-    """The largest share of a balance that a called contract lost, where the trace asks for balances."""
-    left = {}
-    for node, (call, ok) in enumerate(zip(frames.calls, frames.ok, strict=True)):
-        if (
-            ok
-            and call.target
-            and call.data[:4] == _BALANCE_OF
-            and len(call.data) >= 36
-            and len(call.output) == 32
-        ):
-            left["0x" + call.data[16:36].hex(), call.target] = int.from_bytes(call.output), node
-    shares = [Fact(0.0)]
-    for (holder, asset), (balance, node) in left.items():
-        lost = -net.get((holder, asset), 0)
-        if lost > 0 and holder in called and holder not in own:
-            share = lost / (lost + balance)
-            shares.append(Fact(share, node, f"{share:.0%} of the {asset} of {holder}"))
-    return max(shares, key=_by_value)
-
-
-def _emptied(transaction: Transaction, counts: Callable[[str], bool]) -> Fact:
-    """The shares that balances of the owners that count lost together (Solana), shown by the largest."""
-    lost = [
-        Fact(share, 0, f"{share:.0%} of the {token} of {owner}")
-        for owner, token, share in shares_lost(transaction.root)
-        if counts(owner)
-    ]
-    return max(lost, key=_by_value, default=Fact(0.0))._replace(value=sum(fact.value for fact in lost))
-
-
 def _edge(edge: tuple[str, str], node: int) -> tuple[int, str]:
     return node, f"{edge[0]} calls {edge[1]}"
-
-
-def _name(function: Function) -> str:
-    target, selector = function
-    name = selector.decode() if selector.isalpha() else f"0x{selector.hex()}"
-    return f"{name} of {target}" if target else name

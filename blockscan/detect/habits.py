@@ -46,6 +46,13 @@ def function_of(call: Call) -> Function:
     return target, call.data[:_SELECTOR] if len(call.data) >= _SELECTOR else b""
 
 
+def in_words(function: Function) -> str:
+    """A function, or a name without a contract, for people."""
+    target, selector = function
+    name = selector.decode() if selector.isalpha() else f"0x{selector.hex()}"
+    return f"{name} of {target}" if target else name
+
+
 def name_of(call: Call) -> Function:
     """What a frame runs, on whatever contract."""
     target, name = function_of(call)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockscan.chains.families import main_target
-from blockscan.detect.facts import FACTS, Facts, fact_values, facts_of
+from blockscan.detect.fact import Facts
+from blockscan.detect.facts import FACTS, fact_values, facts_of
 from blockscan.detect.flow import frames_of
 from blockscan.detect.habits import Function, function_of
 from blockscan.detect.history import History

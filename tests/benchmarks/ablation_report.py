@@ -19,11 +19,12 @@ from pathlib import Path
 
 import numpy as np
 from ablation import DEFAULT, SHARES, SHORT, VARIANTS, Bench, latest, read_bench, reading, tokenizer_of
+from facts_in_time import facts_in_time
 from numpy.typing import NDArray
 
 from blockscan.config import ScoreConfig
 from blockscan.detect.accounts import Recent
-from blockscan.detect.facts import FACTS, fact_values, facts_of
+from blockscan.detect.facts import FACTS
 from blockscan.detect.history import history_of
 from blockscan.detect.score import SIZE_PARTS, ScoreModel, Summary, kept_parts, summarize, view_of
 from blockscan.detect.surprise import FieldCalibration
@@ -120,7 +121,7 @@ class Facts:
         """The facts of each judged transaction against the latest `share` of the past."""
         if share not in self._known:
             history = history_of(latest(self._bench.past, share))
-            self._known[share] = [fact_values(facts_of(each, history)) for each in self._bench.judged]
+            self._known[share] = list(facts_in_time(self._bench.judged, history))
         return self._known[share]
 
 

@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
 import numpy as np
 
 from blockscan.config import ScoreConfig
+from blockscan.detect.accounts import Recent
 from blockscan.detect.calibrate import Observed, fit_calibration, judge
 from blockscan.detect.history_file import load_history
 from blockscan.model.losses import token_losses
@@ -68,18 +69,14 @@ def main() -> None:
     incident = [label.incident if (label := of[each.sequence.tx_hash]) else "" for each in tested]
     everything = [*past, *tested]
     losses = token_losses(model, [each.sequence for each in everything], ScoreConfig())
-    observed = [
-        Observed(
-            each.sequence,
-            loss,
-            census.facts[each.sequence.tx_hash],
-            each.source,
-            each.status,
-            account=census.senders[each.sequence.tx_hash][0],
-            time=census.senders[each.sequence.tx_hash][1],
+    observed, recent = [], Recent(0.0)
+    for each, loss in zip(everything, losses, strict=True):
+        name, (account, when) = each.sequence.tx_hash, census.senders[each.sequence.tx_hash]
+        facts = census.facts_after(name, recent.dealings(account, when))
+        recent.add(account, when, 0.0, census.dealings[name])
+        observed.append(
+            Observed(each.sequence, loss, facts, each.source, each.status, account=account, time=when)
         )
-        for each, loss in zip(everything, losses, strict=True)
-    ]
     calibration, rest = observed[: len(past)], observed[len(past) :]
 
     commit = subprocess.run(

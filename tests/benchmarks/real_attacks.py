@@ -32,6 +32,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
 
 import numpy as np
 import pyarrow.parquet as pq
+from facts_in_time import facts_in_time
 from numpy.typing import NDArray
 from real_data import Fold, Item, folds, read
 from real_tables import Row, report, scaling
@@ -40,7 +41,7 @@ from blockscan.chains.families import main_target
 from blockscan.config import Config, ScoreConfig
 from blockscan.detect.accounts import Recent
 from blockscan.detect.calibrate import Observed, fit_calibration, judge
-from blockscan.detect.facts import FACTS, fact_values, facts_of
+from blockscan.detect.facts import FACTS
 from blockscan.detect.history import history_of
 from blockscan.detect.score import ScoreModel, Summary, kept_parts
 from blockscan.model.losses import token_losses
@@ -71,9 +72,7 @@ def own_values(
     """
     history = history_of(train)
     transactions = {"calibrate": fold.calibrate, "test": [item.transaction for item in fold.test]}
-    facts = {
-        name: [fact_values(facts_of(each, history)) for each in some] for name, some in transactions.items()
-    }
+    facts = {name: list(facts_in_time(some, history)) for name, some in transactions.items()}
     known = [fact_summary(each) for each in facts["calibrate"][: len(fold.calibrate) // 2]]
     model = ScoreModel.fit(known, parts=FACTS)
     summaries = map(fact_summary, facts["test"])

@@ -34,7 +34,7 @@ def test_what_is_old_is_forgotten():
     recent = Recent(0.5)
     for time in range(5000):
         recent.add(f"0x{time}", time, 1.0)
-    assert len(recent._values) <= SECONDS + 1 and len(recent._order) <= SECONDS + 1
+    assert len(recent._known) <= SECONDS + 1 and len(recent._order) <= SECONDS + 1
 
 
 def test_unknown_times_and_cut_traces_carry_nothing():

@@ -12,6 +12,7 @@ import pytest
 
 from blockscan.archive import RawBlock
 from blockscan.errors import ArtifactError
+from blockscan.findings import Before, Joint
 from blockscan.transaction import TraceSource
 from pipelines import bundle as bundle_file
 from pipelines.bundle import Bundle, Found, Verdict, made_with, read_bundle, row_hash, write_bundle
@@ -42,7 +43,7 @@ BUNDLE = Bundle(
     Verdict(math.inf, None),
     "\x1b[31mred",
     made_with("cpu"),
-    carried=0.1 + 0.2,
+    Before(0.1 + 0.2, (Joint("overdrawn", 1.5, 0, "10 of 0x2 out of 0x3"),)),
 )
 
 
@@ -72,6 +73,8 @@ def test_a_bundle_comes_back_bit_for_bit(tmp_path: Path) -> None:
     [
         lambda c: c.update(reason="harmless"),
         lambda c: c.update(carried="0.0"),
+        lambda c: c.update(joint=[]),
+        lambda c: c["joint"][0].update(value=2.5),
         lambda c: c["alone"].update(value="0.5"),
         lambda c: c["alone"].update(p_value=0.02),
         lambda c: c["alone"]["evidence"][0].update(node=1),
@@ -108,9 +111,9 @@ def test_the_row_hash_covers_every_field() -> None:
         b'{"a":' * 3000 + b"1" + b"}" * 3000,
         b"[" * 3000 + b"]" * 3000,
         b"[" * 200_000,
-        b'{"format": "blockscan-bundle-2", "transaction": ' + b"[" * 3000 + b"]" * 3000 + b"}",
+        b'{"format": "blockscan-bundle-3", "transaction": ' + b"[" * 3000 + b"]" * 3000 + b"}",
+        b'{"format": "blockscan-bundle-3"}',
         b'{"format": "blockscan-bundle-2"}',
-        b'{"format": "blockscan-bundle-1"}',
         b"\xff\xfe",
         b"1" * 100_000,
     ],
@@ -124,6 +127,27 @@ def test_what_is_no_bundle_is_one_line(tmp_path: Path, text: bytes) -> None:
 @pytest.mark.parametrize("carried", ["nan", "inf", "-1.0", "x", None, 1])
 def test_a_wrong_carried_part_is_one_line(tmp_path: Path, carried: object) -> None:
     content = content_of(tmp_path) | {"carried": carried}
+    with pytest.raises(ArtifactError, match="is no bundle this program can read"):
+        read_bundle(packed(tmp_path / "x", content))
+
+
+@pytest.mark.parametrize(
+    "joint",
+    [
+        None,
+        {},
+        ["overdrawn"],
+        [{"name": "overdrawn", "value": 1, "node": 0, "found": ""}],
+        [{"name": "overdrawn", "value": float("inf"), "node": 0, "found": ""}],
+        [{"name": "overdrawn", "value": -1.0, "node": 0, "found": ""}],
+        [{"name": "calls", "value": 1.0, "node": 0, "found": ""}],
+        [{"name": "overdrawn", "value": 1.0, "node": None, "found": ""}],
+        [{"name": "overdrawn", "value": 1.0, "node": 0}],
+        [{"name": "overdrawn", "value": 1.0, "node": 0, "found": ""}] * 3,
+    ],
+)
+def test_a_wrong_joint_fact_is_one_line(tmp_path: Path, joint: object) -> None:
+    content = content_of(tmp_path) | {"joint": joint}
     with pytest.raises(ArtifactError, match="is no bundle this program can read"):
         read_bundle(packed(tmp_path / "x", content))
 

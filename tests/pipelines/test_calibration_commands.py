@@ -21,6 +21,7 @@ SOURCE = "callTracer+logs"
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "evm"
 WHOLE_BLOCKS = REAL / "blocks_semiotic-ai_flat-files-decoder.jsonl.gz"
 Json = dict[str, Any]
+JOINT = {"name": "overdrawn", "value": 900.0, "node": 0, "found": "all"}
 
 
 def copied(model: Path, to: Path, *, calibrated: bool = True) -> Path:
@@ -229,8 +230,10 @@ def test_a_value_from_a_batch_is_within_the_tolerance_of_the_same_alone(
     scored = rows(road.store)
     carried = [row for row in scored if row.carried > 1]
     assert carried, "what other transactions gave is in the bundle"
-    for row in [*scored[::80], *carried[::40]]:
-        told = answer(make(road, cli, row.tx_hash, tmp_path / row.tx_hash))
+    joint = [row for row in scored if row.joint]
+    assert joint, "and what they show together"
+    for number, row in enumerate([*scored[::80], *carried[::40], *joint[::40]]):
+        told = answer(make(road, cli, row.tx_hash, tmp_path / str(number)))
         assert abs(told["value"] - told["value_in_its_batch"]) <= 1e-3
 
 
@@ -248,6 +251,7 @@ def test_a_value_from_a_batch_is_within_the_tolerance_of_the_same_alone(
         (lambda c: c["stored"].update(value="0.0"), {"bundle", "stored value"}),
         (lambda c: c.update(reason="harmless"), {"bundle"}),
         (lambda c: c.update(carried="900.0"), {"bundle", "value", "stored value"}),
+        (lambda c: c.update(joint=[JOINT]), {"bundle", "value", "evidence", "stored value"}),
     ],
 )
 def test_verify_names_what_was_tampered_with(
@@ -256,6 +260,19 @@ def test_verify_names_what_was_tampered_with(
     status, checks, _ = verified(cli, edited(bundle, change), road.model)
     assert status == 1
     assert {name for name, agrees in checks.items() if not agrees} == differs
+
+
+def test_calibration_judges_as_scoring_does(road: Any, cli: Any, early: Path, tmp_path: Path) -> None:
+    """What accounts did before counts in both: thresholds would be of other values otherwise."""
+    model = copied(early, tmp_path / "model")
+    blocks = ("--blocks", "377:399", "--json")
+    store = tmp_path / "s.sqlite"
+    answer(cli("score", road.archive, "--model", model, "--store", store, *blocks))
+    answer(cli("recalibrate", road.archive, "--model", model, "--fpr", 0.05, *blocks))
+    scored = rows(store)
+    held_out = load_calibration(newest(model)).values[SOURCE]
+    assert np.sort([row.value for row in scored]) == pytest.approx(held_out, abs=1e-3)
+    assert any(each.value > 0 for row in scored for each in row.joint)
 
 
 def test_verify_names_what_of_the_model_differs(road: Any, cli: Any, bundle: Path, tmp_path: Path) -> None:
@@ -291,13 +308,13 @@ def test_elsewhere_the_value_may_differ_within_the_tolerance(
     here: int,
     elsewhere: int,
 ) -> None:
-    again = verify_step.judge_all
+    again = verify_step.judge_alone
 
     def shifted(*arguments: Any, **options: Any) -> Any:
-        for each in again(*arguments, **options):
-            yield replace(each, score=replace(each.score, value=each.score.value + shift))
+        each = again(*arguments, **options)
+        return replace(each, score=replace(each.score, value=each.score.value + shift))
 
-    monkeypatch.setattr(verify_step, "judge_all", shifted)
+    monkeypatch.setattr(verify_step, "judge_alone", shifted)
     assert verified(cli, bundle, road.model)[0] == here
     monkeypatch.setattr(verify_step, "made_with", lambda device: {"torch": "another"})
     status, _, told = verified(cli, bundle, road.model)

@@ -1,0 +1,112 @@
+"""What an account took and gave over its transactions of the last minutes together.
+
+The steps of an attack may each be ordinary: put in a little, wait, take out a lot; buy, sell elsewhere. What
+they come to is not: whoever takes more out of a contract than he put in, and gives it nothing else, has
+robbed it, unless he left something there before. See blockscan.detect.accounts for how long is remembered.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from blockscan.detect.fact import EACH, Fact, Facts, by_value, rarity_of, worst_of
+from blockscan.detect.flow import ZERO, Frames, Transfer, frames_of
+from blockscan.detect.gains import Side, own_side, possible_tool
+from blockscan.detect.history import History
+from blockscan.findings import Joint
+from blockscan.transaction import CallKind, Transaction
+
+JOINT = ("overdrawn", "joint_gain")
+"""The facts that several transactions show together."""
+MOST_TRANSFERS = 1000
+"""Transfers of a transaction that are remembered; the rest is forgotten, not the transaction."""
+_ANYBODY = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dealing:
+    """One transaction's part: who acted for the sender for sure, who perhaps, and what moved."""
+
+    own: Side
+    tools: Side
+    transfers: tuple[Transfer, ...]
+
+
+def dealing_of(frames: Frames, transaction: Transaction, history: History) -> Dealing:
+    """What is to be remembered of a transaction.
+
+    On Solana balances say what each account gained or lost and not by whom: the other side is anybody.
+    """
+    transfers = frames.transfers[:MOST_TRANSFERS]
+    if transaction.root.kind is CallKind.INSTRUCTION:
+        transfers = [_with_anybody(each) for each in transfers]
+    own = own_side(frames, transaction)
+    return Dealing(own, possible_tool(transaction, history) - own, tuple(transfers))
+
+
+def dealing_in(transaction: Transaction, history: History) -> Dealing:
+    """The same of a transaction that nobody has walked yet."""
+    return dealing_of(frames_of(transaction), transaction, history)
+
+
+def with_joint(facts: Facts, joint: Iterable[Joint]) -> Facts:
+    """The facts of a transaction with those that it shows together with earlier ones."""
+    return facts | {each.name: Fact(each.value, each.node, each.found) for each in joint}
+
+
+def joint_of(facts: Facts, earlier: Sequence[Dealing], now: Dealing, history: History) -> tuple[Joint, ...]:
+    """What a transaction shows together with earlier ones, and by itself, as `facts` say, does not."""
+    found = dealings_facts(earlier, now, history) if earlier else {}
+    return tuple(Joint(name, *fact) for name, fact in found.items() if fact.value != facts[name].value)
+
+
+def dealings_facts(earlier: Sequence[Dealing], now: Dealing, history: History) -> Facts:
+    """overdrawn: more taken out of somebody than put in, and nothing else given, by transactions until now.
+
+    joint_gain: a gain without a payment of the transactions together; 0 for one alone, whose `free_gain` says
+    as much. Both count what this transaction takes part in, in decades of how rare such an amount is.
+    """
+    every = (*earlier, now)
+    own = frozenset[str]().union(*(each.own for each in every))
+    sides = dict.fromkeys((own, own.union(*(each.tools for each in every))))
+    moved = [transfer for each in every for transfer in each.transfers]
+    return worst_of(_seen_from(side, moved, now, history, together=bool(earlier)) for side in sides)
+
+
+def _seen_from(
+    own: Side, moved: Sequence[Transfer], now: Dealing, history: History, *, together: bool
+) -> Facts:
+    got: dict[tuple[str, str], int] = defaultdict(int)
+    gave: dict[tuple[str, str], int] = defaultdict(int)
+    total: dict[str, int] = defaultdict(int)
+    for each in moved:
+        if each.taker in own and each.giver not in own:
+            got[each.giver, each.asset] += each.amount
+            total[each.asset] += each.amount
+        elif each.giver in own and each.taker not in own:
+            gave[each.taker, each.asset] += each.amount
+            total[each.asset] -= each.amount
+    # A share that goes back to its vault is no payment.
+    paid = {who for (who, asset), amount in gave.items() if amount > got[who, asset] and asset != who}
+    at_a_loss = any(net < 0 for net in total.values())
+    received = {(each.giver, each.asset): each.node for each in reversed(now.transfers) if each.taker in own}
+    overdrawn, gains = [Fact(0.0)], [Fact(0.0)]
+    for (who, asset), node in received.items():
+        surplus = got[who, asset] - gave[who, asset]
+        if surplus > 0 and gave[who, asset] and who not in paid and not _may_own_part(own, who, history):
+            text = f"{got[who, asset]:.3g} of {asset} out of {who or 'others'}, {gave[who, asset]:.3g} put in"
+            overdrawn.append(Fact(EACH + rarity_of(asset, surplus, history), node, text))
+        if together and not at_a_loss and who not in own and total[asset] > 0:
+            text = f"{total[asset]:.3g} of {asset} over several transactions"
+            gains.append(Fact(EACH + rarity_of(asset, total[asset], history), node, text))
+    return {"overdrawn": max(overdrawn, key=by_value), "joint_gain": max(gains, key=by_value)}
+
+
+def _may_own_part(own: Side, who: str, history: History) -> bool:
+    """Whether they dealt with it before what is remembered; minted tokens come from nobody."""
+    return who == ZERO or any(history.seen("edge", one, who) for one in own)
+
+
+def _with_anybody(transfer: Transfer) -> Transfer:
+    giver, taker = (_ANYBODY if one == transfer.asset else one for one in (transfer.giver, transfer.taker))
+    return Transfer(transfer.asset, giver, taker, transfer.amount, transfer.node)

@@ -1,0 +1,41 @@
+"""A fact: a number that grows with suspicion, and where it shows; blockscan.detect.facts has all of them."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from blockscan.detect.history import History
+
+ESTABLISHED = 3
+"""Transactions that must have shown something before its not doing what it did says anything."""
+MEASURED = 10
+"""Amounts that must be known of something before another one can be large or small."""
+EACH = 0.3
+"""Decades; what an ordinary amount counts where having it at all is odd."""
+
+
+class Fact(NamedTuple):
+    """A value, the frame (pre-order index) that shows it best, and what was found there."""
+
+    value: float
+    node: int = 0
+    found: str = ""
+
+
+Facts = dict[str, Fact]
+
+
+def by_value(fact: Fact) -> float:
+    """What facts are ordered by."""
+    return fact.value
+
+
+def worst_of(readings: Iterable[Facts]) -> Facts:
+    """Of several readings of one transaction the larger value of each fact."""
+    first, *others = readings
+    return {name: max((fact, *(each[name] for each in others)), key=by_value) for name, fact in first.items()}
+
+
+def rarity_of(asset: str, amount: int, history: History) -> float:
+    """How rare so large a transfer of the token is, in decades of probability; 0 where few are known."""
+    known = history.amounts("amount", asset) >= MEASURED
+    return history.rarity("amount", asset, amount=amount) if known else 0.0

@@ -1,0 +1,131 @@
+"""Who gained and who lost in a transaction, each amount against what is usual for its token.
+
+The sender acts through contracts: those that he creates are his. A target that few have called may be his
+tool as well as his victim, so the flow is read both ways and the worse reading counts.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+
+from blockscan.detect.fact import EACH, ESTABLISHED, MEASURED, Fact, Facts, by_value, rarity_of, worst_of
+from blockscan.detect.flow import ZERO, Frames, Transfer, shares_lost
+from blockscan.detect.habits import in_words
+from blockscan.detect.history import History, asked_by, unsigned_losers
+from blockscan.transaction import CallKind, Transaction
+
+Side = frozenset[str]
+
+_BALANCE_OF = bytes.fromhex("70a08231")
+_CREATES = (CallKind.CREATE, CallKind.CREATE2)
+
+
+def own_side(frames: Frames, transaction: Transaction) -> Side:
+    """Who acts for the sender for sure: himself, whoever signs, and the contracts that he creates."""
+    created = {call.target for call in frames.calls if call.kind in _CREATES and call.target}
+    return frozenset({transaction.sender, *transaction.root.accounts, *created})
+
+
+def possible_tool(transaction: Transaction, history: History) -> Side:
+    """The target, where hardly anybody has called it before."""
+    target = transaction.root.target
+    if target and min(history.seen("address", target), history.seen("callers", target)) < ESTABLISHED - 1:
+        return frozenset({target})
+    return frozenset()
+
+
+def gains_and_losses(frames: Frames, transaction: Transaction, history: History) -> Facts:
+    """The facts of the flow of value within one transaction."""
+    own = own_side(frames, transaction)
+    sides = dict.fromkeys((own, own | possible_tool(transaction, history)))
+    return worst_of(_seen_from(side, frames, transaction, history) for side in sides)
+
+
+def _seen_from(own: Side, frames: Frames, transaction: Transaction, history: History) -> Facts:
+    """The same where `own` acts for the sender and nobody else does."""
+    called = {call.caller for call in frames.calls} | {call.target for call in frames.calls if call.data}
+    robbed = unsigned_losers(frames, transaction)
+    called |= {each for each in robbed if history.seen("unsigned", each) >= ESTABLISHED}
+    first = {each.asset: each.node for each in reversed(frames.transfers)}
+    net = frames.balances()
+    gained: dict[str, int] = defaultdict(int)
+    lost, taken = [Fact(0.0)], list[Fact]()
+    for (holder, asset), amount in net.items():
+        if holder in own:
+            gained[asset] += amount
+        elif amount >= 0 or holder in (asset, ZERO):
+            continue
+        elif holder in called:
+            lost.append(_loss(holder, asset, -amount, first[asset], history))
+        elif holder in robbed or (holder.startswith("0x") and history.amounts("amount", asset) >= MEASURED):
+            taken.append(_amount(asset, -amount, first[asset], history, f"from {holder}"))
+    gains = [_amount(asset, x, first[asset], history, "gained") for asset, x in gained.items() if x > 0]
+    paid = sum(x < 0 for x in gained.values())
+    emptied_of_others = _emptied(transaction, lambda owner: owner not in own)
+    best = max(gains, key=by_value, default=Fact(0.0))
+    largest = (_moved(each, frames, history) for each in frames.transfers)
+    return {
+        "gain": best,
+        "free_gain": Fact(0.0) if paid else best,
+        "more_in_than_out": best._replace(value=len(gains) / (1 + paid)),
+        "loss": max(lost, key=by_value),
+        "bystander_loss": max(taken, key=by_value, default=Fact(0.0))._replace(
+            value=sum(EACH + fact.value for fact in taken)
+        ),
+        "drained": max(_drained(frames, net, own, called), emptied_of_others, key=by_value),
+        "emptied": _emptied(transaction, own.__contains__),
+        "largest_transfer": max(largest, key=by_value, default=Fact(0.0)),
+    }
+
+
+def _amount(asset: str, amount: int, node: int, history: History, what: str) -> Fact:
+    """How rare so large a transfer of the token is, in decades of probability."""
+    return Fact(rarity_of(asset, amount, history), node, f"{amount:.3g} of {asset} {what}")
+
+
+def _moved(transfer: Transfer, frames: Frames, history: History) -> Fact:
+    """How rare so large a transfer is for the function that asked for it, or for the token."""
+    by, to = asked_by(transfer, frames), f"to {transfer.taker}"
+    if history.amounts("moved", *by, transfer.asset) < MEASURED:
+        return _amount(transfer.asset, transfer.amount, transfer.node, history, to)
+    rarity = history.rarity("moved", *by, transfer.asset, amount=transfer.amount)
+    text = f"{transfer.amount:.3g} of {transfer.asset} {to} by {in_words(by)}"
+    return Fact(rarity, transfer.node, text)
+
+
+def _loss(holder: str, asset: str, amount: int, node: int, history: History) -> Fact:
+    """How rare so large a loss is for this holder, or for the token where the holder is new."""
+    if history.amounts("outflow", holder, asset) < MEASURED:
+        return _amount(asset, amount, node, history, f"lost by {holder}")
+    rarity = history.rarity("outflow", holder, asset, amount=amount)
+    return Fact(rarity, node, f"{amount:.3g} of {asset} lost by {holder}")
+
+
+def _drained(frames: Frames, net: Mapping[tuple[str, str], int], own: Side, called: set[str | None]) -> Fact:
+    """The largest share of a balance that a called contract lost, where the trace asks for balances."""
+    left = {}
+    for node, (call, ok) in enumerate(zip(frames.calls, frames.ok, strict=True)):
+        if (
+            ok
+            and call.target
+            and call.data[:4] == _BALANCE_OF
+            and len(call.data) >= 36
+            and len(call.output) == 32
+        ):
+            left["0x" + call.data[16:36].hex(), call.target] = int.from_bytes(call.output), node
+    shares = [Fact(0.0)]
+    for (holder, asset), (balance, node) in left.items():
+        lost = -net.get((holder, asset), 0)
+        if lost > 0 and holder in called and holder not in own:
+            share = lost / (lost + balance)
+            shares.append(Fact(share, node, f"{share:.0%} of the {asset} of {holder}"))
+    return max(shares, key=by_value)
+
+
+def _emptied(transaction: Transaction, counts: Callable[[str], bool]) -> Fact:
+    """The shares that balances of the owners that count lost together (Solana), shown by the largest."""
+    lost = [
+        Fact(share, 0, f"{share:.0%} of the {token} of {owner}")
+        for owner, token, share in shares_lost(transaction.root)
+        if counts(owner)
+    ]
+    return max(lost, key=by_value, default=Fact(0.0))._replace(value=sum(fact.value for fact in lost))

@@ -1,0 +1,183 @@
+"""What several transactions of an account show together: takings beyond what was put in, and joint gains."""
+
+from dataclasses import replace
+
+import pytest
+
+from blockscan.detect.accounts import MOST_DEALINGS, SECONDS, Recent
+from blockscan.detect.dealings import MOST_TRANSFERS, dealing_in, dealings_facts, joint_of, with_joint
+from blockscan.detect.fact import EACH
+from blockscan.detect.facts import facts_of
+from blockscan.detect.flow import ZERO
+from blockscan.detect.history import history_of
+from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, Transaction
+
+USER, THIEF, VAULT, OTHER, TOKEN, GOLD, TOOL = ("0x" + letter * 40 for letter in "abcdef8")
+TRANSFER = bytes.fromhex("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef")
+DEPOSIT = b"\1\2\3\4"
+
+
+def word(value: int | str) -> bytes:
+    return value.to_bytes(32) if isinstance(value, int) else bytes.fromhex(value[2:]).rjust(32, b"\0")
+
+
+def moved(giver: str, taker: str, amount: int, asset: str = TOKEN) -> Log:
+    return Log(asset, (TRANSFER, word(giver), word(taker)), word(amount))
+
+
+def call(caller, target, *steps, kind=CallKind.CALL, value=0):
+    return Call(kind, caller, target, DEPOSIT, b"", value, None, None, steps)
+
+
+def transaction(root: Call, *, logs: LogOrder = LogOrder.EXACT) -> Transaction:
+    where = {"chain": "ethereum", "hash": "0x1", "block_number": 1, "block_hash": None, "index": 0, "time": 1}
+    return Transaction(
+        **where, sender=root.caller, ok=True, gas_used=None, root=root,
+        source=TraceSource.CALL_TRACER_LOGS, log_order=logs,
+    )  # fmt: skip
+
+
+def at(target: str, *logs: Log, user: str = THIEF, value: int = 0) -> Transaction:
+    """A transaction with what it moves."""
+    return transaction(call(user, target, *logs, value=value))
+
+
+@pytest.fixture(scope="module")
+def history():
+    """Forty users put 1,000 and more into a vault; amounts of both tokens and of ether are known."""
+    return history_of(
+        at(VAULT, moved(user, VAULT, 1000 + n), moved(user, OTHER, 1000 + n, GOLD), user=user, value=1000 + n)
+        for n in range(40)
+        for user in (USER, f"0x{n:040x}")
+    )
+
+
+def together(history, *transactions: Transaction):
+    """The joint facts of the last one after the others."""
+    *earlier, last = (dealing_in(each, history) for each in transactions)
+    return dealings_facts(earlier, last, history)
+
+
+def put(amount: int, *others: Log) -> Transaction:
+    return at(VAULT, moved(THIEF, VAULT, amount), *others)
+
+
+def take(amount: int, *others: Log) -> Transaction:
+    return at(VAULT, moved(VAULT, THIEF, amount), *others)
+
+
+def test_who_takes_out_more_than_he_put_in(history):
+    found = together(history, put(1000), take(10**6))["overdrawn"]
+    surplus = history.rarity("amount", TOKEN, amount=10**6 - 1000)
+    assert found.value == EACH + surplus and surplus > 3
+    assert found.found == f"1e+06 of {TOKEN} out of {VAULT}, 1e+03 put in"
+    assert together(history, put(1000), take(400), take(601))["overdrawn"].value >= EACH
+    for harmless in ((put(1000), take(1000)), (put(1000), take(400)), (take(1000),), (take(9), take(9))):
+        assert together(history, *harmless)["overdrawn"].value == 0.0
+    assert together(history, take(1000), put(400))["overdrawn"].value == 0.0, "it takes nothing itself"
+
+
+def test_within_one_transaction_it_is_a_fact_of_that_one(history):
+    facts = facts_of(at(VAULT, moved(THIEF, VAULT, 10), moved(VAULT, THIEF, 10**6)), history)
+    assert facts["overdrawn"].value > 3 and facts["joint_gain"].value == 0.0
+
+
+def test_whoever_gives_something_else_has_paid(history):
+    paid = put(10, moved(THIEF, VAULT, 50, GOLD))
+    assert together(history, paid, take(1000))["overdrawn"].value == 0.0
+    assert together(history, paid, take(1000, moved(VAULT, THIEF, 50, GOLD)))["overdrawn"].value > 0
+    shares = at(VAULT, moved(THIEF, VAULT, 5, VAULT), moved(VAULT, THIEF, 1000))
+    assert together(history, put(10), shares)["overdrawn"].value > 0, "the vault's own shares are no payment"
+    elsewhere = at(OTHER, moved(THIEF, OTHER, 50, GOLD))
+    assert together(history, put(10), elsewhere, take(1000))["overdrawn"].value > 0
+
+
+def test_who_dealt_with_it_before_may_have_left_something_there(history):
+    ins, outs = at(VAULT, moved(USER, VAULT, 10), user=USER), at(VAULT, moved(VAULT, USER, 10**6), user=USER)
+    assert together(history, ins, outs)["overdrawn"].value == 0.0
+
+
+def test_tokens_from_nobody_are_taken_from_nobody(history):
+    burnt, minted = at(TOKEN, moved(THIEF, ZERO, 10)), at(TOKEN, moved(ZERO, THIEF, 1000))
+    assert together(history, burnt, minted)["overdrawn"].value == 0.0
+
+
+def test_the_contracts_that_an_account_made_are_its_own(history):
+    made = transaction(call(THIEF, TOOL, kind=CallKind.CREATE))
+    fed = at(TOKEN, moved(THIEF, TOOL, 500))
+    deep = transaction(call(THIEF, OTHER, call(TOOL, VAULT, moved(TOOL, VAULT, 10), moved(VAULT, TOOL, 900))))
+    assert together(history, made, fed, deep)["overdrawn"].value > 0
+    assert together(history, fed, deep)["overdrawn"].value == 0.0, "another's contract, as far as one knows"
+
+
+def test_an_unknown_target_may_be_tool_or_victim(history):
+    young = "0x" + "9" * 40
+    ins, outs = at(young, moved(THIEF, young, 10)), at(young, moved(young, THIEF, 10**6))
+    assert together(history, ins, outs)["overdrawn"].value > 0
+    through = [
+        transaction(call(THIEF, TOOL, call(TOOL, VAULT, moved(*pair, amount))))
+        for pair, amount in (((TOOL, VAULT), 10), ((VAULT, TOOL), 10**6))
+    ]
+    assert together(history, *through)["overdrawn"].value > 0
+    assert facts_of(through[1], history)["gain"].value > facts_of(ins, history)["gain"].value == 0.0
+    assert facts_of(outs, history)["loss"].value > 0
+
+
+def test_what_transactions_gain_together(history):
+    """Bought here, sold there: neither alone is free, and the sum is."""
+    buy = at(VAULT, moved(VAULT, THIEF, 7, GOLD), moved(THIEF, USER, 1000))
+    sell = at(VAULT, moved(THIEF, USER, 7, GOLD), moved(VAULT, THIEF, 10**6))
+    found = together(history, buy, sell)["joint_gain"]
+    assert found.value == EACH + history.rarity("amount", TOKEN, amount=10**6 - 1000)
+    assert together(history, sell)["joint_gain"].value == 0.0
+    dear = at(VAULT, moved(THIEF, USER, 8, GOLD), moved(VAULT, THIEF, 10**6))
+    assert together(history, buy, dear)["joint_gain"].value == 0.0, "a token was paid with"
+    assert together(history, sell, buy)["joint_gain"].value == 0.0, "it takes no part in the gain"
+
+
+def test_on_solana_the_other_side_is_anybody():
+    def message(*changes: tuple[str, int]) -> Transaction:
+        logs = []
+        for mint, change in changes:
+            data = b"".join(part.to_bytes(32, signed=True) for part in (change, 10**6, 6))
+            logs.append(Log(mint, (), data, accounts=("account", "payer")))
+        return transaction(call("payer", "payer", *logs, kind=CallKind.INSTRUCTION))
+
+    past = history_of([message(("mint", 1000 + n), ("usdc", -n - 1)) for n in range(40)])
+    back = together(past, message(("mint", -1000)), message(("mint", 10**5)))
+    assert back["overdrawn"].value > 1 and back["joint_gain"].value > 1
+    bought = together(past, message(("mint", -1000)), message(("mint", 10**5), ("usdc", -30)))
+    assert bought["overdrawn"].value == bought["joint_gain"].value == 0.0
+
+
+def test_only_what_others_add_is_joint(history):
+    first, last = put(10), take(1000)
+    facts, dealing = facts_of(last, history), dealing_in(last, history)
+    joint = joint_of(facts, [dealing_in(first, history)], dealing, history)
+    assert [each.name for each in joint] == ["overdrawn", "joint_gain"]
+    told = with_joint(facts, joint)
+    assert told["overdrawn"].value == joint[0].value > 0 == facts["overdrawn"].value
+    assert told["gain"] == facts["gain"]
+    assert joint_of(facts, [], dealing, history) == ()
+    unrelated = dealing_in(at(OTHER), history)
+    assert [each.name for each in joint_of(facts, [unrelated], dealing, history)] == ["joint_gain"]
+
+
+def test_dealings_are_remembered_for_some_minutes(history):
+    recent, each = Recent(0.0), dealing_in(put(10), history)
+    for time in (100, 150, 200):
+        recent.add(THIEF, time, 0.0, replace(each, transfers=each.transfers * (time // 50)))
+    recent.add(USER, 210, 0.0)
+    assert [len(past.transfers) for past in recent.dealings(THIEF, 100 + SECONDS)] == [2, 3, 4]
+    assert [len(past.transfers) for past in recent.dealings(THIEF, 101 + SECONDS)] == [3, 4]
+    assert [len(past.transfers) for past in recent.dealings(THIEF, 150)] == [2, 3]
+    assert recent.dealings(USER, 210) == recent.dealings(THIEF, None) == recent.dealings(OTHER, 210) == []
+
+
+def test_an_account_that_floods_costs_no_more(history):
+    recent = Recent(0.0)
+    many = dealing_in(at(VAULT, *[moved(THIEF, VAULT, 1)] * (MOST_TRANSFERS + 9)), history)
+    assert len(many.transfers) == MOST_TRANSFERS
+    for time in range(MOST_DEALINGS + 5):
+        recent.add(THIEF, time, 0.0, many)
+    assert len(recent.dealings(THIEF, 60)) == MOST_DEALINGS
