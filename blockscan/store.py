@@ -262,8 +262,8 @@ class ScoreStore:
         """Number of the first block noted for a chain, or None."""
         return store_chain.first_block(self._db, chain)
 
-    def last_values(self, chain: str, calibration: str, seconds: int) -> list[tuple[str, int, float]]:
-        """Sender, Unix time and value of what a calibration judged in its last seconds, oldest first."""
+    def last_values(self, chain: str, calibration: str, seconds: int) -> list[store_chain.LastValue]:
+        """What a calibration judged in the chain's last seconds, oldest first."""
         return store_chain.last_values(self._db, chain, calibration, seconds)
 
     def orphans(self, chain: str, tx_hashes: Sequence[str]) -> set[str]:

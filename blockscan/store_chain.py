@@ -7,6 +7,7 @@ block includes it again, both come back.
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from blockscan.store_db import Database
 from blockscan.store_schema import STATUSES, storable
@@ -84,15 +85,25 @@ def first_block(db: Database, chain: str) -> int | None:
     return number
 
 
-def last_values(db: Database, chain: str, calibration: str, seconds: int) -> list[tuple[str, int, float]]:
-    """Sender, time and value of what one calibration judged in the chain's last seconds, oldest first."""
+class LastValue(NamedTuple):
+    """What a run that goes on has to know of a transaction of before; `time` in Unix seconds."""
+
+    tx_hash: str
+    block_number: int | None
+    sender: str
+    time: int
+    value: float
+
+
+def last_values(db: Database, chain: str, calibration: str, seconds: int) -> list[LastValue]:
+    """What one calibration judged in the chain's last seconds, oldest first."""
     of_chain = "FROM scores WHERE chain = ? AND calibration = ? AND orphaned = 0"
     sql = (
-        f"SELECT sender, time, value {of_chain} AND time >= (SELECT MAX(time) {of_chain}) - ? "
+        f"SELECT {', '.join(LastValue._fields)} {of_chain} AND time >= (SELECT MAX(time) {of_chain}) - ? "
         "ORDER BY time, block_number, tx_index"
     )
     which = (storable(chain), storable(calibration))
-    return [(sender, when, value) for sender, when, value in db.rows(sql, (*which, *which, seconds))]
+    return [LastValue(*row) for row in db.rows(sql, (*which, *which, seconds))]
 
 
 def orphans(db: Database, chain: str, tx_hashes: Sequence[str]) -> set[str]:

@@ -18,6 +18,7 @@ from blockscan.archive import RawBlock, read_part
 from blockscan.archive_compact import compact
 from blockscan.chains.families import parse
 from blockscan.detect.accounts import SECONDS
+from blockscan.detect.dealings import Dealing, dealing_in
 from blockscan.errors import ChainError, ConfigError
 from blockscan.safetext import safe_text
 from blockscan.store import Correction, Run, ScoredBlock, ScoreStore
@@ -215,8 +216,13 @@ class Watcher:
 
     def _remember(self) -> None:
         """What the accounts did in the last minutes before a run that ended."""
-        for known in self._store.last_values(self._node.chain, self._detector.calibrated_as, SECONDS):
-            self._recent.add(*known)
+        known = self._store.last_values(self._node.chain, self._detector.calibrated_as, SECONDS)
+        numbers = {each.block_number for each in known if each.block_number is not None}
+        dealings: dict[str, Dealing] = {}
+        for raw in self._archived(lambda number, _: number in numbers, min(numbers, default=0)):
+            dealings |= {each.hash: dealing_in(each, self._detector.history) for each in parse(raw)}
+        for each in known:
+            self._recent.add(each.sender, each.time, each.value, dealings.get(each.tx_hash))
 
     def _score_leftovers(self, stop: int) -> None:
         """Score blocks that are stored, and that no run got round to scoring."""
@@ -224,21 +230,23 @@ class Watcher:
         if first is None:
             return
         known = self._store.known_blocks(self._node.chain, first, stop)
-        archive = self._writer.archive
-        stored = archive.block_hashes(first + 1, stop - 1)
-        waiting: dict[str, set[int]] = {}
-        for number, (block_hash, name) in stored.items():
-            if block_hash not in known:
-                waiting.setdefault(name, set()).add(number)
-        for name, numbers in sorted(waiting.items()):
-            fresh: list[RawBlock] = []
-            for raw in read_part(archive.path / name, numbers.__contains__):
-                fresh.append(raw)
-                if sum(len(each.tx_hashes) for each in fresh) >= TOGETHER:
-                    self._score(fresh)
-                    fresh = []
-            if fresh:
+        fresh: list[RawBlock] = []
+        for raw in self._archived(lambda _, block_hash: block_hash not in known, first + 1):
+            fresh.append(raw)
+            if sum(len(each.tx_hashes) for each in fresh) >= TOGETHER:
                 self._score(fresh)
+                fresh = []
+        if fresh:
+            self._score(fresh)
+
+    def _archived(self, wanted: Callable[[int, str], bool], first: int) -> Iterator[RawBlock]:
+        """The archive's blocks from `first` on whose number and hash are wanted, part by part."""
+        archive, parts = self._writer.archive, dict[str, set[int]]()
+        for number, (block_hash, name) in archive.block_hashes(first, self._writer.next - 1).items():
+            if wanted(number, block_hash):
+                parts.setdefault(name, set()).add(number)
+        for name, numbers in sorted(parts.items()):
+            yield from read_part(archive.path / name, numbers.__contains__)
 
     def _score(self, blocks: Sequence[RawBlock]) -> None:
         transactions = [transaction for raw in blocks for transaction in parse(raw)]

@@ -103,7 +103,9 @@ def test_tokens_from_nobody_are_taken_from_nobody(history):
 
 
 def test_the_contracts_that_an_account_made_are_its_own(history):
-    made = transaction(call(THIEF, TOOL, kind=CallKind.CREATE))
+    born = call(VAULT, TOOL, moved(VAULT, TOOL, 10**6), kind=CallKind.CREATE2)
+    made = transaction(call(THIEF, VAULT, born))
+    assert facts_of(made, history)["gain"].value > 3
     fed = at(TOKEN, moved(THIEF, TOOL, 500))
     deep = transaction(call(THIEF, OTHER, call(TOOL, VAULT, moved(TOOL, VAULT, 10), moved(VAULT, TOOL, 900))))
     assert together(history, made, fed, deep)["overdrawn"].value > 0
@@ -133,6 +135,14 @@ def test_what_transactions_gain_together(history):
     dear = at(VAULT, moved(THIEF, USER, 8, GOLD), moved(VAULT, THIEF, 10**6))
     assert together(history, buy, dear)["joint_gain"].value == 0.0, "a token was paid with"
     assert together(history, sell, buy)["joint_gain"].value == 0.0, "it takes no part in the gain"
+    made = transaction(call(THIEF, TOOL, moved(VAULT, TOOL, 10**6), kind=CallKind.CREATE))
+    home = at(VAULT, moved(TOOL, THIEF, 10**6))
+    assert (
+        together(history, made)["joint_gain"].value
+        == 0.0
+        < together(history, put(1), made)["joint_gain"].value
+    )
+    assert together(history, made, home)["joint_gain"].value == 0.0, "nor does what stays among them"
 
 
 def test_on_solana_the_other_side_is_anybody():

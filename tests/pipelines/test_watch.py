@@ -16,6 +16,7 @@ from blockscan.chains.pool import Pool
 from blockscan.chains.rpc import EthereumNode
 from blockscan.chains.transport import Endpoint
 from blockscan.detect.accounts import SECONDS, Recent
+from blockscan.detect.history import history_of
 from blockscan.errors import ConfigError
 from blockscan.findings import TxScore
 from blockscan.store import ScoreStore, Search, open_store
@@ -33,6 +34,7 @@ Chain, Fault, serve, KEY = (HELP[name] for name in ("Chain", "Fault", "serve", "
 DETECTOR: Any = SimpleNamespace(
     fingerprint="m",
     calibrated_as="c",
+    history=history_of([]),
     calibration=SimpleNamespace(alarm_level=0.01, recent=lambda: Recent(0.0)),
 )
 
@@ -258,6 +260,9 @@ def test_a_run_knows_what_accounts_did_in_the_last_minutes_of_the_one_before(
     again.step()
     assert senders and all(given[0].carried(sender, last + 1) == 0.5 for sender in senders)
     assert given[0].carried(next(iter(senders)), last + SECONDS + 1) == 0.0
+    dealings = [each for sender in senders for each in given[0].dealings(sender, last)]
+    assert dealings and all(each.own & senders for each in dealings)
+    assert any(each.transfers for each in dealings), "as archived"
 
 
 def test_a_lagging_node_is_no_reorganisation(server: Any, tmp_path: Path, store: ScoreStore) -> None:
