@@ -46,9 +46,9 @@ class Recent:
 
     def add(self, account: str, time: int | None, value: float, dealing: Dealing | None = None) -> None:
         """Note a value, with what was carried over to it; an infinite one says nothing of the account."""
-        if time is None or not math.isfinite(value):
+        if time is None:
             return
-        self._known[account].append(_Past(time, value, dealing))
+        self._known[account].append(_Past(time, value if math.isfinite(value) else 0.0, dealing))
         self._order.append((time, account))
         while self._order[0][0] < time - SECONDS:
             _, gone = self._order.popleft()

@@ -1,5 +1,6 @@
 """What several transactions of an account show together: takings beyond what was put in, and joint gains."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -123,6 +124,7 @@ def test_an_unknown_target_may_be_tool_or_victim(history):
     assert together(history, *through)["overdrawn"].value > 0
     assert facts_of(through[1], history)["gain"].value > facts_of(ins, history)["gain"].value == 0.0
     assert facts_of(outs, history)["loss"].value > 0
+    assert facts_of(at(VAULT, moved(USER, VAULT, 10**6)), history)["gain"].value == 0.0, "many call it"
 
 
 def test_what_transactions_gain_together(history):
@@ -178,10 +180,12 @@ def test_dealings_are_remembered_for_some_minutes(history):
     for time in (100, 150, 200):
         recent.add(THIEF, time, 0.0, replace(each, transfers=each.transfers * (time // 50)))
     recent.add(USER, 210, 0.0)
+    recent.add(OTHER, 210, math.inf, each)
+    assert recent.dealings(OTHER, 210) == [each] and recent.carried(OTHER, 210) == 0.0, "cut traces deal, too"
     assert [len(past.transfers) for past in recent.dealings(THIEF, 100 + SECONDS)] == [2, 3, 4]
     assert [len(past.transfers) for past in recent.dealings(THIEF, 101 + SECONDS)] == [3, 4]
     assert [len(past.transfers) for past in recent.dealings(THIEF, 150)] == [2, 3]
-    assert recent.dealings(USER, 210) == recent.dealings(THIEF, None) == recent.dealings(OTHER, 210) == []
+    assert recent.dealings(USER, 210) == recent.dealings(THIEF, None) == recent.dealings(VAULT, 210) == []
 
 
 def test_an_account_that_floods_costs_no_more(history):
