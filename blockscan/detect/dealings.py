@@ -1,7 +1,7 @@
 """What an account took and gave over its transactions of the last minutes together.
 
 The steps of an attack may each be ordinary: put in a little, wait, take out a lot; buy, sell elsewhere. What
-they come to is not: whoever takes more out of a contract than he put in, and gives it nothing else, has
+they come to is not: whoever takes more out of a contract than he put in, and leaves it nothing else, has
 robbed it, unless he left something there before. See blockscan.detect.accounts for how long is remembered.
 """
 
@@ -61,7 +61,7 @@ def joint_of(facts: Facts, earlier: Sequence[Dealing], now: Dealing, history: Hi
 
 
 def dealings_facts(earlier: Sequence[Dealing], now: Dealing, history: History) -> Facts:
-    """overdrawn: more taken out of somebody than put in, and nothing else given, by transactions until now.
+    """overdrawn: more taken out of somebody than put in, who got nothing else, by transactions until now.
 
     joint_gain: a gain without a payment of the transactions together; 0 for one alone, whose `free_gain` says
     as much. Both count what this transaction takes part in, in decades of how rare such an amount is.
@@ -79,20 +79,24 @@ def _seen_from(
     got: dict[tuple[str, str], int] = defaultdict(int)
     gave: dict[tuple[str, str], int] = defaultdict(int)
     total: dict[str, int] = defaultdict(int)
+    net: dict[tuple[str, str], int] = defaultdict(int)
     for each in moved:
+        if _ANYBODY not in (each.giver, each.taker) or own & {each.giver, each.taker}:
+            net[each.giver, each.asset] -= each.amount
+            net[each.taker, each.asset] += each.amount
         if each.taker in own and each.giver not in own:
             got[each.giver, each.asset] += each.amount
             total[each.asset] += each.amount
         elif each.giver in own and each.taker not in own:
             gave[each.taker, each.asset] += each.amount
             total[each.asset] -= each.amount
-    # A share that goes back to its vault is no payment.
-    paid = {who for (who, asset), amount in gave.items() if amount > got[who, asset] and asset != who}
+    paid = {who for (who, _), amount in net.items() if amount > 0}
     at_a_loss = any(net < 0 for net in total.values())
     received = {(each.giver, each.asset): each.node for each in reversed(now.transfers) if each.taker in own}
     overdrawn, gains = [Fact(0.0)], [Fact(0.0)]
     for (who, asset), node in received.items():
-        surplus = got[who, asset] - gave[who, asset]
+        # Who passes on what others give, as routers do, loses nothing.
+        surplus = min(got[who, asset] - gave[who, asset], -net[who, asset])
         if surplus > 0 and gave[who, asset] and who not in paid and not _may_own_part(own, who, history):
             text = f"{got[who, asset]:.3g} of {asset} out of {who or 'others'}, {gave[who, asset]:.3g} put in"
             overdrawn.append(Fact(EACH + rarity_of(asset, surplus, history), node, text))

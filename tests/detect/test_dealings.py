@@ -87,10 +87,21 @@ def test_whoever_gives_something_else_has_paid(history):
     paid = put(10, moved(THIEF, VAULT, 50, GOLD))
     assert together(history, paid, take(1000))["overdrawn"].value == 0.0
     assert together(history, paid, take(1000, moved(VAULT, THIEF, 50, GOLD)))["overdrawn"].value > 0
-    shares = at(VAULT, moved(THIEF, VAULT, 5, VAULT), moved(VAULT, THIEF, 1000))
-    assert together(history, put(10), shares)["overdrawn"].value > 0, "the vault's own shares are no payment"
+    for burnt, robbed in ((ZERO, True), (VAULT, False)):
+        shares = at(VAULT, moved(THIEF, burnt, 5, VAULT), moved(VAULT, THIEF, 1000))
+        assert (together(history, put(10), shares)["overdrawn"].value > 0) is robbed, "paid with, or burnt"
+    by_another = put(10, moved(USER, VAULT, 50, GOLD))
+    assert together(history, by_another, take(1000))["overdrawn"].value == 0.0
     elsewhere = at(OTHER, moved(THIEF, OTHER, 50, GOLD))
     assert together(history, put(10), elsewhere, take(1000))["overdrawn"].value > 0
+
+
+def test_who_passes_on_what_others_give_is_not_robbed(history):
+    """A router takes ether for one swap and hands out more of it for another."""
+    route = take(1000, moved(OTHER, VAULT, 995))
+    assert together(history, put(10), route)["overdrawn"].value == 0.0
+    part = together(history, put(10), take(10**6, moved(OTHER, VAULT, 400_000)))["overdrawn"]
+    assert part.value == EACH + history.rarity("amount", TOKEN, amount=600_000 - 10)
 
 
 def test_who_dealt_with_it_before_may_have_left_something_there(history):
