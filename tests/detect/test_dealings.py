@@ -7,7 +7,7 @@ import pytest
 
 from blockscan.detect.accounts import MOST_DEALINGS, SECONDS, Recent
 from blockscan.detect.dealings import MOST_TRANSFERS, dealing_in, dealings_facts, joint_of, with_joint
-from blockscan.detect.fact import EACH
+from blockscan.detect.fact import EACH, MEASURED
 from blockscan.detect.facts import facts_of
 from blockscan.detect.flow import ZERO
 from blockscan.detect.history import history_of
@@ -76,6 +76,12 @@ def test_who_takes_out_more_than_he_put_in(history):
     for harmless in ((put(1000), take(1000)), (put(1000), take(400)), (take(1000),), (take(9), take(9))):
         assert together(history, *harmless)["overdrawn"].value == 0.0
     assert together(history, take(1000), put(400))["overdrawn"].value == 0.0, "it takes nothing itself"
+
+
+@pytest.mark.parametrize(("known", "said"), [(MEASURED - 1, False), (MEASURED, True)])
+def test_of_a_token_that_hardly_moved_nobody_knows_what_is_much(known, said):
+    few = history_of([at(VAULT, moved(USER, VAULT, 1000 + n), user=USER) for n in range(known)])
+    assert (together(few, put(1000), take(10**9))["overdrawn"].value > EACH) is said
 
 
 def test_within_one_transaction_it_is_a_fact_of_that_one(history):
