@@ -108,6 +108,8 @@ def test_who_passes_on_what_others_give_is_not_robbed(history):
     assert together(history, put(10), route)["overdrawn"].value == 0.0
     part = together(history, put(10), take(10**6, moved(OTHER, VAULT, 400_000)))["overdrawn"]
     assert part.value == EACH + history.rarity("amount", TOKEN, amount=600_000 - 10)
+    spilt = together(history, put(10), take(1000, moved(VAULT, OTHER, 10**9)))["overdrawn"]
+    assert spilt.value == EACH + history.rarity("amount", TOKEN, amount=990), "what others got is not his"
 
 
 def test_who_dealt_with_it_before_may_have_left_something_there(history):
@@ -168,8 +170,9 @@ def test_on_solana_the_other_side_is_anybody():
     def message(*changes: tuple[str, int]) -> Transaction:
         logs = []
         for mint, change in changes:
-            data = b"".join(part.to_bytes(32, signed=True) for part in (change, 10**6, 6))
-            logs.append(Log(mint, (), data, accounts=("account", "payer")))
+            for owner, own in (("payer", change), ("pool", -change)):
+                data = b"".join(part.to_bytes(32, signed=True) for part in (own, 10**6, 6))
+                logs.append(Log(mint, (), data, accounts=("account", owner)))
         return transaction(call("payer", "payer", *logs, kind=CallKind.INSTRUCTION))
 
     past = history_of([message(("mint", 1000 + n), ("usdc", -n - 1)) for n in range(40)])
