@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import betabinom, binom
 
 from blockscan.artifact import read_manifest
+from blockscan.detect import calibration_file
 from blockscan.detect.calibrate import Traffic, fit_calibration, judge, recalibrate
 from blockscan.detect.calibration_file import (
     fingerprint,
@@ -416,3 +417,12 @@ def test_a_calibration_with_unknown_parts_is_refused(calibration, tmp_path):
     save_calibration(newer, tmp_path / "a")
     with pytest.raises(ArtifactError, match="novelty"):
         load_calibration(tmp_path / "a")
+
+
+def test_a_calibration_of_other_facts_is_refused(calibration, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    """Thresholds on facts that meant something else would be silently wrong."""
+    monkeypatch.setattr(calibration_file, "FACTS_AS", 1)
+    save_calibration(calibration, tmp_path / "before")
+    monkeypatch.undo()
+    with pytest.raises(ArtifactError, match="reads otherwise; calibrate again"):
+        load_calibration(tmp_path / "before")

@@ -262,6 +262,14 @@ def test_verify_names_what_was_tampered_with(
     assert {name for name, agrees in checks.items() if not agrees} == differs
 
 
+def test_a_bundle_that_speaks_of_calls_that_are_not_there_is_one_line(
+    road: Any, cli: Any, bundle: Path
+) -> None:
+    changed = edited(bundle, lambda c: c.update(joint=[JOINT | {"node": 10**6}]))
+    told = cli("verify", changed, "--model", road.model)
+    assert told.exit_code == 1 and "speaks of calls that 0x" in told.stderr
+
+
 def test_calibration_judges_as_scoring_does(road: Any, cli: Any, early: Path, tmp_path: Path) -> None:
     """What accounts did before counts in both: thresholds would be of other values otherwise."""
     model = copied(early, tmp_path / "model")
