@@ -6,7 +6,8 @@ tokens, a mean over all would dilute them), Fisher's sum (many slightly odd toke
 what is said once, as a function's name, weighs as much as a hundred arguments. Beside them stand the facts
 of blockscan.detect.facts: novelty against the past, flow of value, structure. Each part is turned into a
 p-value among benign transactions of about the same number of calls, which removes the effect of size and
-makes parts comparable; size itself is compared with all of them.
+makes parts comparable; size itself is compared with all of them. Beyond what the sample can show a fact
+counts for little more: the tail of something that hardly any transaction has is anybody's guess.
 
 The -log10 p of parts are added within each of three views: what the past says (facts), what the language
 model says, and how large the transaction is. Parts that rise together count as one: each is weighted by one
@@ -40,6 +41,9 @@ MOST_CLASSES = 16
 PART_SCALE_FLOOR = 0.1
 # Nor may such a class claim a tail that is much steeper than the part's spread over all classes.
 PART_SCALE_SHARE = 0.3
+# Decades beyond 1 / n that n transactions can say of a fact: what none of them shows is rare, no more is
+# known. From there on a fact counts for the logarithm of what it claims.
+FACT_BEYOND = 1.0
 
 
 def strongest(p: NDArray[np.float64]) -> float:
@@ -191,12 +195,7 @@ class ScoreModel:
 
     def rarities(self, summary: Summary) -> dict[str, float]:
         """-log10 p of each part among benign transactions of this size; 0 for a part that is left out."""
-        return {
-            part: -self._log10_p(tails, summary.parts[part], size=summary.size)
-            if part in summary.parts
-            else 0.0
-            for part, tails in self.tails.items()
-        }
+        return {part: self._rarity(part, summary) if part in summary.parts else 0.0 for part in self.tails}
 
     def decades(self, rarities: Mapping[str, float]) -> dict[str, float]:
         """What each view adds to the value, from `rarities`: its weight times -log10 p, >= 0."""
@@ -215,6 +214,15 @@ class ScoreModel:
             view: math.fsum(self.weights[part] * rarities[part] for part in own)
             for view, own in _by_view(rarities).items()
         }
+
+    def _rarity(self, part: str, summary: Summary) -> float:
+        """Of a fact, what is more than FACT_BEYOND beyond the sample counts as its logarithm."""
+        tails = self.tails[part]
+        rarity = -self._log10_p(tails, summary.parts[part], size=summary.size)
+        known = math.log10(1 + sum(tail.count for tail in tails)) + FACT_BEYOND
+        if view_of(part) != "facts" or rarity <= known:
+            return rarity
+        return known + math.log10(1 + rarity - known)
 
     def _log10_p(self, tails: tuple[Survival, ...], statistic: float, *, size: float) -> float:
         """Between two length classes the log p-values are interpolated; outside, the outer class counts."""

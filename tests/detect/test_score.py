@@ -280,3 +280,13 @@ def test_parts_that_each_find_it_odd_add_up():
 def test_unknown_part_is_refused():
     with pytest.raises(ValueError, match="unknown parts \\['lenght'\\]"):
         ScoreModel.fit([told(np.array([0.5]))], parts=["lenght"])
+
+
+def test_a_fact_that_nothing_showed_is_rare_and_no_more():
+    """In 300 transactions nobody overdrew: who does is one of 3,000, and more adds little."""
+    model = ScoreModel.fit([told(np.full(9, 0.5), gain=gain) for gain in np.linspace(0, 1, 300)])
+    little, much = (model.rarities(told(np.full(9, 0.5), overdrawn=x))["overdrawn"] for x in (1.0, 1000.0))
+    known = math.log10(301) + 1
+    assert known < little < much < known + 5
+    assert model.rarities(told(np.full(9, 0.5), gain=1.01))["gain"] < known
+    assert model.rarities(told(np.full(9, 0.5), calls=10_000))["calls"] > 100  # size is no fact
