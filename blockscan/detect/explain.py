@@ -90,6 +90,7 @@ _FACT_WORDS = {
     "rare_sequence": "function that hardly ever follows the one before,",
     "rare_caller": "caller of a kind that functions of this name hardly ever have,",
     "rare_role": "address that functions of this name hardly ever get,",
+    "rare_report": "number that the event hardly ever reports in this sense,",
     "overdrawn": "more taken out within minutes than put in,",
     "joint_gain": "gain without a payment within minutes,",
 }

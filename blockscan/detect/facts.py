@@ -15,7 +15,7 @@ from blockscan.detect.dealings import dealing_of, dealings_facts
 from blockscan.detect.fact import ESTABLISHED, MEASURED, Fact, Facts, by_value
 from blockscan.detect.flow import Frames, frames_of
 from blockscan.detect.gains import gains_and_losses
-from blockscan.detect.habits import CALLER, Pair, company_of, in_words, roles_of, sequences_of
+from blockscan.detect.habits import CALLER, Pair, company_of, in_words, reports_of, roles_of, sequences_of
 from blockscan.detect.history import (
     History,
     arguments_of,
@@ -54,6 +54,7 @@ FACTS = (
     "rare_sequence",
     "rare_caller",
     "rare_role",
+    "rare_report",
     "overdrawn",
     "joint_gain",
 )
@@ -67,6 +68,12 @@ _ROLES = {
     "entry": "the contract called first",
     "program": "a program",
     "third": "another address",
+}
+_REPORTS = {
+    "small": "hardly anything",
+    "moved": "an amount that moved",
+    "argument": "an argument",
+    "nothing": "nothing else here",
 }
 
 
@@ -181,7 +188,22 @@ def _habits(frames: Frames, transaction: Transaction, history: History) -> Facts
         "rare_sequence": _rarest("sequence", sequences, "followed by", history, lambda pair: before[pair[0]]),
         "rare_caller": max(callers, key=by_value),
         "rare_role": _sum(roles),
+        "rare_report": _report(frames, history),
     }
+
+
+def _report(frames: Frames, history: History) -> Fact:
+    """A number of an event that is hardly ever to the transaction what it is here."""
+    facts = [
+        _rare(
+            history.seen("report", event, place, what),
+            history.seen("report", event, place),
+            node,
+            f"number {place + 1} of event 0x{event[:4].hex()} is {_REPORTS[what]}",
+        )
+        for (event, place, what), node in reports_of(frames).items()
+    ]
+    return max(facts, key=by_value, default=Fact(0.0))
 
 
 def _rarest(

@@ -14,7 +14,7 @@ from blockscan.transaction import Call, CallKind, Log, LogOrder, Transaction, wa
 
 ETHER = "ether"
 ZERO = "0x" + 40 * "0"
-_TRANSFER = bytes.fromhex("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef")
+TRANSFER = bytes.fromhex("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef")
 _DEPOSIT = bytes.fromhex("e1fffcc4923d04b559f4d29a8bfc6cda04eb5b0d3c460751c2402c5c5cc9109c")
 _WITHDRAWAL = bytes.fromhex("7fcf532c15f0a6db0bd6d0e038bea71d30d808c7d98cb3bf7268a95bf5081b65")
 _TRANSFER_CALL = bytes.fromhex("a9059cbb")
@@ -40,9 +40,9 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frames:
-    """The frames of a transaction in pre-order, (F,) each, and what moved.
+    """The frames of a transaction in pre-order, (F,) each, what moved, and the logs with their frames.
 
-    `ok`: the frame and all above it succeeded.
+    `ok`: the frame and all above it succeeded. What a failed frame moved or logged never was.
     """
 
     calls: list[Call]
@@ -50,6 +50,7 @@ class Frames:
     parent: list[int]
     ok: list[bool]
     transfers: list[Transfer]
+    logs: list[tuple[Log, int]]
 
     def balances(self) -> dict[tuple[str, str], int]:
         """What each (holder, asset) gained, less what it gave."""
@@ -62,7 +63,7 @@ class Frames:
 
 def frames_of(transaction: Transaction) -> Frames:
     """Walk a transaction once."""
-    frames = Frames([], [], [], [], [])
+    frames = Frames([], [], [], [], [], [])
     from_logs = transaction.log_order is not LogOrder.ABSENT
     for visit in walk(transaction.root):
         step = visit.step
@@ -74,6 +75,8 @@ def frames_of(transaction: Transaction) -> Frames:
             moved = _of_call(step, visit.node, from_logs=from_logs)
         else:
             moved = _of_log(step, visit.node)
+            if frames.ok[visit.node]:
+                frames.logs.append((step, visit.node))
         if frames.ok[visit.node]:
             frames.transfers.extend(each for each in moved if 0 < each.amount < LARGEST)
     return frames
@@ -113,10 +116,10 @@ def _of_log(log: Log, node: int) -> Iterator[Transfer]:
         change = int.from_bytes(log.data[:_WORD], signed=True)
         pair = (log.emitter, log.accounts[-1])
         yield Transfer(log.emitter, *(pair if change > 0 else pair[::-1]), abs(change), node)
-    elif len(log.data) >= _WORD and len(log.topics) == 3 and log.topics[0] == _TRANSFER:
+    elif len(log.data) >= _WORD and len(log.topics) == 3 and log.topics[0] == TRANSFER:
         giver, taker = (_address(topic, 0) for topic in log.topics[1:])
         yield Transfer(log.emitter, giver, taker, _number(log.data, 0), node)
-    elif len(log.topics) == 4 and log.topics[0] == _TRANSFER:
+    elif len(log.topics) == 4 and log.topics[0] == TRANSFER:
         yield Transfer(log.emitter, _address(log.topics[1], 0), _address(log.topics[2], 0), 1, node)
     elif len(log.data) >= _WORD and len(log.topics) == 2:
         owner, amount = _address(log.topics[1], 0), _number(log.data, 0)

@@ -4,19 +4,22 @@ Most contracts of a transaction may be unknown to the past; the names of their f
 selector says what is meant (ERC-20, ERC-4626 and the like share theirs), so habits carry over from one
 contract to the next: which function its caller calls next, which others occur in the same transaction,
 whether a person or a contract calls it, and what its addresses are to the call: the sender or the caller
-itself, say, or a third party. On Solana a program names its own instructions, so the program is part of the
-name, and accounts have no places.
+itself, say, or a third party. Events have names, too, and what their numbers are to the transaction is a
+habit: an amount that moved, say, or an argument. On Solana a program names its own instructions, so
+the program is part of the name, and accounts have no places.
 """
 
+from collections.abc import Iterator
 from itertools import combinations_with_replacement, pairwise
 
 from blockscan.chains.solana_layouts import layout_of
-from blockscan.detect.flow import Frames
+from blockscan.detect.flow import LARGEST, TRANSFER, Frames
 from blockscan.transaction import Call, CallKind, Transaction
 
 Function = tuple[str, bytes]
 Pair = tuple[Function, Function]
 Role = tuple[Function, int, str]
+Report = tuple[bytes, int, str]
 
 CALLER = -1
 """The place of a caller among the roles; words of calldata are counted from 0."""
@@ -26,6 +29,9 @@ MOST_NAMES = 60
 _DISCRIMINATOR = 8
 _SELECTOR = 4
 _WORD = 32
+_TELLING = 1000
+"""Smaller numbers equal others by chance."""
+_ARGUMENTS = 8
 
 
 def function_of(call: Call) -> Function:
@@ -102,3 +108,36 @@ def roles_of(frames: Frames, transaction: Transaction) -> dict[Role, int]:
                 if not any(word[:12]) and any(word[12:16]):
                     found.setdefault((name, place, known.get("0x" + word[12:].hex(), "third")), node)
     return found
+
+
+def reports_of(frames: Frames) -> dict[Report, int]:
+    """Every (event, place in its data, what the number there is) with the first frame that shows it.
+
+    An event that reports what did not happen, as one of a deposit without a transfer, is found so. Transfers
+    themselves, which always report what moved, are left out.
+    """
+    found: dict[Report, int] = {}
+    moved = {transfer.amount for transfer in frames.transfers}
+    # Of all calls: not every source tells which of them wrote a log.
+    arguments = {each for call in frames.calls for _, each in _numbers(call.data[_SELECTOR:], _ARGUMENTS)}
+    for log, node in frames.logs:
+        if log.topics and log.topics[0] != TRANSFER and not log.accounts:
+            for place, number in _numbers(log.data, PLACES):
+                found.setdefault((log.topics[0], place, _what(number, moved, arguments)), node)
+    return found
+
+
+def _what(number: int, moved: set[int], arguments: set[int]) -> str:
+    if number < _TELLING:
+        return "small"
+    if number in moved:
+        return "moved"
+    return "argument" if number in arguments else "nothing"
+
+
+def _numbers(data: bytes, most: int) -> Iterator[tuple[int, int]]:
+    """(place, number) of the first words of `data`; addresses, hashes and ids are no numbers."""
+    for place in range(min(len(data) // _WORD, most)):
+        number = int.from_bytes(data[place * _WORD : (place + 1) * _WORD])
+        if number < LARGEST:
+            yield place, number

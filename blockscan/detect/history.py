@@ -10,7 +10,14 @@ from dataclasses import dataclass
 
 from blockscan.chains.solana_layouts import SYSTEM
 from blockscan.detect.flow import LARGEST, Frames, Transfer, frames_of
-from blockscan.detect.habits import Function, company_of, function_of, roles_of, sequences_of
+from blockscan.detect.habits import (
+    Function,
+    company_of,
+    function_of,
+    reports_of,
+    roles_of,
+    sequences_of,
+)
 from blockscan.detect.tally import (
     SIGNED_BINS_PER_DECADE,
     Tally,
@@ -39,6 +46,7 @@ KINDS = (
     "company",
     "sequence",
     "role",
+    "report",
 )
 """What is counted, per transaction that shows it: edge (caller, callee); caller and callee of any edge;
 callers: different callers of a callee; function (callee, selector); use (function, caller); users: different
@@ -47,7 +55,8 @@ size: amount, transfers per asset; moved, transfers per (function that asks for 
 losses per (holder, asset); argument, numbers per (function, place in the calldata), and of functions of this
 name anywhere, with "" for the contract. On Solana, where every owner signs: unsigned, holders that lost
 something without their signature. Of names (blockscan.detect.habits): company (name, name); sequence (name
-that another follows) and (name, name); role (name, place) and (name, place, role)."""
+that another follows) and (name, name); role (name, place) and (name, place, role); report (event, place) and
+(event, place, what its number is)."""
 
 Argument = tuple[str, bytes, int]
 _WORD = 32
@@ -205,3 +214,6 @@ def _count_habits(counts: dict[str, dict[int, int]], frames: Frames, transaction
     count_all(counts["sequence"], (key_of(*before, *name) for before, name in sequences))
     count_all(counts["role"], (key_of(*name, place) for name, place in {role[:2] for role in roles}))
     count_all(counts["role"], (key_of(*name, place, role) for name, place, role in roles))
+    reports = reports_of(frames)
+    count_all(counts["report"], (key_of(*place) for place in {report[:2] for report in reports}))
+    count_all(counts["report"], (key_of(*report) for report in reports))

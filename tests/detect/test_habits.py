@@ -6,10 +6,18 @@ from dataclasses import replace
 import pytest
 
 from blockscan.detect.facts import facts_of
-from blockscan.detect.flow import frames_of
-from blockscan.detect.habits import CALLER, MOST_NAMES, PLACES, company_of, roles_of, sequences_of
+from blockscan.detect.flow import LARGEST, TRANSFER, frames_of
+from blockscan.detect.habits import (
+    CALLER,
+    MOST_NAMES,
+    PLACES,
+    company_of,
+    reports_of,
+    roles_of,
+    sequences_of,
+)
 from blockscan.detect.history import history_of
-from blockscan.transaction import Call, CallKind, LogOrder, TraceSource, Transaction
+from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, Transaction
 
 USER, ROUTER, TOKEN, OTHER, VICTIM = ("0x" + letter * 40 for letter in "abcde")
 SWAP, PULL, PUSH, ASK = b"\x01swp", b"\x02pul", b"\x03psh", b"\x04ask"
@@ -154,3 +162,41 @@ def test_many_names_are_cut_and_their_order_changes_nothing():
     )
     assert len(company_of(there)) == MOST_NAMES * (MOST_NAMES + 1) // 2
     assert set(company_of(there)) == set(company_of(back))
+
+
+STAKED = b"staked".rjust(32, b"\x07")
+
+
+def staked(amount, *, moved=None, reported=None, topic=STAKED, ok=True, target=TOKEN):
+    """The user stakes: ether moves, and an event reports an amount and a rate that is nothing else."""
+    data = word(amount if reported is None else reported) + word(123_456_789)
+    log = Log(target, (topic,), data)
+    root = Call(
+        CallKind.CALL, USER, target, SWAP + word(amount), b"", amount if moved is None else moved,
+        None if ok else "reverted", None, (log,),
+    )  # fmt: skip
+    return replace(transaction(root), log_order=LogOrder.EXACT)
+
+
+def test_what_an_events_numbers_are():
+    def places(one):
+        return {(place, what) for _, place, what in reports_of(frames_of(one))}
+
+    assert places(staked(5000)) == {(0, "moved"), (1, "nothing")}
+    assert places(staked(5000, moved=0)) == {(0, "argument"), (1, "nothing")}
+    assert places(staked(5000, reported=7000)) == {(0, "nothing"), (1, "nothing")}
+    assert places(staked(5000, reported=7)) == {(0, "small"), (1, "nothing")}
+    assert places(staked(5000, reported=LARGEST)) == {(1, "nothing")}
+    assert places(staked(5000, topic=TRANSFER)) == set()
+    assert places(staked(5000, ok=False)) == set()
+
+
+def test_an_event_that_reports_what_did_not_happen():
+    """On a contract that the past does not know, as long as it knows the event."""
+    past = history_of([staked(5000 + i) for i in range(50)])
+    usual = facts_of(staked(9000, target=OTHER), past)["rare_report"]
+    assert usual.value == pytest.approx(math.log(51 / 50.5))
+    fake = facts_of(staked(9000, moved=0, target=OTHER), past)["rare_report"]
+    assert fake.value == pytest.approx(math.log(51 / 0.5))
+    assert fake.found == f"number 1 of event 0x{STAKED[:4].hex()} is an argument"
+    assert facts_of(staked(9000, moved=0, topic=b"x" * 32), past)["rare_report"].value == 0.0
