@@ -34,7 +34,7 @@ from blockscan.errors import ConfigError
 from blockscan.tokens import TokenLosses, suspicion
 
 # Benign transactions per size class, and the largest number of classes.
-CLASS_SIZE = 100
+CLASS_SIZE = 50
 MOST_CLASSES = 16
 # Statistics are in decades or standard deviations; a class whose members are all alike must not turn a
 # rounding error into evidence.
