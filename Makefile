@@ -3,13 +3,14 @@ BIN := .venv/bin
 
 .PHONY: demo test check clean
 
+# Two cores are what the tests are timed on; a file stays with one of them, its fixtures are dear.
 # `make demo` installs what the product needs; tests and lint need the extras as well.
 demo: .venv/.installed
 	rm -rf demo-out
 	$(BIN)/blockscan demo --out demo-out
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/.installed-dev
 	$(BIN)/ruff check .

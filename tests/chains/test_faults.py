@@ -224,6 +224,7 @@ def test_a_killed_ingest_resumes_without_loss_or_doubles(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_hundred_killed_ingests_resume_without_loss_or_doubles(tmp_path: Path) -> None:
     assert kill_and_resume(tmp_path, 100, 2) >= 100
 
