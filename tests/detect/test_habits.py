@@ -200,3 +200,28 @@ def test_an_event_that_reports_what_did_not_happen():
     assert fake.value == pytest.approx(math.log(51 / 0.5))
     assert fake.found == f"number 1 of event 0x{STAKED[:4].hex()} is an argument"
     assert facts_of(staked(9000, moved=0, topic=b"x" * 32), past)["rare_report"].value == 0.0
+
+
+def test_the_most_unusual_number_of_an_event_counts():
+    past = history_of([staked(5000 + i) for i in range(50)])
+    data = word(9000) + word(9000)  # the rate, as nothing else before, is the amount
+    root = replace(staked(9000).root, steps=(Log(TOKEN, (STAKED,), data),))
+    found = facts_of(replace(staked(9000), root=root), past)["rare_report"]
+    assert found.value == pytest.approx(math.log(51 / 0.5))
+    assert found.found == f"number 2 of event 0x{STAKED[:4].hex()} is an amount that moved"
+
+
+def test_an_event_that_comes_twice_in_a_transaction_counts_once():
+    def twice(number):
+        logs = tuple(Log(TOKEN, (STAKED,), word(amount)) for amount in (number, 777_777))
+        return replace(staked(number), root=replace(staked(number).root, steps=logs))
+
+    past = history_of([twice(5000 + i) for i in range(50)])
+    assert past.seen("report", STAKED, 0) == past.seen("report", STAKED, 0, "nothing") == 50
+
+
+def test_an_argument_of_any_call_is_one():
+    """Where a log was written is not always known."""
+    inner = call(TOKEN, OTHER, PUSH + word(66_666))
+    root = replace(staked(5000).root, steps=(inner, Log(TOKEN, (STAKED,), word(66_666))))
+    assert set(reports_of(frames_of(replace(staked(5000), root=root)))) == {(STAKED, 0, "argument")}
