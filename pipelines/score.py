@@ -22,14 +22,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from blockscan.chains.families import main_target
-from blockscan.detect.accounts import Recent
+from blockscan.detect.accounts import Carrying, Recent
 from blockscan.detect.calibrate import Calibration, Observed, judge
 from blockscan.detect.dealings import dealing_in, joint_of, with_joint
 from blockscan.detect.explain import Reading, fact_evidence, paint, reason, strongest_evidence
 from blockscan.detect.fact import Facts
 from blockscan.detect.facts import fact_values, facts_of
 from blockscan.errors import ArtifactError, ConfigError
-from blockscan.findings import Before, Frame, TxScore
+from blockscan.findings import Before, Frame, Joint, TxScore
 from blockscan.model.embed import embeddings
 from blockscan.model.losses import token_losses
 from blockscan.store import Run, ScoreStore
@@ -159,8 +159,7 @@ def judge_all(
         account, history = (transaction.sender, transaction.time), detector.history
         facts, dealing = facts_of(transaction, history), dealing_in(transaction, history)
         joint = joint_of(facts, known.dealings(*account), dealing, history)
-        before = Before(known.carried(*account), joint)
-        scored = _judge(transaction, seen, facts, before, detector, kept_p)
+        scored = _judge(transaction, seen, facts, joint, known.carried(*account), detector, kept_p)
         known.add(*account, scored.score.value, dealing)
         yield scored
 
@@ -170,7 +169,8 @@ def judge_alone(
 ) -> Scored:
     """Judge one transaction, whose account's transactions of the last minutes added `before`."""
     (seen,) = _look([transaction], detector, label)
-    return _judge(transaction, seen, facts_of(transaction, detector.history), before, detector, 1.0)
+    facts = facts_of(transaction, detector.history)
+    return _judge(transaction, seen, facts, before.joint, lambda _: before.carried, detector, 1.0)
 
 
 class _Look(NamedTuple):
@@ -194,15 +194,17 @@ def _judge(
     transaction: Transaction,
     seen: _Look,
     alone: Facts,
-    before: Before,
+    joint: tuple[Joint, ...],
+    carrying: Carrying,
     detector: Detector,
     kept_p: float,
 ) -> Scored:
     calibration, (sequence, losses, embedding) = detector.calibration, seen
-    facts, target = with_joint(alone, before.joint), main_target(transaction)
+    facts, target = with_joint(alone, joint), main_target(transaction)
     source, status = transaction.source.value, transaction.status.value
     observed = Observed(sequence, losses, fact_values(facts), source, status, target or "", embedding)
-    judgement = judge(calibration, observed, carried=before.carried)
+    judgement = judge(calibration, observed, carried=carrying)
+    carried = judgement.views["carried"]
     tokenizer, name = detector.tokenizer, detector.signatures.name
     texts = tokenizer.unit_texts(transaction, name)
     reading = Reading(
@@ -220,7 +222,7 @@ def _judge(
         target=target,
         value=judgement.value,
         p_value=judgement.p_value,
-        reason=reason(transaction, evidence, after_others=before.carried > CARRIED_SHOWN * judgement.value),
+        reason=reason(transaction, evidence, after_others=carried > CARRIED_SHOWN * judgement.value),
         evidence=evidence,
         calls=call_count(transaction.root),
         tokens=len(sequence),
@@ -229,8 +231,8 @@ def _judge(
         trace_status=status,
         model=detector.fingerprint,
         calibration=detector.calibrated_as,
-        carried=before.carried,
-        joint=before.joint,
+        carried=carried,
+        joint=joint,
     )
     alarm = calibration.alarms(verdict)
     rare = alarm or judgement.p_value is None or judgement.p_value <= kept_p

@@ -2,19 +2,27 @@
 
 An attack is seldom one transaction: its author deploys, approves, tries, takes, and takes away. Each step
 alone may be ordinary; after a step that was not, the next one is less so, and a share of its value is carried
-over. What the steps took and gave is remembered, too, for blockscan.detect.dealings adds it up.
+over. Bots repeat themselves all day, and must not push themselves up: the n-th time that an account reaches
+a value, at most AT_MOST / n is carried over to it. What the steps took and gave is remembered, too:
+blockscan.detect.dealings adds it up.
 """
 
 import math
 from collections import defaultdict, deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 from blockscan.detect.dealings import Dealing
 
 SECONDS = 240
 """How long a transaction counts; within minutes of each other an attack's steps follow."""
+AT_MOST = 1.5
+"""What is carried over at the most, in the units of a value; of the n-th of its height one over n of it."""
 MOST_DEALINGS = 32
 """Of a busier account the latest ones are added up."""
+
+Carrying = Callable[[float], float]
+"""From a transaction's own value to what is carried over to it."""
 
 
 class _Past(NamedTuple):
@@ -35,9 +43,15 @@ class Recent:
         self._known: dict[str, deque[_Past]] = defaultdict(deque)
         self._order: deque[tuple[int, str]] = deque()
 
-    def carried(self, account: str, time: int | None) -> float:
+    def carried(self, account: str, time: int | None) -> Carrying:
         """What is carried over to a transaction at `time` (Unix seconds); 0 where the time is unknown."""
-        return self._share * max((past.value for past in self._before(account, time)), default=0.0)
+        before = [past.value for past in self._before(account, time)]
+
+        def over(own: float) -> float:
+            as_high = sum(value >= own for value in before)
+            return min(self._share * max(before, default=0.0), AT_MOST / (1 + as_high))
+
+        return over
 
     def dealings(self, account: str, time: int | None) -> list[Dealing]:
         """What the account's transactions before one at `time` took and gave, oldest first."""

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from blockscan.detect.accounts import Recent
+from blockscan.detect.accounts import Carrying, Recent
 from blockscan.detect.contracts import comparable, split
 from blockscan.detect.density import Density, fit_density
 from blockscan.detect.levels import confident_need, fpr_bound, rank, transactions_needed
@@ -268,19 +268,20 @@ def recalibrate(
     return _hold_out(draft, by_source, per_contract=previous.contracts is not None)
 
 
-def judge(calibration: Calibration, observed: Observed, *, carried: float = 0.0) -> Judgement:
-    """Judge one transaction; `carried` is what its account's recent ones add (blockscan.detect.accounts)."""
+def judge(calibration: Calibration, observed: Observed, *, carried: Carrying = lambda _: 0.0) -> Judgement:
+    """Judge one transaction; `carried` is of what its account did before (blockscan.detect.accounts)."""
     found = _weigh(calibration, observed, carried)
     return replace(found, p_value=calibration.p_value(found.value, observed.source, observed.contract))
 
 
-def _weigh(calibration: Calibration, observed: Observed, carried: float) -> Judgement:
+def _weigh(calibration: Calibration, observed: Observed, carried: Carrying) -> Judgement:
     """Everything but the p-value, which is known once the values of benign transactions are."""
     token_p, summary = _seen(calibration.fields, calibration.density, observed)
     rarities = calibration.score.rarities(summary)
-    views = {**calibration.score.decades(rarities), "carried": carried}
-    cut_off = observed.status == TraceStatus.TRUNCATED
-    return Judgement(math.inf if cut_off else math.fsum(views.values()), None, token_p, rarities, views)
+    views = calibration.score.decades(rarities)
+    own = math.inf if observed.status == TraceStatus.TRUNCATED else math.fsum(views.values())
+    views["carried"] = carried(own)
+    return Judgement(own + views["carried"], None, token_p, rarities, views)
 
 
 def _seen(
@@ -293,9 +294,7 @@ def _seen(
 
 def _embedding(item: Observed) -> NDArray[np.float32]:
     if item.embedding is None:
-        raise ValueError(
-            f"a density needs the embedding of every transaction, not so of {item.losses.tx_hash}"
-        )
+        raise ValueError(f"a density needs every transaction's embedding, {item.losses.tx_hash} has none")
     return item.embedding
 
 

@@ -167,7 +167,7 @@ def carried_on(values: Floats, test: Sequence[Transaction]) -> Floats:
     """The same, each with its share of what its account did just before."""
     recent, found = Recent(CARRIED), np.empty_like(values)
     for place, (value, each) in enumerate(zip(values.tolist(), test, strict=True)):
-        found[place] = value + recent.carried(each.sender, each.time)
+        found[place] = value + recent.carried(each.sender, each.time)(value)
         recent.add(each.sender, each.time, float(found[place]))
     return found
 

@@ -5,29 +5,42 @@ import math
 import numpy as np
 import pytest
 
-from blockscan.detect.accounts import SECONDS, Recent
+from blockscan.detect.accounts import AT_MOST, SECONDS, Recent
 from blockscan.detect.calibrate import fit_calibration, judge
 
 WHOM = "0xa"
 
 
 def test_a_share_of_the_highest_value_is_carried_over_for_some_minutes():
-    recent = Recent(0.5)
-    assert recent.carried(WHOM, 1000) == 0.0
+    recent = Recent(0.25)
+    assert recent.carried(WHOM, 1000)(9.0) == 0.0
     for time, value in ((1000, 4.0), (1000, 2.0), (1100, 3.0)):
         recent.add(WHOM, time, value)
-    assert recent.carried(WHOM, 1000 + SECONDS) == 2.0
-    assert recent.carried(WHOM, 1001 + SECONDS) == 1.5
-    assert recent.carried(WHOM, 1101 + SECONDS) == 0.0
-    assert recent.carried("0xb", 1000) == 0.0
+    assert recent.carried(WHOM, 1000 + SECONDS)(9.0) == 1.0
+    assert recent.carried(WHOM, 1001 + SECONDS)(9.0) == 0.75
+    assert recent.carried(WHOM, 1101 + SECONDS)(9.0) == 0.0
+    assert recent.carried("0xb", 1000)(9.0) == 0.0
     recent.add("0xb", 1050 + SECONDS, 1.0)
-    assert recent.carried(WHOM, 1050 + SECONDS) == 1.5, "the oldest are forgotten first"
+    assert recent.carried(WHOM, 1050 + SECONDS)(9.0) == 0.75, "the oldest are forgotten first"
+
+
+def test_who_repeats_himself_does_not_push_himself_up():
+    recent = Recent(0.5)
+    recent.add(WHOM, 1000, 2.0)
+    assert recent.carried(WHOM, 1000)(2.1) == 1.0, "the first of its height"
+    for _ in range(3):
+        recent.add(WHOM, 1000, 8.0)
+    carried = recent.carried(WHOM, 1000)
+    assert carried(8.1) == AT_MOST < 0.5 * 8.0, "no more than that, whatever it was"
+    assert carried(8.0) == AT_MOST / 4 and carried(1.0) == AT_MOST / 5
+    recent.add(WHOM, 1000 + SECONDS, 0.5)
+    assert recent.carried(WHOM, 1001 + SECONDS)(0.0) == 0.25, "a share where that is less"
 
 
 def test_nothing_is_carried_back_in_time():
     recent = Recent(0.5)
     recent.add(WHOM, 1000, 4.0)
-    assert recent.carried(WHOM, 999) == 0.0
+    assert recent.carried(WHOM, 999)(9.0) == 0.0
 
 
 def test_what_is_old_is_forgotten():
@@ -41,9 +54,9 @@ def test_unknown_times_and_cut_traces_carry_nothing():
     recent = Recent(0.5)
     recent.add(WHOM, None, 9.0)
     recent.add(WHOM, 10, math.inf)
-    assert recent.carried(WHOM, 10) == 0.0
+    assert recent.carried(WHOM, 10)(9.0) == 0.0
     recent.add(WHOM, 10, 9.0)
-    assert recent.carried(WHOM, None) == 0.0
+    assert recent.carried(WHOM, None)(9.0) == 0.0
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +86,8 @@ def test_calibration_carries_over_as_scoring_does(busy):
 
 def test_what_is_carried_over_is_part_of_the_value(busy):
     made = calibrated(busy, 0.2)
-    alone, after = judge(made, busy[0]), judge(made, busy[0], carried=3.0)
+    given = []
+    alone, after = judge(made, busy[0]), judge(made, busy[0], carried=lambda own: given.append(own) or 3.0)
+    assert given == [alone.value]
     assert after.value == alone.value + 3.0 == pytest.approx(math.fsum(after.views.values()))
     assert after.p_value < alone.p_value

@@ -362,7 +362,7 @@ def test_without_a_density_embeddings_change_nothing_and_with_one_they_are_neede
     assert fingerprint(plain) == fingerprint(
         fit_calibration(embedded, fpr=0.01, parents=PARENTS, scoring=SCORING)
     )
-    with pytest.raises(ValueError, match="needs the embedding of every transaction"):
+    with pytest.raises(ValueError, match="needs every transaction's embedding"):
         fit_calibration(benign[:600], fpr=0.01, parents=PARENTS, scoring=SCORING, density="forest")
     with pytest.raises(ConfigError, match="must be one of neighbours"):
         fit_calibration(embedded, fpr=0.01, parents=PARENTS, scoring=SCORING, density="knn")

@@ -201,7 +201,9 @@ def test_dealings_are_remembered_for_some_minutes(history):
         recent.add(THIEF, time, 0.0, replace(each, transfers=each.transfers * (time // 50)))
     recent.add(USER, 210, 0.0)
     recent.add(OTHER, 210, math.inf, each)
-    assert recent.dealings(OTHER, 210) == [each] and recent.carried(OTHER, 210) == 0.0, "cut traces deal, too"
+    assert recent.dealings(OTHER, 210) == [each] and recent.carried(OTHER, 210)(9.0) == 0.0, (
+        "cut traces deal, too"
+    )
     assert [len(past.transfers) for past in recent.dealings(THIEF, 100 + SECONDS)] == [2, 3, 4]
     assert [len(past.transfers) for past in recent.dealings(THIEF, 101 + SECONDS)] == [3, 4]
     assert [len(past.transfers) for past in recent.dealings(THIEF, 150)] == [2, 3]
