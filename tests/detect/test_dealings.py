@@ -102,6 +102,26 @@ def test_whoever_gives_something_else_has_paid(history):
     assert together(history, put(10), elsewhere, take(1000))["overdrawn"].value > 0
 
 
+def test_who_buys_and_sells_back_later_takes_his_chance(history):
+    """What he gives for gold and gets for it later depends on others; within one transaction it does not."""
+    buy, sell = put(10, moved(VAULT, THIEF, 50, GOLD)), take(10**6, moved(THIEF, VAULT, 50, GOLD))
+    assert together(history, buy, sell)["overdrawn"].value == 0.0
+    assert together(history, at(OTHER), buy, at(OTHER), sell)["overdrawn"].value == 0.0
+    bought, sold = (moved(THIEF, VAULT, 10), moved(VAULT, THIEF, 50, GOLD)), moved(THIEF, VAULT, 50, GOLD)
+    at_once = at(VAULT, *bought, sold, moved(VAULT, THIEF, 10**6))
+    assert together(history, at_once)["overdrawn"].value > 3
+    elsewhere = put(10, moved(OTHER, THIEF, 50, GOLD))
+    assert together(history, elsewhere, take(10**6, moved(THIEF, OTHER, 50, GOLD)))["overdrawn"].value > 3
+    minted = put(10, moved(ZERO, THIEF, 50, VAULT))
+    assert together(history, minted, take(10**6, moved(THIEF, ZERO, 50, VAULT)))["overdrawn"].value > 3, (
+        "shares that it makes and takes back are not bought"
+    )
+    itself = at(OTHER, moved(THIEF, VAULT, 10), moved(VAULT, THIEF, 5), moved(VAULT, THIEF, 10**6))
+    assert together(history, at(OTHER), itself)["overdrawn"].value > 3, "nor is what he takes out of it"
+    kept = put(10, moved(VAULT, THIEF, 50, GOLD))
+    assert together(history, kept, take(10**6))["overdrawn"].value > 3, "who keeps it has sold nothing"
+
+
 def test_who_passes_on_what_others_give_is_not_robbed(history):
     """A router takes ether for one swap and hands out more of it for another."""
     route = take(1000, moved(OTHER, VAULT, 995))
