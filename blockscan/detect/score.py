@@ -42,8 +42,10 @@ PART_SCALE_FLOOR = 0.1
 # Nor may such a class claim a tail that is much steeper than the part's spread over all classes.
 PART_SCALE_SHARE = 0.3
 # Decades beyond 1 / n that n transactions can say of a fact: what none of them shows is rare, no more is
-# known. From there on a fact counts for the logarithm of what it claims.
+# known. From there on a fact counts for the logarithm of what it claims, but for one whose scale is known:
+# of shares of balances (on Solana their sum over all victims) one is a whole balance.
 FACT_BEYOND = 1.0
+SHARES = ("drained",)
 
 
 def strongest(p: NDArray[np.float64]) -> float:
@@ -216,11 +218,11 @@ class ScoreModel:
         }
 
     def _rarity(self, part: str, summary: Summary) -> float:
-        """Of a fact, what is more than FACT_BEYOND beyond the sample counts as its logarithm."""
+        """Of most facts, what is more than FACT_BEYOND beyond the sample counts as its logarithm."""
         tails = self.tails[part]
         rarity = -self._log10_p(tails, summary.parts[part], size=summary.size)
         known = math.log10(1 + sum(tail.count for tail in tails)) + FACT_BEYOND
-        if view_of(part) != "facts" or rarity <= known:
+        if view_of(part) != "facts" or part in SHARES or rarity <= known:
             return rarity
         return known + math.log10(1 + rarity - known)
 

@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from blockscan.detect.facts import FACTS
 from blockscan.detect.score import (
+    PART_SCALE_FLOOR,
     PARTS,
     TOKEN_PARTS,
     VIEWS,
@@ -290,3 +291,6 @@ def test_a_fact_that_nothing_showed_is_rare_and_no_more():
     assert known < little < much < known + 5
     assert model.rarities(told(np.full(9, 0.5), gain=1.01))["gain"] < known
     assert model.rarities(told(np.full(9, 0.5), calls=10_000))["calls"] > 100  # size is no fact
+    three, six = (model.rarities(told(np.full(9, 0.5), drained=x))["drained"] for x in (3.0, 6.0))
+    per_balance = 1 / (PART_SCALE_FLOOR * math.log(10))
+    assert six - three == pytest.approx(3 * per_balance) and three > known  # balances have a scale
