@@ -77,7 +77,7 @@ def test_what_was_carried_over_is_known_from_the_store_alone(road: Any, cli: Any
     with open_store(road.store, read_only=True) as results:
         plain = (each for each in results.iter_scores() if not each.joint)
         one = max(plain, key=lambda each: each.carried)
-    assert one.carried > 0.5
+    assert one.carried > 0.1
     told, alone = answer(cli, road, one.tx_hash, "--store", road.store), answer(cli, road, one.tx_hash)
     assert told["score"]["value"] == pytest.approx(one.value, abs=1e-3)
     assert told["score"]["carried"] == told["views"]["carried"] == one.carried
