@@ -7,7 +7,7 @@ later: others' trades move a price in between, and whoever sandwiches them or is
 transaction nobody else can. See blockscan.detect.accounts for how long is remembered.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -98,12 +98,12 @@ def _seen_from(
     paid = {who for (who, _), amount in net.items() if amount > 0}
     at_a_loss = any(net < 0 for net in total.values())
     received = {(each.giver, each.asset): each.node for each in reversed(now.transfers) if each.taker in own}
-    sold_back = {(who, asset) for who, asset in bought if together and gave[who, asset]}
+    sold_back = Counter(who for who, asset in bought if together and gave[who, asset])
     overdrawn, gains = [Fact(0.0)], [Fact(0.0)]
     for (who, asset), node in received.items():
         # Who passes on what others give, as routers do, loses nothing.
         surplus = min(got[who, asset] - gave[who, asset], -net[who, asset])
-        traded = any(one == who and other != asset for one, other in sold_back)
+        traded = sold_back[who] > ((who, asset) in bought)  # something else than this asset
         robbed = gave[who, asset] and who not in paid and not traded
         if surplus > 0 and robbed and not _may_own_part(own, who, history):
             text = f"{got[who, asset]:.3g} of {asset} out of {who or 'others'}, {gave[who, asset]:.3g} put in"
