@@ -2,9 +2,9 @@
 
 The steps of an attack may each be ordinary: put in a little, wait, take out a lot; buy, sell elsewhere. What
 they come to is not: whoever takes more out of a contract than he put in, and leaves it nothing else, has
-robbed it, unless he left something there before. Nor has he if he bought something there and sold it back
-later: others' trades move a price in between, and whoever sandwiches them or is early gains by it. Within one
-transaction nobody else can. See blockscan.detect.accounts for how long is remembered.
+robbed it, unless he left something there before. Nor has he if he bought something there before and sells it
+back now: others' trades move a price in between, and whoever sandwiches them or is early gains by it. Within
+one transaction nobody else can. See blockscan.detect.accounts for how long is remembered.
 """
 
 from collections import Counter, defaultdict
@@ -82,14 +82,11 @@ def _seen_from(
     gave: dict[tuple[str, str], int] = defaultdict(int)
     total: dict[str, int] = defaultdict(int)
     net: dict[tuple[str, str], int] = defaultdict(int)
-    bought = set[tuple[str, str]]()
     for each in moved:
         if _ANYBODY not in (each.giver, each.taker) or own & {each.giver, each.taker}:
             net[each.giver, each.asset] -= each.amount
             net[each.taker, each.asset] += each.amount
         if each.taker in own and each.giver not in own:
-            if not gave[each.giver, each.asset]:
-                bought.add((each.giver, each.asset))
             got[each.giver, each.asset] += each.amount
             total[each.asset] += each.amount
         elif each.giver in own and each.taker not in own:
@@ -98,12 +95,13 @@ def _seen_from(
     paid = {who for (who, _), amount in net.items() if amount > 0}
     at_a_loss = any(net < 0 for net in total.values())
     received = {(each.giver, each.asset): each.node for each in reversed(now.transfers) if each.taker in own}
-    sold_back = Counter(who for who, asset in bought if together and gave[who, asset])
+    sold_back = _sold_back(own, moved[: len(moved) - len(now.transfers)], now)
+    sales = Counter(who for who, _ in sold_back)
     overdrawn, gains = [Fact(0.0)], [Fact(0.0)]
     for (who, asset), node in received.items():
         # Who passes on what others give, as routers do, loses nothing.
         surplus = min(got[who, asset] - gave[who, asset], -net[who, asset])
-        traded = sold_back[who] > ((who, asset) in bought)  # something else than this asset
+        traded = sales[who] > ((who, asset) in sold_back)  # for something else than this asset
         robbed = gave[who, asset] and who not in paid and not traded
         if surplus > 0 and robbed and not _may_own_part(own, who, history):
             text = f"{got[who, asset]:.3g} of {asset} out of {who or 'others'}, {gave[who, asset]:.3g} put in"
@@ -112,6 +110,18 @@ def _seen_from(
             text = f"{total[asset]:.3g} of {asset} over several transactions"
             gains.append(Fact(EACH + rarity_of(asset, total[asset], history), node, text))
     return {"overdrawn": max(overdrawn, key=by_value), "joint_gain": max(gains, key=by_value)}
+
+
+def _sold_back(own: Side, before: Sequence[Transfer], now: Dealing) -> set[tuple[str, str]]:
+    """Of whom what was bought in earlier transactions, and not sold back since, that is given back now."""
+    held: dict[tuple[str, str], int] = defaultdict(int)
+    for each in before:
+        if each.taker in own and each.giver not in own:
+            held[each.giver, each.asset] += each.amount
+        elif each.giver in own and each.taker not in own:
+            held[each.taker, each.asset] -= each.amount
+    given = {(each.taker, each.asset) for each in now.transfers if each.giver in own}
+    return {pair for pair in given if held[pair] > 0}
 
 
 def _may_own_part(own: Side, who: str, history: History) -> bool:

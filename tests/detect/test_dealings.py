@@ -110,6 +110,8 @@ def test_who_buys_and_sells_back_later_takes_his_chance(history):
     bought, sold = (moved(THIEF, VAULT, 10), moved(VAULT, THIEF, 50, GOLD)), moved(THIEF, VAULT, 50, GOLD)
     at_once = at(VAULT, *bought, sold, moved(VAULT, THIEF, 10**6))
     assert together(history, at_once)["overdrawn"].value > 3
+    assert together(history, at(OTHER), at_once)["overdrawn"].value > 3, "whatever he did before"
+    assert together(history, buy, sell, put(10), at_once)["overdrawn"].value > 3, "and bought and sold"
     elsewhere = put(10, moved(OTHER, THIEF, 50, GOLD))
     assert together(history, elsewhere, take(10**6, moved(THIEF, OTHER, 50, GOLD)))["overdrawn"].value > 3
     minted = put(10, moved(ZERO, THIEF, 50, VAULT))
@@ -120,6 +122,11 @@ def test_who_buys_and_sells_back_later_takes_his_chance(history):
     assert together(history, at(OTHER), itself)["overdrawn"].value > 3, "nor is what he takes out of it"
     kept = put(10, moved(VAULT, THIEF, 50, GOLD))
     assert together(history, kept, take(10**6))["overdrawn"].value > 3, "who keeps it has sold nothing"
+    by_another = take(10**6, moved(OTHER, VAULT, 20, GOLD))
+    assert together(history, kept, by_another)["overdrawn"].value > 3, "nor has he what another sells"
+    pledge = put(10, moved(THIEF, VAULT, 50, GOLD))
+    pledged = moved(THIEF, VAULT, 10, GOLD), moved(VAULT, THIEF, 60, GOLD)
+    assert together(history, pledge, take(10**6, *pledged))["overdrawn"].value > 3, "he never bought it"
 
 
 def test_who_passes_on_what_others_give_is_not_robbed(history):
