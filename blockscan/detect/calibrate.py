@@ -269,7 +269,7 @@ def recalibrate(
 
 
 def judge(calibration: Calibration, observed: Observed, *, carried: Carrying = lambda _: 0.0) -> Judgement:
-    """Judge one transaction; `carried` is of what its account did before (blockscan.detect.accounts)."""
+    """Judge one transaction; `carried` says, by its own value, what its account's earlier ones add to it."""
     found = _weigh(calibration, observed, carried)
     return replace(found, p_value=calibration.p_value(found.value, observed.source, observed.contract))
 

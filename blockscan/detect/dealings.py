@@ -113,7 +113,7 @@ def _seen_from(
 
 
 def _sold_back(own: Side, before: Sequence[Transfer], now: Dealing) -> set[tuple[str, str]]:
-    """Of whom what was bought in earlier transactions, and not sold back since, that is given back now."""
+    """Pairs of holder and asset: bought from the holder in earlier transactions, and sold back to it now."""
     held: dict[tuple[str, str], int] = defaultdict(int)
     for each in before:
         if each.taker in own and each.giver not in own:
