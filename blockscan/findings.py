@@ -73,7 +73,7 @@ class TxScore:
     trace source. `reason` is one line for a person. `evidence` is ordered, strongest first. `model`
     and `calibration` are fingerprints. `windows` counts the model windows the transaction needed.
     `carried` is the part of the value that comes from what the sender did just before, `joint` what those
-    transactions show together with this one and it does not show alone.
+    transactions show together with this one and it does not show alone, be it nothing.
     """
 
     chain: str

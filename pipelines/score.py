@@ -170,7 +170,7 @@ def judge_alone(
     """Judge one transaction, whose account's transactions of the last minutes added `before`."""
     (seen,) = _look([transaction], detector, label)
     facts = facts_of(transaction, detector.history)
-    return _judge(transaction, seen, facts, before.joint, lambda _: before.carried, detector, 1.0)
+    return _judge(transaction, seen, facts, before.joint, lambda *_: before.carried, detector, 1.0)
 
 
 class _Look(NamedTuple):

@@ -3,8 +3,9 @@
 An attack is seldom one transaction: its author deploys, approves, tries, takes, and takes away. Each step
 alone may be ordinary; after a step that was not, the next one is less so, and a share of its value is carried
 over. Bots repeat themselves all day, and must not push themselves up: the n-th time that an account reaches
-a value, at most AT_MOST / n is carried over to it. What the steps took and gave is remembered, too:
-blockscan.detect.dealings adds it up.
+a value, at most AT_MOST / n is carried over to it. What the steps took and gave is remembered, too, and
+longer: blockscan.detect.dealings adds it up. A value that is carried over says part of that once more, which
+is taken off.
 """
 
 import math
@@ -15,14 +16,19 @@ from typing import NamedTuple
 from blockscan.detect.dealings import Dealing
 
 SECONDS = 240
-"""How long a transaction counts; within minutes of each other an attack's steps follow."""
+"""How long it counts what a transaction took and gave; within minutes an attack's steps follow."""
+CARRIED_SECONDS = 60
+"""How long its value counts: what belongs to one attack comes close together, bots go on all day."""
 AT_MOST = 1.5
 """What is carried over at the most, in the units of a value; of the n-th of its height one over n of it."""
+OVERLAP = 0.5
+"""How much of what a transaction owes to earlier ones by itself a value that is carried over says again."""
 MOST_DEALINGS = 32
 """Of a busier account the latest ones are added up."""
 
-Carrying = Callable[[float], float]
-"""From a transaction's own value to what is carried over to it."""
+Carrying = Callable[[float, float], float]
+"""From a transaction's own value, and the part of it that is owed to its account's earlier transactions, to
+what is carried over to it."""
 
 
 class _Past(NamedTuple):
@@ -45,17 +51,19 @@ class Recent:
 
     def carried(self, account: str, time: int | None) -> Carrying:
         """What is carried over to a transaction at `time` (Unix seconds); 0 where the time is unknown."""
-        before = [past.value for past in self._before(account, time)]
+        before = [past.value for past in self._before(account, time, CARRIED_SECONDS)]
 
-        def over(own: float) -> float:
-            as_high = sum(value >= own for value in before)
-            return min(self._share * max(before, default=0.0), AT_MOST / (1 + as_high))
+        def over(own: float, owed: float) -> float:
+            as_high = sum(value >= own - owed for value in before)
+            carried = min(self._share * max(before, default=0.0), AT_MOST / (1 + as_high))
+            return max(carried - OVERLAP * owed, 0.0)
 
         return over
 
     def dealings(self, account: str, time: int | None) -> list[Dealing]:
         """What the account's transactions before one at `time` took and gave, oldest first."""
-        known = [past.dealing for past in self._before(account, time) if past.dealing is not None]
+        before = self._before(account, time, SECONDS)
+        known = [past.dealing for past in before if past.dealing is not None]
         return known[-MOST_DEALINGS:]
 
     def add(self, account: str, time: int | None, value: float, dealing: Dealing | None = None) -> None:
@@ -70,7 +78,7 @@ class Recent:
             if not self._known[gone]:
                 del self._known[gone]
 
-    def _before(self, account: str, time: int | None) -> list[_Past]:
+    def _before(self, account: str, time: int | None, seconds: int) -> list[_Past]:
         if time is None or account not in self._known:
             return []
-        return [past for past in self._known[account] if time - SECONDS <= past.time <= time]
+        return [past for past in self._known[account] if time - seconds <= past.time <= time]

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from blockscan.detect.accounts import Carrying, Recent
 from blockscan.detect.contracts import comparable, split
+from blockscan.detect.dealings import JOINT_GAIN
 from blockscan.detect.density import Density, fit_density
 from blockscan.detect.levels import confident_need, fpr_bound, rank, transactions_needed
 from blockscan.detect.score import PARTS, ScoreModel, Summary, summarize
@@ -268,7 +269,7 @@ def recalibrate(
     return _hold_out(draft, by_source, per_contract=previous.contracts is not None)
 
 
-def judge(calibration: Calibration, observed: Observed, *, carried: Carrying = lambda _: 0.0) -> Judgement:
+def judge(calibration: Calibration, observed: Observed, *, carried: Carrying = lambda *_: 0.0) -> Judgement:
     """Judge one transaction; `carried` says, by its own value, what its account's earlier ones add to it."""
     found = _weigh(calibration, observed, carried)
     return replace(found, p_value=calibration.p_value(found.value, observed.source, observed.contract))
@@ -280,7 +281,7 @@ def _weigh(calibration: Calibration, observed: Observed, carried: Carrying) -> J
     rarities = calibration.score.rarities(summary)
     views = calibration.score.decades(rarities)
     own = math.inf if observed.status == TraceStatus.TRUNCATED else math.fsum(views.values())
-    views["carried"] = carried(own)
+    views["carried"] = carried(own, calibration.score.added_by(JOINT_GAIN, rarities))
     return Judgement(own + views["carried"], None, token_p, rarities, views)
 
 

@@ -25,7 +25,7 @@ from blockscan.errors import ArtifactError
 from blockscan.tokens import Field, Modality
 
 KIND = "calibration"
-FACTS_AS = 4
+FACTS_AS = 5
 """What the facts of blockscan.detect mean; thresholds on facts of another meaning would be wrong."""
 ARRAYS = "calibration.safetensors"
 

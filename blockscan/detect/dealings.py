@@ -7,6 +7,7 @@ back now: others' trades move a price in between, and whoever sandwiches them or
 one transaction nobody else can. See blockscan.detect.accounts for how long is remembered.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,11 +19,11 @@ from blockscan.detect.history import History
 from blockscan.findings import Joint
 from blockscan.transaction import CallKind, Transaction
 
-JOINT = ("overdrawn", "joint_gain")
+JOINT_GAIN = "joint_gain"
+JOINT = ("overdrawn", JOINT_GAIN)
 """The facts that several transactions show together."""
 MOST_TRANSFERS = 1000
 """Transfers of a transaction that are remembered; the rest is forgotten, not the transaction."""
-_ANYBODY = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +38,11 @@ class Dealing:
 def dealing_of(frames: Frames, transaction: Transaction, history: History) -> Dealing:
     """What is to be remembered of a transaction.
 
-    On Solana balances say what each account gained or lost and not by whom: the other side is anybody.
+    Of Solana's nothing moved: balances say what each account gained or lost and not by whom.
     """
-    transfers = frames.transfers[:MOST_TRANSFERS]
-    if transaction.root.kind is CallKind.INSTRUCTION:
-        transfers = [_with_anybody(each) for each in transfers]
     own = own_side(frames, transaction)
-    return Dealing(own, possible_tool(transaction, history) - own, tuple(transfers))
+    moved = () if transaction.root.kind is CallKind.INSTRUCTION else frames.transfers[:MOST_TRANSFERS]
+    return Dealing(own, possible_tool(transaction, history) - own, tuple(moved))
 
 
 def dealing_in(transaction: Transaction, history: History) -> Dealing:
@@ -65,8 +64,9 @@ def joint_of(facts: Facts, earlier: Sequence[Dealing], now: Dealing, history: Hi
 def dealings_facts(earlier: Sequence[Dealing], now: Dealing, history: History) -> Facts:
     """overdrawn: more taken out of somebody than put in, who got nothing else, by transactions until now.
 
-    joint_gain: a gain without a payment of the transactions together; 0 for one alone, whose `free_gain` says
-    as much. Both count what this transaction takes part in, in decades of how rare such an amount is.
+    joint_gain: a gain without a payment of the transactions together; NaN for one alone, whose `free_gain`
+    says as much, for what several show is rare or not among several. Both count what this transaction takes
+    part in, in decades of how rare such an amount is.
     """
     every = (*earlier, now)
     own = frozenset[str]().union(*(each.own for each in every))
@@ -83,9 +83,8 @@ def _seen_from(
     total: dict[str, int] = defaultdict(int)
     net: dict[tuple[str, str], int] = defaultdict(int)
     for each in moved:
-        if _ANYBODY not in (each.giver, each.taker) or own & {each.giver, each.taker}:
-            net[each.giver, each.asset] -= each.amount
-            net[each.taker, each.asset] += each.amount
+        net[each.giver, each.asset] -= each.amount
+        net[each.taker, each.asset] += each.amount
         if each.taker in own and each.giver not in own:
             got[each.giver, each.asset] += each.amount
             total[each.asset] += each.amount
@@ -97,14 +96,14 @@ def _seen_from(
     received = {(each.giver, each.asset): each.node for each in reversed(now.transfers) if each.taker in own}
     sold_back = _sold_back(own, moved[: len(moved) - len(now.transfers)], now)
     sales = Counter(who for who, _ in sold_back)
-    overdrawn, gains = [Fact(0.0)], [Fact(0.0)]
+    overdrawn, gains = [Fact(0.0)], [Fact(0.0 if together else math.nan)]
     for (who, asset), node in received.items():
         # Who passes on what others give, as routers do, loses nothing.
         surplus = min(got[who, asset] - gave[who, asset], -net[who, asset])
         traded = sales[who] > ((who, asset) in sold_back)  # for something else than this asset
         robbed = gave[who, asset] and who not in paid and not traded
         if surplus > 0 and robbed and not _may_own_part(own, who, history):
-            text = f"{got[who, asset]:.3g} of {asset} out of {who or 'others'}, {gave[who, asset]:.3g} put in"
+            text = f"{got[who, asset]:.3g} of {asset} out of {who}, {gave[who, asset]:.3g} put in"
             overdrawn.append(Fact(EACH + rarity_of(asset, surplus, history), node, text))
         if together and not at_a_loss and who not in own and total[asset] > 0:
             text = f"{total[asset]:.3g} of {asset} over several transactions"
@@ -127,8 +126,3 @@ def _sold_back(own: Side, before: Sequence[Transfer], now: Dealing) -> set[tuple
 def _may_own_part(own: Side, who: str, history: History) -> bool:
     """Whether they dealt with it before what is remembered; minted tokens come from nobody."""
     return who == ZERO or any(history.seen("edge", one, who) for one in own)
-
-
-def _with_anybody(transfer: Transfer) -> Transfer:
-    giver, taker = (_ANYBODY if one == transfer.asset else one for one in (transfer.giver, transfer.taker))
-    return Transfer(transfer.asset, giver, taker, transfer.amount, transfer.node)

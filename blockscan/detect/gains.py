@@ -41,7 +41,11 @@ def gains_and_losses(frames: Frames, transaction: Transaction, history: History)
 
 
 def _seen_from(own: Side, frames: Frames, transaction: Transaction, history: History) -> Facts:
-    """The same where `own` acts for the sender and nobody else does."""
+    """The same where `own` acts for the sender and nobody else does.
+
+    Solana tells balances: what share of one was lost says more there than how unusual the amount was. Prices
+    move, and every swap is a gain.
+    """
     called = {call.caller for call in frames.calls} | {call.target for call in frames.calls if call.data}
     robbed = unsigned_losers(frames, transaction)
     called |= {each for each in robbed if history.seen("unsigned", each) >= ESTABLISHED}
@@ -58,6 +62,8 @@ def _seen_from(own: Side, frames: Frames, transaction: Transaction, history: His
             lost.append(_loss(holder, asset, -amount, first[asset], history))
         elif holder in robbed or (holder.startswith("0x") and history.amounts("amount", asset) >= MEASURED):
             taken.append(_amount(asset, -amount, first[asset], history, f"from {holder}"))
+    if transaction.root.kind is CallKind.INSTRUCTION:
+        gained, lost = {}, [Fact(0.0)]
     gains = [_amount(asset, x, first[asset], history, "gained") for asset, x in gained.items() if x > 0]
     paid = sum(x < 0 for x in gained.values())
     emptied_of_others = _emptied(transaction, lambda owner: owner not in own)

@@ -127,8 +127,9 @@ def summarize(
 ) -> Summary:
     """The parts of a transaction from its token p-values and their fields (T,), and its facts (F,).
 
-    p-values are NaN where a token was not scored. Where none was, the parts of the tokens are left out, and
-    so is the oddness that a density found (blockscan.detect.density) where none was asked. `replaced` is 0
+    p-values are NaN where a token was not scored. Where none was, the parts of the tokens are left out, so is
+    the oddness that a density found (blockscan.detect.density) where none was asked, and so are facts that a
+    transaction cannot show (NaN). `replaced` is 0
     where the model was not asked: what is the same for all adds nothing to a value.
     """
     scored = ~np.isnan(token_p)
@@ -139,7 +140,7 @@ def summarize(
     parts["replaced"] = 0.0 if losses.replaced is None else suspicion(losses.replaced)
     if density is not None:
         parts["density"] = density
-    parts |= dict(zip(FACTS, facts.tolist(), strict=True))
+    parts |= {name: x for name, x in zip(FACTS, facts.tolist(), strict=True) if not math.isnan(x)}
     return Summary(parts["calls"], parts)
 
 
@@ -168,8 +169,10 @@ class ScoreModel:
     def fit(cls, summaries: Sequence[Summary], *, parts: Sequence[str] = PARTS) -> "ScoreModel":
         """Learn from benign transactions; `parts` switches off what it does not name.
 
+        A fact that none of them could show says nothing later.
+
         Raises:
-            ValueError: nothing to learn from, or an unknown part.
+            ValueError: nothing to learn from, an unknown part, or one of the model that nothing has.
         """
         if not summaries:
             raise ValueError("no transaction to fit the score on")
@@ -181,6 +184,8 @@ class ScoreModel:
         for part in parts:
             statistic = np.array([each.parts.get(part, np.nan) for each in summaries])
             known = statistic[~np.isnan(statistic)]
+            if not len(known) and part in FACTS:
+                continue
             if not len(known):
                 raise ValueError(f"no transaction has the part {part}")
             floor = max(PART_SCALE_FLOOR, PART_SCALE_SHARE * float(known.std()))
@@ -209,6 +214,13 @@ class ScoreModel:
     def value(self, summary: Summary) -> float:
         """The sum over the views: >= 0."""
         return math.fsum(self.decades(self.rarities(summary)).values())
+
+    def added_by(self, part: str, rarities: Mapping[str, float]) -> float:
+        """What one part adds to the value, >= 0; 0 for one that is not rare, or left out."""
+        if not rarities.get(part):
+            return 0.0
+        values = (math.fsum(self.decades(each).values()) for each in (rarities, {**rarities, part: 0.0}))
+        return max(next(values) - next(values), 0.0)
 
     def _sums(self, rarities: Mapping[str, float]) -> dict[str, float]:
         """The weighted sums of the views that have parts."""

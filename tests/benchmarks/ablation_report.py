@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from blockscan.config import ScoreConfig
 from blockscan.detect.accounts import Recent
+from blockscan.detect.dealings import JOINT_GAIN
 from blockscan.detect.facts import FACTS
 from blockscan.detect.history import history_of
 from blockscan.detect.score import SIZE_PARTS, ScoreModel, Summary, kept_parts, summarize, view_of
@@ -163,11 +164,21 @@ def fused(summaries: Sequence[Summary], fit: int, parts: Sequence[str]) -> Float
     return np.array([score.value(each) for each in summaries[fit:]])
 
 
-def carried_on(values: Floats, test: Sequence[Transaction]) -> Floats:
+def as_shipped(
+    summaries: Sequence[Summary], fit: int, test: Sequence[Transaction], parts: Sequence[str]
+) -> Floats:
     """The same, each with its share of what its account did just before."""
+    score = ScoreModel.fit(summaries[:fit], parts=parts)
+    rarities = map(score.rarities, summaries[fit:])
+    owed = np.array([score.added_by(JOINT_GAIN, each) for each in rarities])
+    return carried_on(np.array([score.value(each) for each in summaries[fit:]]), test, owed)
+
+
+def carried_on(values: Floats, test: Sequence[Transaction], owed: Floats) -> Floats:
+    """Values with what is carried over; `owed` is what of each its account's earlier transactions added."""
     recent, found = Recent(CARRIED), np.empty_like(values)
-    for place, (value, each) in enumerate(zip(values.tolist(), test, strict=True)):
-        found[place] = value + recent.carried(each.sender, each.time)(value)
+    for place, (value, part, each) in enumerate(zip(values.tolist(), owed.tolist(), test, strict=True)):
+        found[place] = value + recent.carried(each.sender, each.time)(value, part)
         recent.add(each.sender, each.time, float(found[place]))
     return found
 
@@ -180,14 +191,14 @@ def otherwise(
     score = ScoreModel.fit(summaries[:fit], parts=PARTS)
     rarities = [list(score.rarities(each).values()) for each in summaries[fit:]]
     one_size = [each._replace(size=0.0) for each in summaries]
-    sizeless = tuple(part for part in PARTS if part not in SIZE_PARTS)
+    sizeless, nothing = tuple(part for part in PARTS if part not in SIZE_PARTS), np.zeros(len(test))
     return {
-        "fusion: facts only": carried_on(fused(summaries, fit, FACTS), test),
-        "fusion: tokens only": carried_on(tokens, test),
-        "fusion: one sum of all parts, no views": carried_on(np.array(rarities).sum(axis=1), test),
-        "fusion: strongest part": carried_on(np.array(rarities).max(axis=1), test),
-        "fusion: without size": carried_on(fused(summaries, fit, sizeless), test),
-        "fusion: among all sizes": carried_on(fused(one_size, fit, PARTS), test),
+        "fusion: facts only": as_shipped(summaries, fit, test, FACTS),
+        "fusion: tokens only": carried_on(tokens, test, nothing),
+        "fusion: one sum of all parts, no views": carried_on(np.array(rarities).sum(axis=1), test, nothing),
+        "fusion: strongest part": carried_on(np.array(rarities).max(axis=1), test, nothing),
+        "fusion: without size": as_shipped(summaries, fit, test, sizeless),
+        "fusion: among all sizes": as_shipped(one_size, fit, test, PARTS),
         "fusion: nothing carried over": fused(summaries, fit, PARTS),
         "fusion: none, mean surprise": surprise[fit:],
     }
@@ -289,7 +300,7 @@ def main() -> None:
             continue
         surprises = read_losses(path)
         summaries, surprise = judged(row, sequences, surprises, facts.of(row.history), fit)
-        full[row.name] = carried_on(fused(summaries, fit, PARTS), bench.test)
+        full[row.name] = as_shipped(summaries, fit, bench.test, PARTS)
         if row.history == 1:
             tokens[row.name] = fused(summaries, fit, TOKENS)
             nats[row.name] = nats_of(surprises, bench)

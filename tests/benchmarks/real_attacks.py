@@ -99,7 +99,7 @@ def own_values(
 
 def fact_summary(numbers: NDArray[np.float64]) -> Summary:
     """The part of a transaction's summary that needs no model."""
-    parts = dict(zip(FACTS, numbers.tolist(), strict=True))
+    parts = {name: x for name, x in zip(FACTS, numbers.tolist(), strict=True) if not math.isnan(x)}
     return Summary(parts["calls"], parts)
 
 

@@ -5,42 +5,53 @@ import math
 import numpy as np
 import pytest
 
-from blockscan.detect.accounts import AT_MOST, SECONDS, Recent
+from blockscan.detect.accounts import AT_MOST, CARRIED_SECONDS, SECONDS, Recent
 from blockscan.detect.calibrate import fit_calibration, judge
+from blockscan.detect.facts import FACTS
 
 WHOM = "0xa"
 
 
-def test_a_share_of_the_highest_value_is_carried_over_for_some_minutes():
+def test_a_share_of_the_highest_value_is_carried_over_for_a_while():
     recent = Recent(0.25)
-    assert recent.carried(WHOM, 1000)(9.0) == 0.0
-    for time, value in ((1000, 4.0), (1000, 2.0), (1100, 3.0)):
+    assert recent.carried(WHOM, 1000)(9.0, 0.0) == 0.0
+    for time, value in ((1000, 4.0), (1000, 2.0), (1020, 3.0)):
         recent.add(WHOM, time, value)
-    assert recent.carried(WHOM, 1000 + SECONDS)(9.0) == 1.0
-    assert recent.carried(WHOM, 1001 + SECONDS)(9.0) == 0.75
-    assert recent.carried(WHOM, 1101 + SECONDS)(9.0) == 0.0
-    assert recent.carried("0xb", 1000)(9.0) == 0.0
-    recent.add("0xb", 1050 + SECONDS, 1.0)
-    assert recent.carried(WHOM, 1050 + SECONDS)(9.0) == 0.75, "the oldest are forgotten first"
+    assert recent.carried(WHOM, 1000 + CARRIED_SECONDS)(9.0, 0.0) == 1.0
+    assert recent.carried(WHOM, 1001 + CARRIED_SECONDS)(9.0, 0.0) == 0.75
+    assert recent.carried(WHOM, 1021 + CARRIED_SECONDS)(9.0, 0.0) == 0.0
+    assert recent.carried("0xb", 1000)(9.0, 0.0) == 0.0
+    recent.add("0xb", 1010 + SECONDS, 1.0)
+    assert recent.carried(WHOM, 1010 + CARRIED_SECONDS)(9.0, 0.0) == 0.75, "the oldest are forgotten first"
+
+
+def test_what_earlier_transactions_say_is_not_counted_twice():
+    """Half of what they add by what was taken and given together is taken off what is carried over."""
+    recent = Recent(0.5)
+    recent.add(WHOM, 1000, 2.0)
+    carried = recent.carried(WHOM, 1000)
+    assert carried(2.1, 0.0) == 1.0 and carried(2.5, 0.4) == 0.8 and carried(9.0, 2.0) == 0.0
+    assert carried(9.0, 5.0) == 0.0, "never less than nothing"
+    assert carried(2.4, 0.4) == carried(1.9, 0.4) == AT_MOST / 2 - 0.2, "its height is that of its own"
 
 
 def test_who_repeats_himself_does_not_push_himself_up():
     recent = Recent(0.5)
     recent.add(WHOM, 1000, 2.0)
-    assert recent.carried(WHOM, 1000)(2.1) == 1.0, "the first of its height"
+    assert recent.carried(WHOM, 1000)(2.1, 0.0) == 1.0, "the first of its height"
     for _ in range(3):
         recent.add(WHOM, 1000, 8.0)
     carried = recent.carried(WHOM, 1000)
-    assert carried(8.1) == AT_MOST < 0.5 * 8.0, "no more than that, whatever it was"
-    assert carried(8.0) == AT_MOST / 4 and carried(1.0) == AT_MOST / 5
-    recent.add(WHOM, 1000 + SECONDS, 0.5)
-    assert recent.carried(WHOM, 1001 + SECONDS)(0.0) == 0.25, "a share where that is less"
+    assert carried(8.1, 0.0) == AT_MOST < 0.5 * 8.0, "no more than that, whatever it was"
+    assert carried(8.0, 0.0) == AT_MOST / 4 and carried(1.0, 0.0) == AT_MOST / 5
+    recent.add(WHOM, 1000 + CARRIED_SECONDS, 0.5)
+    assert recent.carried(WHOM, 1001 + CARRIED_SECONDS)(0.0, 0.0) == 0.25, "a share where that is less"
 
 
 def test_nothing_is_carried_back_in_time():
     recent = Recent(0.5)
     recent.add(WHOM, 1000, 4.0)
-    assert recent.carried(WHOM, 999)(9.0) == 0.0
+    assert recent.carried(WHOM, 999)(9.0, 0.0) == 0.0
 
 
 def test_what_is_old_is_forgotten():
@@ -54,9 +65,9 @@ def test_unknown_times_and_cut_traces_carry_nothing():
     recent = Recent(0.5)
     recent.add(WHOM, None, 9.0)
     recent.add(WHOM, 10, math.inf)
-    assert recent.carried(WHOM, 10)(9.0) == 0.0
+    assert recent.carried(WHOM, 10)(9.0, 0.0) == 0.0
     recent.add(WHOM, 10, 9.0)
-    assert recent.carried(WHOM, None)(9.0) == 0.0
+    assert recent.carried(WHOM, None)(9.0, 0.0) == 0.0
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +98,30 @@ def test_calibration_carries_over_as_scoring_does(busy):
 def test_what_is_carried_over_is_part_of_the_value(busy):
     made = calibrated(busy, 0.2)
     given = []
-    alone, after = judge(made, busy[0]), judge(made, busy[0], carried=lambda own: given.append(own) or 3.0)
-    assert given == [alone.value]
+    alone, after = judge(made, busy[0]), judge(made, busy[0], carried=lambda *own: given.append(own) or 3.0)
+    assert given == [(alone.value, 0.0)]
     assert after.value == alone.value + 3.0 == pytest.approx(math.fsum(after.views.values()))
     assert after.p_value < alone.p_value
+
+
+def test_what_a_joint_gain_adds_is_not_carried_over_again(busy):
+    """Calibration had pairs of transactions without joint gains; this one has one."""
+    place = FACTS.index("joint_gain")
+
+    def paired(each, gain):
+        facts = each.facts.copy()
+        facts[place] = gain
+        return each._replace(facts=facts)
+
+    made = calibrated([paired(each, 0.0) for each in busy], 0.2)
+    alone, joint = judge(made, paired(busy[0], 0.0)), judge(made, paired(busy[0], 9.0))
+    assert alone.value < joint.value < 6.0
+    added = joint.value - alone.value
+    assert added > 0.1
+    for share, most in ((0.2, AT_MOST / 2), (0.005, 0.03)):
+        recent = Recent(share)
+        recent.add(WHOM, 1000, 6.0)
+        carried = recent.carried(WHOM, 1000)
+        after = [judge(made, paired(busy[0], gain), carried=carried) for gain in (0.0, 9.0)]
+        assert after[0].value == pytest.approx(alone.value + most)
+        assert after[1].value == pytest.approx(joint.value + max(most - added / 2, 0.0))

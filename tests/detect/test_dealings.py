@@ -7,10 +7,11 @@ import pytest
 
 from blockscan.detect.accounts import MOST_DEALINGS, SECONDS, Recent
 from blockscan.detect.dealings import MOST_TRANSFERS, dealing_in, dealings_facts, joint_of, with_joint
-from blockscan.detect.fact import EACH, MEASURED
+from blockscan.detect.fact import EACH, MEASURED, Fact
 from blockscan.detect.facts import facts_of
 from blockscan.detect.flow import ZERO
 from blockscan.detect.history import history_of
+from blockscan.findings import Joint
 from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, Transaction
 
 USER, THIEF, VAULT, OTHER, TOKEN, GOLD, TOOL = ("0x" + letter * 40 for letter in "abcdef8")
@@ -86,7 +87,7 @@ def test_of_a_token_that_hardly_moved_nobody_knows_what_is_much(known, said):
 
 def test_within_one_transaction_it_is_a_fact_of_that_one(history):
     facts = facts_of(at(VAULT, moved(THIEF, VAULT, 10), moved(VAULT, THIEF, 10**6)), history)
-    assert facts["overdrawn"].value > 3 and facts["joint_gain"].value == 0.0
+    assert facts["overdrawn"].value > 3 and math.isnan(facts["joint_gain"].value)
 
 
 def test_whoever_gives_something_else_has_paid(history):
@@ -179,21 +180,20 @@ def test_what_transactions_gain_together(history):
     sell = at(VAULT, moved(THIEF, USER, 7, GOLD), moved(VAULT, THIEF, 10**6))
     found = together(history, buy, sell)["joint_gain"]
     assert found.value == EACH + history.rarity("amount", TOKEN, amount=10**6 - 1000)
-    assert together(history, sell)["joint_gain"].value == 0.0
+    assert math.isnan(together(history, sell)["joint_gain"].value), "there is nothing to add up"
+    assert together(history, at(OTHER), buy)["joint_gain"].value == 0.0
     dear = at(VAULT, moved(THIEF, USER, 8, GOLD), moved(VAULT, THIEF, 10**6))
     assert together(history, buy, dear)["joint_gain"].value == 0.0, "a token was paid with"
     assert together(history, sell, buy)["joint_gain"].value == 0.0, "it takes no part in the gain"
     made = transaction(call(THIEF, TOOL, moved(VAULT, TOOL, 10**6), kind=CallKind.CREATE))
     home = at(VAULT, moved(TOOL, THIEF, 10**6))
-    assert (
-        together(history, made)["joint_gain"].value
-        == 0.0
-        < together(history, put(1), made)["joint_gain"].value
-    )
+    assert together(history, put(1), made)["joint_gain"].value > 0.0
     assert together(history, made, home)["joint_gain"].value == 0.0, "nor does what stays among them"
 
 
-def test_on_solana_the_other_side_is_anybody():
+def test_solana_has_shares_of_balances_not_amounts():
+    """Balances say what share was lost, and not who got it."""
+
     def message(*changes: tuple[str, int]) -> Transaction:
         logs = []
         for mint, change in changes:
@@ -203,10 +203,12 @@ def test_on_solana_the_other_side_is_anybody():
         return transaction(call("payer", "payer", *logs, kind=CallKind.INSTRUCTION))
 
     past = history_of([message(("mint", 1000 + n), ("usdc", -n - 1)) for n in range(40)])
-    back = together(past, message(("mint", -1000)), message(("mint", 10**5)))
-    assert back["overdrawn"].value > 1 and back["joint_gain"].value > 1
-    bought = together(past, message(("mint", -1000)), message(("mint", 10**5), ("usdc", -30)))
-    assert bought["overdrawn"].value == bought["joint_gain"].value == 0.0
+    ins, outs = message(("mint", -1000)), message(("mint", 10**5))
+    assert together(past, ins, outs) == {"overdrawn": Fact(0.0), "joint_gain": Fact(0.0)}
+    found = facts_of(outs, past)
+    assert {found[name].value for name in ("gain", "free_gain", "more_in_than_out", "loss")} == {0.0}
+    assert found["drained"].value == pytest.approx(10**5 / (10**5 + 10**6))
+    assert found["largest_transfer"].value > 1
 
 
 def test_only_what_others_add_is_joint(history):
@@ -214,12 +216,15 @@ def test_only_what_others_add_is_joint(history):
     facts, dealing = facts_of(last, history), dealing_in(last, history)
     joint = joint_of(facts, [dealing_in(first, history)], dealing, history)
     assert [each.name for each in joint] == ["overdrawn", "joint_gain"]
+    assert joint[1].value > 0 and math.isnan(facts["joint_gain"].value)
     told = with_joint(facts, joint)
     assert told["overdrawn"].value == joint[0].value > 0 == facts["overdrawn"].value
     assert told["gain"] == facts["gain"]
     assert joint_of(facts, [], dealing, history) == ()
     unrelated = dealing_in(at(OTHER), history)
     assert [each.name for each in joint_of(facts, [unrelated], dealing, history)] == ["joint_gain"]
+    nothing = joint_of(facts_of(put(10), history), [unrelated], dealing_in(put(10), history), history)
+    assert nothing == (Joint("joint_gain", 0.0, 0, ""),), "it could have been one"
 
 
 def test_dealings_are_remembered_for_some_minutes(history):
@@ -228,7 +233,7 @@ def test_dealings_are_remembered_for_some_minutes(history):
         recent.add(THIEF, time, 0.0, replace(each, transfers=each.transfers * (time // 50)))
     recent.add(USER, 210, 0.0)
     recent.add(OTHER, 210, math.inf, each)
-    assert recent.dealings(OTHER, 210) == [each] and recent.carried(OTHER, 210)(9.0) == 0.0, (
+    assert recent.dealings(OTHER, 210) == [each] and recent.carried(OTHER, 210)(9.0, 0.0) == 0.0, (
         "cut traces deal, too"
     )
     assert [len(past.transfers) for past in recent.dealings(THIEF, 100 + SECONDS)] == [2, 3, 4]

@@ -176,6 +176,34 @@ def test_a_part_that_some_lack_is_judged_among_those_that_have_it():
         ScoreModel.fit(past[::2], parts=["density"])
 
 
+def test_a_fact_that_not_all_can_show_is_judged_among_those_that_can():
+    """One in ten transactions has one before it; ten of a hundred such gain by both."""
+    past = [
+        told(np.full(9, 0.5), gain=i % 7, joint_gain=math.nan if i % 10 else float(i % 100 == 0))
+        for i in range(1000)
+    ]
+    model = ScoreModel.fit(past, parts=["gain", "joint_gain"])
+    assert model.tails["joint_gain"][0].count == 100
+    alone, after = (told(np.full(9, 0.5), joint_gain=gain) for gain in (math.nan, 1.0))
+    assert model.rarities(alone)["joint_gain"] == 0.0
+    assert model.rarities(after)["joint_gain"] == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_fact_that_none_could_show_says_nothing():
+    past = [told(np.full(9, 0.5), gain=i % 7, joint_gain=math.nan) for i in range(100)]
+    model = ScoreModel.fit(past, parts=["gain", "joint_gain"])
+    odd, odder = told(np.full(9, 0.5), gain=9.0), told(np.full(9, 0.5), gain=9.0, joint_gain=9.0)
+    assert set(model.tails) == {"gain"} and model.value(odder) == model.value(odd) > 0
+
+
+def test_what_one_part_adds_to_the_value(sized):
+    model = ScoreModel.fit(sized, parts=("calls", "gain", "reentry"))
+    found = model.rarities(told(np.full(9, 0.5), gain=5.0, reentry=5.0))
+    both, gain = (math.fsum(model.decades(each).values()) for each in (found, found | {"reentry": 0.0}))
+    assert model.added_by("reentry", found) == both - gain > 0.3
+    assert model.added_by("reentry", found | {"reentry": 0.0}) == model.added_by("drained", found) == 0.0
+
+
 def test_size_is_judged_among_all_sizes():
     """One benign transaction in ten is large: that is what a usual large one is worth, not one half."""
     past = [told(np.full(size, 0.5)) for size in [9] * 900 + list(range(900, 1000))]

@@ -15,7 +15,7 @@ from blockscan.archive import Archive
 from blockscan.chains.pool import Pool
 from blockscan.chains.rpc import EthereumNode
 from blockscan.chains.transport import Endpoint
-from blockscan.detect.accounts import SECONDS, Recent
+from blockscan.detect.accounts import CARRIED_SECONDS, Recent
 from blockscan.detect.history import history_of
 from blockscan.errors import ConfigError
 from blockscan.findings import TxScore
@@ -258,8 +258,8 @@ def test_a_run_knows_what_accounts_did_in_the_last_minutes_of_the_one_before(
     again.start(None)
     server.chain.grow(1)
     again.step()
-    assert senders and all(given[0].carried(sender, last + 1)(9.0) == 0.5 for sender in senders)
-    assert given[0].carried(next(iter(senders)), last + SECONDS + 1)(9.0) == 0.0
+    assert senders and all(given[0].carried(sender, last + 1)(9.0, 0.0) == 0.5 for sender in senders)
+    assert given[0].carried(next(iter(senders)), last + CARRIED_SECONDS + 1)(9.0, 0.0) == 0.0
     dealings = [each for sender in senders for each in given[0].dealings(sender, last)]
     assert dealings and all(each.own & senders for each in dealings)
     assert any(each.transfers for each in dealings), "as archived"

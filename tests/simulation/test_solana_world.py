@@ -19,10 +19,17 @@ from blockscan.chains.solana import parse, parse_record
 from blockscan.chains.solana_rpc import SolanaNode
 from blockscan.chains.transport import Endpoint
 from blockscan.config import TokenizerConfig
+from blockscan.detect.accounts import Recent
+from blockscan.detect.facts import FACTS, fact_values, facts_of
+from blockscan.detect.history import history_of
+from blockscan.detect.levels import alarm_band, rank
+from blockscan.detect.score import ScoreModel, summarize
 from blockscan.errors import ConfigError
+from blockscan.tokens import TokenLosses
 from blockscan.transaction import Call, LogOrder, TraceSource, Transaction, walk
 from pipelines.ingest import ingest_node
 from pipelines.ranges import BlockRange
+from pipelines.simulate_solana import raw_blocks
 from pipelines.simulation.solana.attacks import DEV, EVAL
 from pipelines.simulation.solana.habits import HARD
 from pipelines.simulation.solana.server import serve
@@ -217,3 +224,26 @@ def test_what_cannot_be_built_is_refused() -> None:
         build(1, transactions=300, incidents=1, split="test")
     with pytest.raises(ConfigError, match="ten for each incident"):
         build(1, transactions=300, incidents=100, split="dev")
+
+
+def test_where_nobody_attacks_false_alarms_stay_in_their_band() -> None:
+    """By facts, and what is carried over. What attacks leave behind, as moved prices, is rightly unusual."""
+    chain = build(3, transactions=5000, incidents=0, split="dev")
+    everything = [one for row in raw_blocks(chain) for one in parse(row)]
+    past = [one for one in everything if (one.block_number or 0) <= chain.train_until]
+    history = history_of(past)
+    facts = [fact_values(facts_of(one, history)) for one in everything[len(past) :]]
+    between = sum(chain.train_until < (one.block_number or 0) <= chain.calibrate_until for one in everything)
+    nothing = TokenLosses("", np.empty(0), np.empty(0), np.empty((0, 3)), 1)
+    seen = [summarize(np.empty(0, np.uint8), nothing, np.empty(0), each) for each in facts]
+    model = ScoreModel.fit(seen[: between // 2], parts=FACTS)
+    recent, values = Recent(0.2), []
+    for one, each in zip(everything[len(past) + between // 2 :], seen[between // 2 :], strict=True):
+        own = model.value(each)
+        values.append(own + recent.carried(one.sender, one.time)(own, 0.0))
+        recent.add(one.sender, one.time, values[-1])
+    held, later = np.sort(values[: between - between // 2]), np.array(values[between - between // 2 :])
+    assert len(held) > 400 and len(later) > 900
+    for level in (0.01, 0.05, 0.2):
+        low, high = alarm_band(len(held), level, len(later), confidence=0.99)
+        assert low <= np.sum(later >= held[-rank(len(held), level)]) <= high, level
