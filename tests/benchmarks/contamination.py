@@ -14,7 +14,6 @@ import json
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
@@ -118,7 +117,7 @@ def measure(
         rng.choice(usable, size=count, replace=False),
         strict=True,
     ):
-        mixed[place] = replace(tested[which], time=mixed[place].time)
+        mixed[place] = tested[which]._replace(time=mixed[place].time)
     made = fit_calibration(mixed, fpr=max(LEVELS), parents={}, scoring={"carried": ScoreConfig().carried})
     recent, later, hidden = made.recent(), list[float](), list[float]()
     for each, name in zip(tested, incident, strict=True):
