@@ -38,7 +38,7 @@ class Dealing:
 def dealing_of(frames: Frames, transaction: Transaction, history: History) -> Dealing:
     """What is to be remembered of a transaction.
 
-    Of Solana's nothing moved: balances say what each account gained or lost and not by whom.
+    On Solana, where balances say what each account gained or lost and not by whom, no transfer is.
     """
     own = own_side(frames, transaction)
     moved = () if transaction.root.kind is CallKind.INSTRUCTION else frames.transfers[:MOST_TRANSFERS]

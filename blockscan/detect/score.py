@@ -129,8 +129,8 @@ def summarize(
 
     p-values are NaN where a token was not scored. Where none was, the parts of the tokens are left out, so is
     the oddness that a density found (blockscan.detect.density) where none was asked, and so are facts that a
-    transaction cannot show (NaN). `replaced` is 0
-    where the model was not asked: what is the same for all adds nothing to a value.
+    transaction cannot show (NaN). `replaced` is 0 where the model was not asked: what is the same for all
+    adds nothing to a value.
     """
     scored = ~np.isnan(token_p)
     p = np.sort(token_p[scored])
@@ -219,8 +219,10 @@ class ScoreModel:
         """What one part adds to the value, >= 0; 0 for one that is not rare, or left out."""
         if not rarities.get(part):
             return 0.0
-        values = (math.fsum(self.decades(each).values()) for each in (rarities, {**rarities, part: 0.0}))
-        return max(next(values) - next(values), 0.0)
+        with_it, without = (
+            math.fsum(self.decades(each).values()) for each in (rarities, {**rarities, part: 0.0})
+        )
+        return max(with_it - without, 0.0)
 
     def _sums(self, rarities: Mapping[str, float]) -> dict[str, float]:
         """The weighted sums of the views that have parts."""
