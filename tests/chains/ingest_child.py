@@ -23,12 +23,14 @@ from pipelines import block_writer
 from pipelines.ingest import ingest_node
 from pipelines.ranges import BlockRange
 
+SLOW_DISK = 0.01
 PEEK = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
 def ingest(url: str, out: Path, blocks: int, rows: int = 3) -> None:
     block_writer.PART_ROWS = rows
-    archive_parts.sync = lambda path: None  # a killed process loses nothing that it has written
+    # A killed process loses nothing that it has written; a slow disk lets kills fall between parts.
+    archive_parts.sync = lambda path: time.sleep(SLOW_DISK)
     node = EthereumNode(Endpoint(url, pause=0.01))
     ingest_node(node, BlockRange(1, blocks), out)
 
