@@ -107,7 +107,8 @@ class ScoreConfig:
     pass), "both", or "cascade" (one pass for all, the folds only where its evidence is at least
     `cascade_from` nats, or, while that is 0, for the share `cascade` of the transactions given).
     `density`: kind of density of embeddings that takes part, see blockscan.detect.density ("": none).
-    `without`: parts of the score to leave out, see blockscan.detect.score, separated by commas.
+    `without`: parts of the score to leave out, see blockscan.detect.score, separated by commas; those of the
+    default add nothing to the others.
     `carried`: share of the value of an account's recent transactions that is added to its next ones, see
     blockscan.detect.accounts (0: none).
     """
@@ -120,7 +121,7 @@ class ScoreConfig:
     expected: int = 3
     bf16: bool = False
     density: str = ""
-    without: str = ""
+    without: str = "fisher, criticism"
     carried: float = 0.2
 
 

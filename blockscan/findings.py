@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One surprising value: what stood there, what the model expected, how rare that is.
+    """One surprising name or fact: what stood there, what the model expected, how rare that is.
 
-    `node` is the pre-order index of the call frame, `field` a blockscan.tokens.Field name in lower
-    case, `p_value` the token's calibrated p-value within its field, `surprise` in nats.
+    `node` is the pre-order index of the call frame, `field` a blockscan.tokens.Field name in lower case or a
+    fact's, `p_value` the token's calibrated p-value within its field or the fact's among benign transactions
+    of its size, `surprise` in nats.
     """
 
     node: int

@@ -42,6 +42,11 @@ class Field(IntEnum):
     LOG_DATA = 13
 
 
+NAMES = (Field.TARGET, Field.SELECTOR, Field.EMITTER, Field.TOPIC0, Field.TOPIC)
+"""The fields that name something or somebody: their surprise is evidence. Amounts and code surprise in any
+transaction."""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenSequence:
     """One transaction as tokens. All arrays have shape (T,).

@@ -78,7 +78,7 @@ class Traffic:
 class Judgement:
     """Value (higher = more anomalous), conformal p-value, and what gave it.
 
-    `token_p` float64 (T,): token p-values, NaN where not scored. `rarities`: -log10 p by part of the score.
+    `token_p` float64 (T,): see FieldCalibration.p_values. `rarities`: -log10 p by part of the score.
     `views`: what the value is the sum of, by view, and "carried", from the account's recent transactions.
     `value` is +inf for a truncated trace, `p_value` None where the trace source has no calibration.
     """

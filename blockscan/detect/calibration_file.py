@@ -25,8 +25,8 @@ from blockscan.errors import ArtifactError
 from blockscan.tokens import Field, Modality
 
 KIND = "calibration"
-FACTS_AS = 5
-"""What the facts of blockscan.detect mean; thresholds on facts of another meaning would be wrong."""
+FACTS_AS = 6
+"""What facts and views of blockscan.detect mean; thresholds on values of another meaning would be wrong."""
 ARRAYS = "calibration.safetensors"
 
 Arrays = dict[str, NDArray[Any]]
@@ -72,7 +72,7 @@ def load_calibration(path: Path) -> Calibration:
     try:
         arrays = load_arrays((path / ARRAYS).read_bytes())
         if manifest.config.get("facts", 1) != FACTS_AS:
-            raise ValueError("it judges facts that this version reads otherwise")
+            raise ValueError("it judges by values that this version computes otherwise")
         parts: list[str] = manifest.config["parts"]
         if unknown := set(parts) - set(PARTS):
             raise ValueError(f"unknown parts {sorted(unknown)}")

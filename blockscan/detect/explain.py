@@ -101,7 +101,7 @@ _FACT_WORDS = {
 class Reading:
     """A scored transaction with the words for it.
 
-    token_p float64 (T,): token p-values, NaN where not scored. unit_texts: the true value of each unit,
+    token_p float64 (T,): see FieldCalibration.p_values. unit_texts: the true value of each unit,
     readable, indexed by `sequence.unit`. piece_text: a vocabulary id as text.
     """
 

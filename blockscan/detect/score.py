@@ -1,13 +1,15 @@
 """From token p-values and facts to one value: higher = more anomalous, at any length.
 
-Four statistics look at the token p-values: the mean of the strongest few (an attack has a few extreme
-tokens, a mean over all would dilute them), Fisher's sum (many slightly odd tokens), higher criticism
-(Donoho and Jin 2004: more small p-values than chance gives), and the oddest token of each field, so that
-what is said once, as a function's name, weighs as much as a hundred arguments. Beside them stand the facts
-of blockscan.detect.facts: novelty against the past, flow of value, structure. Each part is turned into a
-p-value among benign transactions of about the same number of calls, which removes the effect of size and
-makes parts comparable; size itself is compared with all of them. Beyond what the sample can show a fact
-counts for little more: the tail of something that hardly any transaction has is anybody's guess.
+What the language model says is read where a transaction names something: the functions that it calls, their
+targets, events. Amounts, outputs and code surprise in any transaction and would drown those few names. The
+surprise of each such field, in nats, is summed (a pseudo-log-likelihood, Salazar et al. 2020, of one field at
+a time), and of the token p-values the mean of the strongest few counts, which no number of usual ones
+dilutes. Fisher's sum and higher criticism (Donoho and Jin 2004: more small p-values than chance gives) can be
+switched on. Beside the model stand the facts of blockscan.detect.facts: novelty against the past, flow of
+value, structure. Each part is turned into a p-value among benign transactions of about the same number of
+calls, which removes the effect of size and makes parts comparable; size itself is compared with all of them.
+Beyond what the sample can show a fact counts for little more: the tail of something that hardly any
+transaction has is anybody's guess.
 
 The -log10 p of parts are added within each of three views: what the past says (facts), what the language
 model says, and how large the transaction is. Parts that rise together count as one: each is weighted by one
@@ -29,9 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockscan.detect.facts import FACTS
-from blockscan.detect.surprise import Survival
+from blockscan.detect.surprise import SURPRISE_CAP, Survival
 from blockscan.errors import ConfigError
-from blockscan.tokens import TokenLosses, suspicion
+from blockscan.tokens import Field, TokenLosses, suspicion
 
 # Benign transactions per size class, and the largest number of classes.
 CLASS_SIZE = 50
@@ -68,27 +70,22 @@ def criticism(p: NDArray[np.float64]) -> float:
     return math.log10(1 + max(float(deviation.max()), 0.0))
 
 
-def oddest_of_fields(p: NDArray[np.float64], field: NDArray[np.uint8]) -> float:
-    """Sum over the fields of -log10 of their smallest p, each corrected for its number of tokens (Sidak).
-
-    p (N,) in (0, 1] and the field of each.
-    """
-    total = 0.0
-    for each in np.unique(field):
-        own = p[field == each]
-        total -= math.log10(-math.expm1(len(own) * math.log1p(-min(float(own.min()), 1 - 1e-9))))
-    return total
-
-
 TOKEN_PARTS: Mapping[str, Callable[[NDArray[np.float64]], float]] = {
     "strongest": strongest,
     "fisher": fisher,
     "criticism": criticism,
 }
-PARTS = (*TOKEN_PARTS, "fields", "replaced", "density", *FACTS)
+FIELD_PARTS: Mapping[str, Field] = {
+    "targets": Field.TARGET,
+    "functions": Field.SELECTOR,
+    "emitters": Field.EMITTER,
+    "events": Field.TOPIC0,
+    "topics": Field.TOPIC,
+}
+PARTS = (*TOKEN_PARTS, *FIELD_PARTS, "replaced", "density", *FACTS)
 SIZE_PARTS = ("calls", "depth", "input_bytes")
 """Compared with all benign transactions, not with those of the same size."""
-VIEWS: Mapping[str, float] = {"facts": 1.0, "model": 0.1, "size": 0.5}
+VIEWS: Mapping[str, float] = {"facts": 1.0, "model": 0.2, "size": 0.5}
 """What the value is the sum of, with the weight of each; how they were found is in docs/experiments.md."""
 
 
@@ -125,18 +122,20 @@ def summarize(
     facts: NDArray[np.float64],
     density: float | None = None,
 ) -> Summary:
-    """The parts of a transaction from its token p-values and their fields (T,), and its facts (F,).
+    """The parts of a transaction from its tokens' losses, p-values and fields (T,), and its facts (F,).
 
-    p-values are NaN where a token was not scored. Where none was, the parts of the tokens are left out, so is
-    the oddness that a density found (blockscan.detect.density) where none was asked, and so are facts that a
-    transaction cannot show (NaN). `replaced` is 0 where the model was not asked: what is the same for all
-    adds nothing to a value.
+    p-values are NaN where a token has none. Where no token has one, the parts of the tokens are left out, as
+    is that of a field without tokens, the oddness that a density found (blockscan.detect.density) where none
+    was asked, and facts that a transaction cannot show (NaN). `replaced` is 0 where the model was not asked:
+    what is the same for all adds nothing to a value.
     """
     scored = ~np.isnan(token_p)
     p = np.sort(token_p[scored])
     parts = {name: part(p) for name, part in TOKEN_PARTS.items() if len(p)}
-    if len(p):
-        parts["fields"] = oddest_of_fields(token_p[scored], field[scored])
+    for name, each in FIELD_PARTS.items():
+        own = losses.surprise[scored & (field == each)]
+        if len(own):
+            parts[name] = float(np.minimum(own, SURPRISE_CAP).sum(dtype=np.float64))
     parts["replaced"] = 0.0 if losses.replaced is None else suspicion(losses.replaced)
     if density is not None:
         parts["density"] = density
@@ -169,10 +168,10 @@ class ScoreModel:
     def fit(cls, summaries: Sequence[Summary], *, parts: Sequence[str] = PARTS) -> "ScoreModel":
         """Learn from benign transactions; `parts` switches off what it does not name.
 
-        A fact that none of them could show says nothing later.
+        A fact, or a field, that none of them could show says nothing later.
 
         Raises:
-            ValueError: nothing to learn from, an unknown part, or one of the model that nothing has.
+            ValueError: nothing to learn from, an unknown part, or a statistic of all names that nothing has.
         """
         if not summaries:
             raise ValueError("no transaction to fit the score on")
@@ -184,7 +183,7 @@ class ScoreModel:
         for part in parts:
             statistic = np.array([each.parts.get(part, np.nan) for each in summaries])
             known = statistic[~np.isnan(statistic)]
-            if not len(known) and part in FACTS:
+            if not len(known) and (part in FACTS or part in FIELD_PARTS):
                 continue
             if not len(known):
                 raise ValueError(f"no transaction has the part {part}")
@@ -194,6 +193,8 @@ class ScoreModel:
             tails[part] = tuple(
                 Survival.fit(own if len(own) else known, scale_floor=floor) for own in of_class
             )
+        if not tails:
+            raise ValueError(f"no transaction shows anything of {', '.join(parts)}")
         model = cls(anchors, tails, {}, {})
         found = [model.rarities(each) for each in summaries]
         model = replace(model, weights=_weights(found))

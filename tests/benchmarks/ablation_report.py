@@ -37,7 +37,7 @@ from pipelines.metrics import Comparison, compare
 STRATA = (1, 2, 10)
 RESAMPLES = 2000
 FOLDS = 4
-PARTS = kept_parts("", density="")
+PARTS = kept_parts(ScoreConfig().without, density="")
 TOKENS = tuple(part for part in PARTS if view_of(part) == "model" and part != "replaced")
 CARRIED = ScoreConfig().carried
 AREA = "auroc"

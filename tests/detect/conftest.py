@@ -7,14 +7,14 @@ import pytest
 
 from blockscan.detect.calibrate import Observed
 from blockscan.detect.facts import FACTS
-from blockscan.tokens import Field, Modality, TokenLosses, TokenSequence
+from blockscan.tokens import NAMES, Field, Modality, TokenLosses, TokenSequence
 
 KINDS = [
-    (Field.KIND, Modality.STRUCTURE, 0.2),
+    (Field.EMITTER, Modality.ADDRESS, 0.2),
     (Field.TARGET, Modality.ADDRESS, 2.0),
     (Field.SELECTOR, Modality.SELECTOR, 0.8),
     (Field.VALUE, Modality.NUMBER, 3.0),
-    (Field.ARGUMENT, Modality.BYTES, 2.5),
+    (Field.TOPIC, Modality.ADDRESS, 2.5),
     (Field.TOPIC0, Modality.SELECTOR, 0.5),
 ]
 
@@ -30,7 +30,7 @@ def make_observed(
 ) -> Observed:
     """One transaction with its own mood: its tokens are correlated, as real ones are.
 
-    `extremes` tokens get a surprise of `extreme` times the mean of their field.
+    `extremes` of those that name something get a surprise of `extreme` times the mean of their field.
     """
     kind = rng.integers(len(KINDS), size=tokens)
     mood = np.exp(0.2 * rng.standard_normal())
@@ -38,7 +38,8 @@ def make_observed(
     scored = rng.random(tokens) > 0.1
     if tokens:
         scored[0] = True
-    places = rng.choice(tokens, size=extremes, replace=False)
+    names = np.flatnonzero(np.array([field in NAMES for field, _, _ in KINDS])[kind])
+    places = rng.choice(names, size=extremes, replace=False)
     scored[places] = True
     surprise[places] = extreme * np.array([mean for _, _, mean in KINDS])[kind[places]]
     surprise[~scored] = np.nan

@@ -96,7 +96,7 @@ def test_false_alarm_rate_through_the_whole_road(benign, observe):
 
 def test_attacks_alarm(calibration, observe):
     rng = np.random.default_rng(23)
-    p = [judge(calibration, observe(rng, 1000, extremes=3, extreme=20.0)).p_value for _ in range(40)]
+    p = [judge(calibration, observe(rng, 1000, extremes=8, extreme=20.0)).p_value for _ in range(40)]
     assert np.mean(np.array(p) <= 0.01) >= 0.9
 
 
@@ -424,5 +424,5 @@ def test_a_calibration_of_other_facts_is_refused(calibration, tmp_path, monkeypa
     monkeypatch.setattr(calibration_file, "FACTS_AS", 1)
     save_calibration(calibration, tmp_path / "before")
     monkeypatch.undo()
-    with pytest.raises(ArtifactError, match="reads otherwise; calibrate again"):
+    with pytest.raises(ArtifactError, match="computes otherwise; calibrate again"):
         load_calibration(tmp_path / "before")

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from blockscan.config import ScoreConfig
 from blockscan.detect.facts import FACTS
 from blockscan.detect.score import (
+    FIELD_PARTS,
     PART_SCALE_FLOOR,
     PARTS,
     TOKEN_PARTS,
@@ -16,24 +18,28 @@ from blockscan.detect.score import (
     criticism,
     fisher,
     kept_parts,
-    oddest_of_fields,
     strongest,
     summarize,
     view_of,
 )
-from blockscan.detect.surprise import FieldCalibration, Survival
+from blockscan.detect.surprise import SURPRISE_CAP, FieldCalibration, Survival
 from blockscan.errors import ConfigError
-from blockscan.tokens import Field, TokenLosses
+from blockscan.tokens import NAMES, Field, TokenLosses
 
 
-def told(token_p, density=0.0, **facts):
-    """The summary of token p-values; all else is 0 but for the number of calls and what is given."""
+def told(token_p, density=0.0, field=Field.SELECTOR, **facts):
+    """The summary of token p-values; all else is 0 but for the number of calls and what is given.
+
+    A token of p-value p has a surprise of -ln p nats, whatever its field.
+    """
     values = np.zeros(len(FACTS))
     for name, value in ({"calls": np.log(max(1, len(token_p)))} | facts).items():
         values[FACTS.index(name)] = value
-    nothing = TokenLosses("0x", np.empty(0), np.empty(0), np.empty((0, 3)), 1)
-    field = np.full(len(token_p), Field.ARGUMENT, np.uint8)
-    return summarize(field, nothing, token_p, values, density)
+    expected = np.full((len(token_p), 3), -1, np.int32)
+    losses = TokenLosses("0x", -np.log(token_p).astype(np.float32), expected[:, 0], expected, 1)
+    return summarize(
+        np.broadcast_to(np.array(field, np.uint8), len(token_p)), losses, token_p, values, density
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +58,41 @@ def test_statistics_by_hand():
     assert criticism(p) == pytest.approx(math.log10(1 + first))
 
 
-def test_each_field_speaks_once():
-    """Ten unlikely arguments weigh no more than one, and that less for having had ten chances."""
-    p = np.array([1e-6, *[1e-3] * 10])
-    field = np.array([Field.SELECTOR, *[Field.ARGUMENT] * 10], np.uint8)
-    of_ten = -math.log10(1 - (1 - 1e-3) ** 10)
-    assert oddest_of_fields(p, field) == pytest.approx(6 + of_ten)
-    assert oddest_of_fields(p[:2], field[:2]) == pytest.approx(9)
-    assert oddest_of_fields(np.ones(3), field[:3]) == pytest.approx(0, abs=1e-6)
+def test_names_are_summed_field_by_field():
+    """In nats, without what was not scored, and no more than the cap."""
+    assert set(FIELD_PARTS.values()) == set(NAMES)
+    p = np.array([1e-2, 1e-3, np.nan, 1e-4, 0.0, 1e-1, 1e-6, np.nan])
+    field = [*[Field.SELECTOR] * 3, Field.TARGET, Field.TOPIC0, Field.EMITTER, Field.TOPIC, Field.TOPIC]
+    with np.errstate(divide="ignore"):
+        parts = told(p, field=field).parts
+    in_decades = {"functions": 5, "targets": 4, "emitters": 1, "topics": 6}
+    for part, decades in in_decades.items():
+        assert parts[part] == pytest.approx(decades * math.log(10))
+    assert parts["events"] == SURPRISE_CAP
+    assert not set(FIELD_PARTS) & set(told(np.full(3, np.nan)).parts)
+
+
+def test_a_field_that_none_had_says_nothing_later():
+    """Calibrated on trees without logs: events later on are another source, not evidence."""
+    past = [told(np.full(9, p), field=Field.SELECTOR) for p in np.linspace(0.1, 0.9, 100)]
+    model = ScoreModel.fit(past, parts=["functions", "events"])
+    assert set(model.tails) == {"functions"}
+    assert model.value(told(np.full(9, 1e-9), field=Field.TOPIC0)) == 0.0
+    with pytest.raises(ValueError, match="no transaction shows anything of events, topics"):
+        ScoreModel.fit(past, parts=["events", "topics"])
+
+
+def test_many_usual_names_do_not_dilute_the_strongest_few():
+    rng = np.random.default_rng(9)
+    past = [told(rng.random(1000)) for _ in range(400)]
+    odd = told(np.array([*[1e-6] * 3, *rng.random(997)]))
+    by_sum, by_few = (ScoreModel.fit(past, parts=[part]).value(odd) for part in ("functions", "strongest"))
+    assert by_few > VIEWS["model"] * 2 > by_sum
+
+
+def test_what_takes_part_unless_told_otherwise():
+    default = kept_parts(ScoreConfig().without, density="")
+    assert set(PARTS) - set(default) == {"fisher", "criticism", "density"}
 
 
 def test_top_share_counts_two_percent_of_long_transactions():
@@ -141,7 +174,8 @@ def test_identical_benign_transactions_do_not_make_rounding_evidence():
 @pytest.mark.parametrize("part", PARTS)
 def test_parts_can_be_switched(fitted, part):
     _, _, token_p = fitted
-    model = ScoreModel.fit([told(p, density=0.1) for p in token_p[:600]], parts=[part])
+    field = FIELD_PARTS.get(part, Field.SELECTOR)
+    model = ScoreModel.fit([told(p, density=0.1, field=field) for p in token_p[:600]], parts=[part])
     assert set(model.tails) == {part} and set(model.views) == {view_of(part)}
     assert model.value(told(token_p[700])) >= 0.0
 
@@ -285,7 +319,7 @@ def test_what_is_beyond_all_sizes_does_not_outweigh_evidence(sized):
 def test_every_part_belongs_to_a_view():
     assert {view_of(part) for part in PARTS} == set(VIEWS)
     assert [part for part in PARTS if view_of(part) == "size"] == ["calls", "depth", "input_bytes"]
-    assert {view_of(part) for part in (*TOKEN_PARTS, "fields", "replaced", "density")} == {"model"}
+    assert {view_of(part) for part in (*TOKEN_PARTS, *FIELD_PARTS, "replaced", "density")} == {"model"}
 
 
 def test_a_fact_is_judged_among_transactions_of_its_size():

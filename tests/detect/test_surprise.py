@@ -83,7 +83,7 @@ def test_benign_token_p_values_are_uniform_per_field(benign):
     fields = FieldCalibration.fit((each.sequence, each.losses) for each in benign[:1000])
     p = np.concatenate([fields.p_values(each.sequence, each.losses) for each in benign[1000:2000]])
     field = np.concatenate([each.sequence.field for each in benign[1000:2000]])
-    for one in (Field.KIND, Field.VALUE, Field.ARGUMENT):
+    for one in (Field.EMITTER, Field.TARGET, Field.TOPIC0):
         mine = p[(field == one) & ~np.isnan(p)]
         for level in (0.01, 0.1, 0.5):
             # Tokens of one transaction share a mood, so the band is wider than a binomial one.
@@ -92,17 +92,17 @@ def test_benign_token_p_values_are_uniform_per_field(benign):
 
 def test_the_same_surprise_means_less_in_a_difficult_field(benign, observe):
     fields = FieldCalibration.fit((each.sequence, each.losses) for each in benign[:500])
-    easy = fields.fields[Field.KIND, Modality.STRUCTURE].log10_p(2.0)
-    hard = fields.fields[Field.VALUE, Modality.NUMBER].log10_p(2.0)
+    easy = fields.fields[Field.EMITTER, Modality.ADDRESS].log10_p(2.0)
+    hard = fields.fields[Field.TOPIC, Modality.ADDRESS].log10_p(2.0)
     assert easy < -3 < -1 < hard
 
 
-def test_nan_exactly_where_not_scored(benign):
+def test_nan_exactly_where_not_scored_or_no_name(benign):
     each = benign[-1]
     fields = FieldCalibration.fit((other.sequence, other.losses) for other in benign[:300])
     p = fields.p_values(each.sequence, each.losses)
     assert p.shape == (len(each.sequence),)
-    assert np.array_equal(np.isnan(p), ~each.sequence.scored)
+    assert np.array_equal(np.isnan(p), ~each.sequence.scored | (each.sequence.field == Field.VALUE))
 
 
 def test_rare_fields_use_the_pool(observe):
@@ -110,30 +110,34 @@ def test_rare_fields_use_the_pool(observe):
     seen = [observe(rng, 100) for _ in range(10)]
     fields = FieldCalibration.fit((each.sequence, each.losses) for each in seen)
     new = observe(rng, 40)
-    strange = dataclasses.replace(new.sequence, field=np.full(40, Field.ERROR, np.uint8))
+    strange = dataclasses.replace(
+        new.sequence,
+        field=np.full(40, Field.TOPIC, np.uint8),
+        modality=np.full(40, Modality.TEXT, np.uint8),
+    )
     p = fields.p_values(strange, new.losses)
     scored = new.sequence.scored
     pooled = fields.pooled.log10_p(new.losses.surprise[scored].astype(np.float64))
     assert np.allclose(np.log10(p[scored]), pooled)
-    assert (Field.ERROR, Modality.STRUCTURE) not in fields.fields
+    assert (Field.TOPIC, Modality.TEXT) not in fields.fields
 
 
 @pytest.mark.parametrize(("count", "own"), [(49, False), (50, True)])
 def test_fifty_tokens_make_a_field_of_its_own(observe, count, own):
     each = observe(np.random.default_rng(7), count)
-    each.sequence.field[:] = Field.CODE
+    each.sequence.field[:] = Field.TOPIC
     each.sequence.modality[:] = Modality.BYTES
     each.losses.surprise[:] = 1.0
     fields = FieldCalibration.fit([(each.sequence, each.losses)])
-    assert ((Field.CODE, Modality.BYTES) in fields.fields) is own
+    assert ((Field.TOPIC, Modality.BYTES) in fields.fields) is own
 
 
 def test_impossible_tokens_get_a_positive_p_value(benign, observe):
     fields = FieldCalibration.fit((each.sequence, each.losses) for each in benign[:300])
     new = observe(np.random.default_rng(3), 20)
-    new.losses.surprise[0] = np.inf
+    new.losses.surprise[first := int(np.argmax(new.sequence.field == Field.TARGET))] = np.inf
     p = fields.p_values(new.sequence, new.losses)
-    assert 0 < p[0] < 1e-50
+    assert 0 < p[first] < 1e-50
 
 
 def test_losses_of_another_transaction_are_refused(benign):
@@ -143,5 +147,5 @@ def test_losses_of_another_transaction_are_refused(benign):
 
 def test_nothing_scored_is_an_error(observe):
     empty = observe(np.random.default_rng(4), 0)
-    with pytest.raises(ValueError, match="no scored token"):
+    with pytest.raises(ValueError, match="no scored name"):
         FieldCalibration.fit([(empty.sequence, empty.losses)])
