@@ -85,7 +85,7 @@ FIELD_PARTS: Mapping[str, Field] = {
 PARTS = (*TOKEN_PARTS, *FIELD_PARTS, "replaced", "density", *FACTS)
 SIZE_PARTS = ("calls", "depth", "input_bytes")
 """Compared with all benign transactions, not with those of the same size."""
-VIEWS: Mapping[str, float] = {"facts": 1.0, "model": 0.2, "size": 0.5}
+VIEWS: Mapping[str, float] = {"facts": 1.0, "model": 0.1, "size": 0.5}
 """What the value is the sum of, with the weight of each; how they were found is in docs/experiments.md."""
 
 
