@@ -235,7 +235,7 @@ class ScoreModel:
     def _rarity(self, part: str, summary: Summary) -> float:
         """Of most facts, what is more than FACT_BEYOND beyond the sample counts as its logarithm."""
         tails = self.tails[part]
-        rarity = -self._log10_p(tails, summary.parts[part], size=summary.size)
+        rarity = 0.0 - self._log10_p(tails, summary.parts[part], size=summary.size)  # 0 and never -0
         known = math.log10(1 + sum(tail.count for tail in tails)) + FACT_BEYOND
         if view_of(part) != "facts" or part in SHARES or rarity <= known:
             return rarity

@@ -243,6 +243,7 @@ def test_size_is_judged_among_all_sizes():
     past = [told(np.full(size, 0.5)) for size in [9] * 900 + list(range(900, 1000))]
     model = ScoreModel.fit(past, parts=["calls"])
     assert model.value(told(np.full(9, 0.5))) == 0.0
+    assert str(model.rarities(told(np.full(9, 0.5)))["calls"]) == "0.0"  # a person would wonder at "-0.00"
     assert model.rarities(told(np.full(901, 0.5)))["calls"] == pytest.approx(1.0, abs=0.05)
 
 
