@@ -3,8 +3,8 @@
 What the language model says is read where a transaction names something: the functions that it calls, their
 targets, events. Amounts, outputs and code surprise in any transaction and would drown those few names. The
 surprise of each such field, in nats, is summed (a pseudo-log-likelihood, Salazar et al. 2020, of one field at
-a time), and of the token p-values the mean of the strongest few counts, which no number of usual ones
-dilutes. Fisher's sum and higher criticism (Donoho and Jin 2004: more small p-values than chance gives) can be
+a time), and of the token p-values the mean of the strongest few counts, which usual ones dilute less than a
+sum. Fisher's sum and higher criticism (Donoho and Jin 2004: more small p-values than chance gives) can be
 switched on. Beside the model stand the facts of blockscan.detect.facts: novelty against the past, flow of
 value, structure. Each part is turned into a p-value among benign transactions of about the same number of
 calls, which removes the effect of size and makes parts comparable; size itself is compared with all of them.
