@@ -121,7 +121,7 @@ class ScoreConfig:
     expected: int = 3
     bf16: bool = False
     density: str = ""
-    without: str = "fisher, criticism"
+    without: str = "strongest, fisher, criticism"
     carried: float = 0.2
 
 

@@ -94,11 +94,6 @@ def test_false_alarm_rate_through_the_whole_road(benign, observe):
         assert low <= np.sum(p <= alpha) <= high
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="since the model is read name by name three rare names are diluted by a thousand others; "
-    "docs/experiments.md, 'name by name', says how much",
-)
 def test_attacks_alarm(calibration, observe):
     rng = np.random.default_rng(23)
     p = [judge(calibration, observe(rng, 1000, extremes=3, extreme=20.0)).p_value for _ in range(40)]
