@@ -101,9 +101,9 @@ class AdaptConfig:
 
 @dataclass(frozen=True, slots=True)
 class ScoreConfig:
-    """How transactions are scored: the folds cover every value once, so no seed enters.
+    """How transactions are scored: the folds cover every name once, so no seed enters.
 
-    `mode`: "folds" (surprise of every value hidden), "replaced" (evidence of the replaced-token head, one
+    `mode`: "folds" (surprise of every name hidden), "replaced" (evidence of the replaced-token head, one
     pass), "both", or "cascade" (one pass for all, the folds only where its evidence is at least
     `cascade_from` nats, or, while that is 0, for the share `cascade` of the transactions given).
     `density`: kind of density of embeddings that takes part, see blockscan.detect.density ("": none).
@@ -116,7 +116,7 @@ class ScoreConfig:
     mode: str = "folds"
     cascade: float = 0.05
     cascade_from: float = 0.0
-    folds: int = 4
+    folds: int = 2
     batch_tokens: int = 16_384
     expected: int = 3
     bf16: bool = False

@@ -26,7 +26,7 @@ class Modality(IntEnum):
 class Field(IntEnum):
     """Which part of a transaction a token describes; surprises are calibrated per field."""
 
-    MARK = 0  # brackets and counts that carry no information of their own: never scored
+    MARK = 0  # brackets and counts that carry no information of their own
     KIND = 1  # call kind, with success or failure
     CALLER = 2
     TARGET = 3
@@ -43,7 +43,7 @@ class Field(IntEnum):
 
 
 NAMES = (Field.TARGET, Field.SELECTOR, Field.EMITTER, Field.TOPIC0, Field.TOPIC)
-"""The fields that name something or somebody: their surprise is evidence. Amounts and code surprise in any
+"""The fields that name something or somebody. Only they are scored: amounts and code surprise in any
 transaction."""
 
 

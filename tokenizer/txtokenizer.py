@@ -10,7 +10,7 @@ import numpy as np
 from blockscan import artifact
 from blockscan.config import TokenizerConfig, to_dict
 from blockscan.errors import ArtifactError, ParseError
-from blockscan.tokens import Modality, TokenSequence, VocabularyShape
+from blockscan.tokens import NAMES, Modality, TokenSequence, VocabularyShape
 from blockscan.transaction import Call, Transaction
 from tokenizer.canonical import canonical
 from tokenizer.fitting import fit_vocabulary
@@ -78,18 +78,19 @@ class TxTokenizer:
         groups = [-1 if key is None else places.setdefault(key, len(places)) for _, key in named]
         lengths = np.array([len(ids) for ids, _ in named])
         ids = np.fromiter(chain.from_iterable(ids for ids, _ in named), np.int32, int(lengths.sum()))
+        fields = np.repeat(np.array(linear.fields, np.uint8), lengths)
         nodes = np.array(linear.nodes, np.int32)
         depths = np.minimum(np.array(linear.depths), _DEEPEST).astype(np.int16)
         return TokenSequence(
             tx_hash=transaction.hash,
             ids=ids,
             modality=self._table.modality[ids],
-            field=np.repeat(np.array(linear.fields, np.uint8), lengths),
+            field=fields,
             node=np.repeat(nodes, lengths),
             depth=np.repeat(depths[nodes], lengths),
             unit=np.repeat(np.arange(len(lengths), dtype=np.int32), lengths),
             group=np.repeat(np.array(groups, np.int32), lengths),
-            scored=self._table.scored[ids],
+            scored=self._table.scored[ids] & np.isin(fields, NAMES),
         )
 
     def _name(self, values: list[Value], names: Names) -> list[_Named]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from blockscan.tokens import NAMES, Field, Modality, TokenLosses, TokenSequence
+from blockscan.tokens import Field, Modality, TokenLosses, TokenSequence
 
 SAMPLE_CAP = 20_000
 FEWEST = 50
@@ -84,7 +84,7 @@ class Survival:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FieldCalibration:
-    """What surprise is usual in each (field of NAMES, modality); rare combinations use the pool of all."""
+    """What surprise is usual in each (field, modality); rare combinations use the pool of all."""
 
     fields: Mapping[Key, Survival]
     pooled: Survival
@@ -94,7 +94,7 @@ class FieldCalibration:
         """Learn from benign transactions. Combinations with fewer than 50 tokens use the pool.
 
         Raises:
-            ValueError: no name of all pairs was scored, or a pair is not aligned.
+            ValueError: no token of all pairs was scored, or a pair is not aligned.
         """
         keys, surprises = [], []
         for sequence, losses in pairs:
@@ -103,7 +103,7 @@ class FieldCalibration:
             keys.append(_keys(sequence)[scored])
             surprises.append(surprise[scored])
         if not sum(map(len, surprises)):
-            raise ValueError("no scored name to calibrate on")
+            raise ValueError("no scored token to calibrate on")
         key, surprise = np.concatenate(keys), np.concatenate(surprises)
         fields = {}
         for each, count in zip(*np.unique(key, return_counts=True), strict=True):
@@ -113,7 +113,7 @@ class FieldCalibration:
         return cls(fields, Survival.fit(surprise, scale_floor=SURPRISE_SCALE_FLOOR))
 
     def p_values(self, sequence: TokenSequence, losses: TokenLosses) -> NDArray[np.float64]:
-        """Token p-values (T,) in (0, 1], NaN where a token was not scored or names nothing.
+        """Token p-values (T,) in (0, 1], NaN where a token was not scored.
 
         Raises:
             ValueError: the two are not aligned.
@@ -137,6 +137,4 @@ def _keys(sequence: TokenSequence) -> NDArray[np.int64]:
 def _surprise(sequence: TokenSequence, losses: TokenLosses) -> NDArray[np.float64]:
     if losses.tx_hash != sequence.tx_hash or len(losses.surprise) != len(sequence):
         raise ValueError(f"losses of {losses.tx_hash} do not belong to the tokens of {sequence.tx_hash}")
-    surprise = np.minimum(losses.surprise.astype(np.float64), SURPRISE_CAP)
-    surprise[~np.isin(sequence.field, NAMES)] = np.nan
-    return surprise
+    return np.minimum(losses.surprise.astype(np.float64), SURPRISE_CAP)

@@ -60,7 +60,7 @@ def attribute(
     *,
     method: str,
     unit: int | None = None,
-    folds: int = 4,
+    folds: int = 2,
     steps: int = STEPS,
     generator: torch.Generator | None = None,
 ) -> Attribution:
@@ -125,7 +125,8 @@ def _passes(
         return
     table = window_table([sequence], model.config.longest, model.vocabulary)
     if unit is None:
-        fold_T, asked_T, looks = fold_of_tokens(sequence, folds), sequence.scored, range(folds)
+        asked_T, looks = sequence.scored, range(folds)
+        fold_T = fold_of_tokens(sequence, folds, asked_T=asked_T)
     else:
         fold_T, looks = np.where(sequence.unit == unit, 0, 1), range(1)
         asked_T = sequence.scored if sequence.scored[sequence.unit == unit].any() else sequence.unit == unit

@@ -15,7 +15,7 @@ from blockscan.errors import ArtifactError, ConfigError
 from blockscan.model.attention import Layout
 from blockscan.model.batch import WindowTable, content_digest, cut_windows, pack, sorted_batches, window_table
 from blockscan.model.encoder import MaskedLM, autocast
-from blockscan.tokens import TokenSequence
+from blockscan.tokens import Field, TokenSequence
 
 
 def pooled(x_TE: Tensor, layout: Layout, weight_T: Tensor | None = None) -> Tensor:
@@ -40,12 +40,12 @@ def pooled(x_TE: Tensor, layout: Layout, weight_T: Tensor | None = None) -> Tens
 def embeddings(
     model: MaskedLM, sequences: Sequence[TokenSequence], config: ScoreConfig
 ) -> NDArray[np.float32]:
-    """The mean of the encoded scored tokens of every sequence, over all its windows: (S, E), input order.
+    """The mean of the encoded tokens of every sequence, over all its windows: (S, E), in input order.
 
     One pass with nothing hidden. Batches are packed in a canonical order (length, tx_hash, window), so the
     same set in any order gives the same bytes, on the same machine with the same number of threads; in other
-    company a transaction moves by rounding only. Where no token is scored all of them count; a sequence
-    without tokens gives zeros.
+    company a transaction moves by rounding only. Brackets count only where there is nothing else; a
+    sequence without tokens gives zeros.
 
     Args:
         model: on the device that is to compute.
@@ -62,7 +62,8 @@ def embeddings(
     if not sequences:
         return total_SE.astype(np.float32)
     table = window_table(sequences, model.config.longest, model.vocabulary)
-    counted_T = np.concatenate([one.scored if one.scored.any() else ~one.scored for one in sequences])
+    said = (one.field != Field.MARK for one in sequences)
+    counted_T = np.concatenate([one_T if one_T.any() else ~one_T for one_T in said])
     order_W = _canonical(table, sequences)
     for rows in sorted_batches(table.length_W[order_W], config.batch_tokens):
         chosen_N = order_W[rows]

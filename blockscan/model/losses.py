@@ -110,9 +110,10 @@ def token_losses(
 ) -> list[TokenLosses]:
     """How surprised the model is by every scored token; in input order.
 
-    In mode "folds" each value is hidden once: every window passes once per fold of its values. For what the
-    other modes give see TokenLosses. In mode "cascade" a transaction's numbers depend on no other only if
-    `cascade_from` is set: calibration finds it (`replaced.cascade_threshold`) and keeps it with the config.
+    In mode "folds" each scored value is hidden once and all others are in sight: every window passes once
+    per fold of its scored values. For what the other modes give see TokenLosses. In mode "cascade" a
+    transaction's numbers depend on no other only if `cascade_from` is set: calibration finds it
+    (`replaced.cascade_threshold`) and keeps it with the config.
     A calibration is comparable with scores of its own mode and `cascade_from` alone: transactions that got
     no second look then have no surprise in both, and what did is judged among benign ones that did.
 
@@ -179,11 +180,13 @@ def _fold_losses(
     config: ScoreConfig,
     progress: Callable[[int, int], None] | None,
 ) -> list[TokenLosses]:
-    """Hide each value once, with the others of its fold."""
+    """Hide each scored value once, with the others of its fold."""
     if not sequences:
         return []
     table = window_table(sequences, model.config.longest, model.vocabulary)
-    fold_T = np.concatenate([fold_of_tokens(sequence, config.folds) for sequence in sequences])
+    fold_T = np.concatenate(
+        [fold_of_tokens(sequence, config.folds, asked_T=sequence.scored) for sequence in sequences]
+    )
     asked_T = np.concatenate([sequence.scored for sequence in sequences])
     surprise_T = np.full(len(asked_T), np.nan, dtype=np.float32)
     rank_T = np.full(len(asked_T), -1, dtype=np.int32)

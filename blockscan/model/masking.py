@@ -67,17 +67,20 @@ def random_mask(
     return hidden_T
 
 
-def fold_of_tokens(sequence: TokenSequence, folds: int) -> NDArray[np.int64]:
-    """The fold that hides each token, int64 (T,), below `folds`: a function of the sequence alone.
+def fold_of_tokens(sequence: TokenSequence, folds: int, *, asked_T: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The fold that hides each token, int64 (T,), below `folds`; -1 where none does.
 
-    The values of a transaction are ranked by a hash of (tx_hash, unit), and the rank modulo `folds` is the
-    fold: each value lies in exactly one, and the folds hold equally many values, give or take one.
+    Hidden are the values with a token in `asked_T`, and all their tokens. They are ranked by a hash of
+    (tx_hash, unit), and the rank modulo `folds` is the fold: each value lies in exactly one, and the folds
+    hold equally many values, give or take one.
     """
     units = int(sequence.unit.max(initial=-1)) + 1
     # SHAKE-256 is an extendable-output function: eight bytes for each unit from one call.
     stream = hashlib.shake_256(sequence.tx_hash.encode("utf-8", "surrogatepass")).digest(8 * units)
-    fold_U = np.empty(units, dtype=np.int64)
-    fold_U[np.argsort(np.frombuffer(stream, dtype="<u8"), kind="stable")] = np.arange(units) % folds
+    asked_U = np.unique(sequence.unit[asked_T])
+    ranked_U = asked_U[np.argsort(np.frombuffer(stream, dtype="<u8")[asked_U], kind="stable")]
+    fold_U = np.full(units, -1, dtype=np.int64)
+    fold_U[ranked_U] = np.arange(len(ranked_U)) % folds
     return fold_U[sequence.unit]
 
 
@@ -179,7 +182,13 @@ def fixed_examples(
     """Validation batches: one fold of as many as make its share about the mask rate; always the same."""
     table = window_table(sequences, longest, vocabulary)
     folds = max(1, round(1 / config.mask_rate))
-    fold_T = np.concatenate([fold_of_tokens(sequence, folds) for sequence in sequences])
+    every = (np.ones(len(sequence), dtype=np.bool_) for sequence in sequences)
+    fold_T = np.concatenate(
+        [
+            fold_of_tokens(sequence, folds, asked_T=asked_T)
+            for sequence, asked_T in zip(sequences, every, strict=True)
+        ]
+    )
     order_W = np.argsort(table.length_W, kind="stable")
     for rows in sorted_batches(table.length_W[order_W], config.batch_tokens):
         cut = cut_windows(table, order_W[rows])

@@ -36,7 +36,7 @@ from pipelines.metrics import Comparison, compare
 
 STRATA = (1, 2, 10)
 RESAMPLES = 2000
-FOLDS = 4
+FOLDS = ScoreConfig().folds
 PARTS = kept_parts(ScoreConfig().without, density="")
 TOKENS = tuple(part for part in PARTS if view_of(part) == "model" and part != "replaced")
 CARRIED = ScoreConfig().carried
@@ -95,8 +95,8 @@ def _all_but(modality: Modality) -> Callable[[TokenSequence], NDArray[np.bool_]]
 
 
 def _one_fold(sequence: TokenSequence) -> NDArray[np.bool_]:
-    """A mask drawn by the hash of the transaction; where nothing scored lies in it, nothing is judged."""
-    return np.equal(fold_of_tokens(sequence, FOLDS), 0)
+    """A mask drawn by the hash of the transaction; where no name lies in it, nothing is judged."""
+    return np.equal(fold_of_tokens(sequence, FOLDS, asked_T=sequence.scored), 0)
 
 
 def _first_window(sequence: TokenSequence) -> NDArray[np.bool_]:

@@ -138,7 +138,15 @@ def test_visible_and_hidden_aliases_of_a_transaction_have_the_same_new_names():
 
 
 @pytest.mark.parametrize("folds", [2, 3, 4])
-def test_scoring_hides_every_value_whole_and_every_token_once(folds, monkeypatch):
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_scoring_hides_every_scored_value_whole_and_once_and_no_other(folds, share, monkeypatch):
+    rng = np.random.default_rng(folds)
+    chosen = [rng.random(int(each.unit.max()) + 1) < share for each in SEQUENCES]
+    # Of a value with one scored token the others are no evidence, but would give it away.
+    sequences = [
+        replace(each, scored=of_unit[each.unit] & (np.diff(each.unit, prepend=-1) > 0))
+        for each, of_unit in zip(SEQUENCES, chosen, strict=True)
+    ]
     packed = []
     plain = losses.pack
 
@@ -149,12 +157,15 @@ def test_scoring_hides_every_value_whole_and_every_token_once(folds, monkeypatch
     monkeypatch.setattr(losses, "pack", pack)
     config = ModelConfig(layers=1, width=16, heads=2, feed_forward=16, longest=LONGEST)
     found = losses.token_losses(
-        MaskedLM(config, SHAPE), SEQUENCES, ScoreConfig(folds=folds, batch_tokens=BATCH)
+        MaskedLM(config, SHAPE), sequences, ScoreConfig(folds=folds, batch_tokens=BATCH)
     )
-    assert all(np.isfinite(one.surprise).all() for one in found)
+    for each, one in zip(sequences, found, strict=True):
+        assert np.array_equal(np.isfinite(one.surprise), each.scored)
     times = np.zeros(len(OWNER), dtype=int)
     for place_T, segment_T, hidden_T in packed:
         times[place_T[hidden_T]] += 1
         value_T = segment_T * 1000 + UNIT[place_T]
         assert not set(value_T[hidden_T]) & set(value_T[~hidden_T])
-    assert (times == 1).all()
+    assert np.array_equal(
+        times, np.concatenate([of[each.unit] for each, of in zip(sequences, chosen, strict=True)])
+    )

@@ -38,7 +38,9 @@ def make_observed(
     scored = rng.random(tokens) > 0.1
     if tokens:
         scored[0] = True
-    names = np.flatnonzero(np.array([field in NAMES for field, _, _ in KINDS])[kind])
+    is_name = np.array([field in NAMES for field, _, _ in KINDS])[kind]
+    scored &= is_name
+    names = np.flatnonzero(is_name)
     places = rng.choice(names, size=extremes, replace=False)
     scored[places] = True
     surprise[places] = extreme * np.array([mean for _, _, mean in KINDS])[kind[places]]

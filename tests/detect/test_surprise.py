@@ -97,12 +97,12 @@ def test_the_same_surprise_means_less_in_a_difficult_field(benign, observe):
     assert easy < -3 < -1 < hard
 
 
-def test_nan_exactly_where_not_scored_or_no_name(benign):
+def test_nan_exactly_where_not_scored(benign):
     each = benign[-1]
     fields = FieldCalibration.fit((other.sequence, other.losses) for other in benign[:300])
     p = fields.p_values(each.sequence, each.losses)
     assert p.shape == (len(each.sequence),)
-    assert np.array_equal(np.isnan(p), ~each.sequence.scored | (each.sequence.field == Field.VALUE))
+    assert np.array_equal(np.isnan(p), ~each.sequence.scored)
 
 
 def test_rare_fields_use_the_pool(observe):
@@ -147,5 +147,5 @@ def test_losses_of_another_transaction_are_refused(benign):
 
 def test_nothing_scored_is_an_error(observe):
     empty = observe(np.random.default_rng(4), 0)
-    with pytest.raises(ValueError, match="no scored name"):
+    with pytest.raises(ValueError, match="no scored token"):
         FieldCalibration.fit([(empty.sequence, empty.losses)])

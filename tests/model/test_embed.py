@@ -10,7 +10,7 @@ from blockscan.model import embed
 from blockscan.model.attention import layout_of
 from blockscan.model.batch import PackedBatch, pack
 from blockscan.model.embed import embeddings, pooled
-from blockscan.tokens import windows
+from blockscan.tokens import Field, windows
 
 CONFIG = ScoreConfig(batch_tokens=300)
 
@@ -25,10 +25,11 @@ def _by_hand(model, sequence):
         batch = PackedBatch(*(torch.tensor(a.astype(np.int64)) for a in arrays), layout)
         rows.append(model(batch).double().numpy())
     x_TE = np.concatenate(rows)
-    return x_TE[sequence.scored].mean(0) if sequence.scored.any() else x_TE.mean(0)
+    said = sequence.field != Field.MARK
+    return x_TE[said].mean(0) if said.any() else x_TE.mean(0)
 
 
-def test_an_embedding_is_the_mean_over_the_scored_tokens_of_all_windows(model, sequences):
+def test_an_embedding_is_the_mean_over_the_tokens_of_all_windows_but_marks(model, sequences):
     got_SE = embeddings(model, sequences, CONFIG)
     assert got_SE.dtype == np.float32
     assert got_SE.shape == (len(sequences), model.config.width)
@@ -58,9 +59,9 @@ def test_any_order_packs_the_same_batches(model, sequences, draw_sequence, monke
     assert answers[0].tobytes() == answers[1].tobytes() == answers[2].tobytes()
 
 
-def test_without_a_scored_token_all_count_and_without_tokens_there_are_zeros(model, draw_sequence):
+def test_marks_alone_count_and_without_tokens_there_are_zeros(model, draw_sequence):
     one = draw_sequence("0x1", 40, np.random.default_rng(1))
-    silent = replace(one, scored=np.zeros(40, dtype=np.bool_))
+    silent = replace(one, field=np.full(40, Field.MARK, dtype=np.uint8))
     empty = draw_sequence("0x2", 0, np.random.default_rng(1))
     first, second = embeddings(model, [silent, empty], CONFIG)
     np.testing.assert_allclose(first, _by_hand(model, silent), atol=2e-6)

@@ -35,7 +35,7 @@ def _merge(chances_V, spans):
 @torch.inference_mode()
 def _by_hand(model, sequence, config):
     """Surprise, rank and expected of one sequence, one window, one fold and one token at a time."""
-    fold = fold_of_tokens(sequence, config.folds)
+    fold = fold_of_tokens(sequence, config.folds, asked_T=sequence.scored)
     spans = model.vocabulary.alias_spans
     answers = {}
     for cut in windows(sequence, model.config.longest):

@@ -42,29 +42,31 @@ def test_masks_vary_with_the_generator_and_repeat_with_its_seed():
 
 @settings(max_examples=60, deadline=None)
 @given(name=st.text(), units=st.integers(1, 60), folds=st.integers(1, 7), seed=st.integers(0, 99))
-def test_each_value_lies_in_one_fold_and_folds_are_balanced(name, units, folds, seed):
-    unit = np.sort(np.concatenate([np.arange(units), np.random.default_rng(seed).integers(0, units, 30)]))
-    fold = fold_of_tokens(_sequence(name, unit), folds)
+def test_each_asked_value_lies_in_one_fold_and_folds_are_balanced(name, units, folds, seed):
+    rng = np.random.default_rng(seed)
+    unit = np.sort(np.concatenate([np.arange(units), rng.integers(0, units, 30)]))
+    asked = rng.random(len(unit)) < 0.4
+    fold = fold_of_tokens(_sequence(name, unit), folds, asked_T=asked)
     assert fold.shape == unit.shape
-    assert ((fold >= 0) & (fold < folds)).all()
+    assert np.array_equal(fold >= 0, np.isin(unit, unit[asked])) and (fold < folds).all()
     of_unit = [set(fold[unit == which].tolist()) for which in range(units)]
     assert all(len(found) == 1 for found in of_unit)
-    counts = np.bincount([found.pop() for found in of_unit], minlength=folds)
+    counts = np.bincount([one for found in of_unit for one in found if one >= 0], minlength=folds)
     assert counts.max() - counts.min() <= 1
 
 
 def test_folds_depend_on_the_hash_and_the_value_only():
     unit = np.arange(40)
-    fold = fold_of_tokens(_sequence("0xaa", unit), 4)
+    fold = _fold("0xaa", unit, 4)
     other_content = replace(_sequence("0xaa", unit), ids=np.full(40, 9, dtype=np.int32))
-    assert np.array_equal(fold, fold_of_tokens(other_content, 4))
-    assert not np.array_equal(fold, fold_of_tokens(_sequence("0xab", unit), 4))
+    assert np.array_equal(fold, fold_of_tokens(other_content, 4, asked_T=other_content.scored))
+    assert not np.array_equal(fold, _fold("0xab", unit, 4))
     assert not np.array_equal(fold, np.arange(40) % 4)
 
 
 def test_folds_stay_as_they_were():
     """Scores in a store were made with these folds: a change here must be deliberate."""
-    assert fold_of_tokens(_sequence("0xfeed", np.arange(12)), 4).tolist() == [
+    assert _fold("0xfeed", np.arange(12), 4).tolist() == [
         0,
         2,
         3,
@@ -98,7 +100,12 @@ def test_aliases_are_permuted_within_their_span_and_their_transaction():
 
 @pytest.mark.parametrize("name", ["", "\ud800", "x" * 5000])
 def test_any_string_may_be_a_hash(name):
-    assert len(fold_of_tokens(_sequence(name, np.arange(3)), 2)) == 3
+    assert len(_fold(name, np.arange(3), 2)) == 3
+
+
+def _fold(name, unit, folds):
+    sequence = _sequence(name, unit)
+    return fold_of_tokens(sequence, folds, asked_T=sequence.scored)
 
 
 def _sequence(name, unit):

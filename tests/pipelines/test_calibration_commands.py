@@ -124,11 +124,15 @@ def rows(store: Path) -> list[Any]:
         return list(results.iter_scores())
 
 
-@pytest.mark.parametrize(("factor", "status", "word"), [(1.0, 0, "no drift"), (0.6, 4, "are higher than")])
+@pytest.mark.parametrize(("factor", "status", "word"), [(1.0, 0, "no drift"), (0.5, 4, "are higher than")])
 def test_drift_says_whether_and_what_to_do(
     road: Any, cli: Any, early: Path, tmp_path: Path, factor: float, status: int, word: str
 ) -> None:
-    """Later benign blocks, under the calibration as it is and under one of calmer times."""
+    """Later benign blocks, under the calibration as it is and under one of calmer times.
+
+    With 415 transactions a factor of 0.6 is where capital reaches 100 or just does not; how much drift is
+    seen after how long is for the tests of blockscan.detect.drift.
+    """
     model = copied(early, tmp_path / "model")
     made = load_calibration(model / "calibration")
     shutil.rmtree(model / "calibration")

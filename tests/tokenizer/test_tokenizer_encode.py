@@ -72,7 +72,8 @@ def test_a_transfer_reads_as_expected(
         place for place, one in enumerate(written(tokenizer, sequence)) if one in ("[LOG3]", "[OUT]", "[END]")
     ]
     assert np.flatnonzero(sequence.field == Field.MARK).tolist() == marks
-    assert np.flatnonzero(~sequence.scored).tolist() == marks
+    scored = [written(tokenizer, sequence)[place] for place in np.flatnonzero(sequence.scored)]
+    assert scored == [f"A:{TOKEN}", "S:a9059cbb", f"T:{TRANSFERRED.hex()}", "[SENDER]", "[A1]"]
     assert sequence.modality[:5].tolist() == [
         Modality.STRUCTURE,
         Modality.ADDRESS,
