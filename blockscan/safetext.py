@@ -26,6 +26,8 @@ def safe_text(text: str, *, limit: int = TEXT_LIMIT) -> str:
 
     Source: Unicode TR 36 and TR 9 (spoofing by format and bidirectional characters).
     """
+    if text.isascii() and text.isprintable():  # nearly all text is, and there is nothing to drop
+        return _cut(" ".join(text[: 4 * limit].split()), text, limit)
     kept: list[str] = []
     marks = 0
     # Four times the limit leaves room for what is dropped and bounds the work on a megabyte of text.
@@ -36,16 +38,19 @@ def safe_text(text: str, *, limit: int = TEXT_LIMIT) -> str:
             kept.append(" ")
         elif category not in _DROPPED_CATEGORIES and not _is_blank(char) and marks <= _MARKS_PER_LETTER:
             kept.append(char)
-    line = " ".join("".join(kept).split())
-    if len(line) > limit or len(text) > 4 * limit:
-        line = line[: max(limit - 1, 0)] + ELLIPSIS
-    return line
+    return _cut(" ".join("".join(kept).split()), text, limit)
 
 
 def safe_cell(text: str, *, limit: int = TEXT_LIMIT) -> str:
     """`safe_text` for a CSV cell: text that a spreadsheet would run as a formula gets a leading quote."""
     line = safe_text(text, limit=limit)
     return "'" + line if line.startswith(_FORMULA_START) else line
+
+
+def _cut(line: str, text: str, limit: int) -> str:
+    if len(line) > limit or len(text) > 4 * limit:
+        line = line[: max(limit - 1, 0)] + ELLIPSIS
+    return line
 
 
 def _is_blank(char: str) -> bool:

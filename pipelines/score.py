@@ -206,9 +206,9 @@ def _judge(
     judgement = judge(calibration, observed, carried=carrying)
     carried = judgement.views["carried"]
     tokenizer, name = detector.tokenizer, detector.signatures.name
-    texts = tokenizer.unit_texts(transaction, name)
+    unit_text = tokenizer.unit_text(transaction, name)
     reading = Reading(
-        sequence, losses, judgement.token_p, texts, lambda piece: tokenizer.describe([piece], name)
+        sequence, losses, judgement.token_p, unit_text, lambda piece: tokenizer.describe([piece], name)
     )
     shown = fact_evidence(facts, judgement.rarities)
     evidence = strongest_evidence(reading, shown)

@@ -1,7 +1,7 @@
 """Transaction -> TokenSequence and back."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
@@ -169,6 +169,11 @@ class TxTokenizer:
         """
         values = linearize(transaction.root, self._classify).values
         return [value_text(value, name) for value in values]
+
+    def unit_text(self, transaction: Transaction, name: Naming = signature) -> Callable[[int], str]:
+        """What reads one unit at a time as `unit_texts` does: of most transactions few are ever shown."""
+        values = linearize(transaction.root, self._classify).values
+        return lambda unit: value_text(values[unit], name)
 
     def describe(self, ids: Iterable[int], name: Naming = signature) -> str:
         """Readable text of predicted pieces, or of all the pieces of one value; `name` as in `unit_texts`."""

@@ -101,14 +101,14 @@ _FACT_WORDS = {
 class Reading:
     """A scored transaction with the words for it.
 
-    token_p float64 (T,): see FieldCalibration.p_values. unit_texts: the true value of each unit,
-    readable, indexed by `sequence.unit`. piece_text: a vocabulary id as text.
+    token_p float64 (T,): see FieldCalibration.p_values. unit_text: the true value of a unit of
+    `sequence.unit`, readable. piece_text: a vocabulary id as text.
     """
 
     sequence: TokenSequence
     losses: TokenLosses
     token_p: NDArray[np.float64]
-    unit_texts: Sequence[str]
+    unit_text: Callable[[int], str]
     piece_text: Callable[[int], str]
 
 
@@ -209,7 +209,7 @@ def _evidence(reading: Reading, token: int) -> Evidence:
     return Evidence(
         node=int(sequence.node[token]),
         field=Field(sequence.field[token]).name.lower(),
-        found=safe_text(reading.unit_texts[int(sequence.unit[token])]),
+        found=safe_text(reading.unit_text(int(sequence.unit[token]))),
         expected=tuple(safe_text(reading.piece_text(piece)) for piece in pieces),
         surprise=float(losses.surprise[token]),
         p_value=float(reading.token_p[token]),
@@ -262,7 +262,7 @@ def _rows(visits: Sequence[Visit], reading: Reading) -> NDArray[np.intp]:
     log_rows = np.array([i for i, visit in enumerate(visits) if isinstance(visit.step, Log)], dtype=np.intp)
     row = call_rows[sequence.node]
     units = np.unique(sequence.unit[sequence.field == Field.MARK])
-    marks = np.array([unit for unit in units if reading.unit_texts[unit].startswith(_LOG_MARKS)], np.intp)
+    marks = np.array([unit for unit in units if reading.unit_text(unit).startswith(_LOG_MARKS)], np.intp)
     emitters = np.unique(sequence.unit[sequence.field == Field.EMITTER])
     openings = marks if len(marks) == len(log_rows) else emitters
     if not len(log_rows) or len(openings) != len(log_rows):

@@ -23,6 +23,7 @@ calibrated as a whole.
 
 import difflib
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -226,7 +227,7 @@ class ScoreModel:
     def decades(self, rarities: Mapping[str, float]) -> dict[str, float]:
         """What each view adds to the value, from `rarities`: its weight times -log10 p, >= 0."""
         return {
-            view: max(-VIEWS[view] * float(self.views[view].log10_p(total, heavy=True)), 0.0)
+            view: max(-VIEWS[view] * self.views[view].log10_p_of(total, heavy=True), 0.0)
             for view, total in self._sums(rarities).items()
         }
 
@@ -262,12 +263,12 @@ class ScoreModel:
     def _log10_p(self, tails: tuple[Survival, ...], statistic: float, *, size: float) -> float:
         """Between two length classes the log p-values are interpolated; outside, the outer class counts."""
         if len(tails) == 1:
-            return float(tails[0].log10_p(statistic))
-        right = min(max(int(np.searchsorted(self.anchors, size)), 1), len(self.anchors) - 1)
-        low, high = self.anchors[right - 1], self.anchors[right]
+            return tails[0].log10_p_of(statistic)
+        right = min(max(bisect_left(self.anchors.data, size), 1), len(self.anchors) - 1)
+        low, high = map(float, self.anchors[right - 1 : right + 1])
         weight = min(max((size - low) / (high - low), 0.0), 1.0)
-        left_p, right_p = (tails[i].log10_p(statistic) for i in (right - 1, right))
-        return float((1 - weight) * left_p + weight * right_p)
+        left_p, right_p = (tails[i].log10_p_of(statistic) for i in (right - 1, right))
+        return (1 - weight) * left_p + weight * right_p
 
 
 def _by_view(parts: Iterable[str]) -> dict[str, list[str]]:

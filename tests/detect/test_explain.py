@@ -54,8 +54,8 @@ def make_reading(tokens, *, texts=None, piece_text=lambda piece: f"piece{piece}"
     )
     expected = np.where(scored[:, None], [[5, 6, 4]], -1).astype(np.int32)
     losses = TokenLosses("0xabc", -np.log(p).astype(np.float32), np.zeros(count, np.int32), expected, 1)
-    units = int(unit.max()) + 1
-    return Reading(sequence, losses, p, texts or [f"unit{i}" for i in range(units)], piece_text)
+    unit_text = texts.__getitem__ if texts else "unit{}".format
+    return Reading(sequence, losses, p, unit_text, piece_text)
 
 
 STORY = make_transaction(

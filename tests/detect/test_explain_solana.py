@@ -67,8 +67,8 @@ def read(rare):
     p = np.where(rare(sequence), 1e-6, 0.9)
     expected = np.full((len(p), 3), -1, np.int32)
     losses = TokenLosses("sig", -np.log(p).astype(np.float32), np.zeros(len(p), np.int32), expected, 1)
-    texts = tokenizer.unit_texts(transaction)
-    return transaction, Reading(sequence, losses, p, texts, lambda piece: tokenizer.describe([piece]))
+    unit_text = tokenizer.unit_text(transaction)
+    return transaction, Reading(sequence, losses, p, unit_text, lambda piece: tokenizer.describe([piece]))
 
 
 def test_instructions_have_names_and_logs_their_words():

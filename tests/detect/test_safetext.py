@@ -42,6 +42,11 @@ def test_length_is_capped_visibly():
     assert safe_text("\u200b" * 10_000 + "hidden end").endswith(ELLIPSIS)
 
 
+@given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=300))
+def test_plain_text_is_read_as_text_with_something_to_drop_is(text):
+    assert safe_text(text) == safe_text(text + "\u200b")
+
+
 @given(st.text(st.characters(codec=None), max_size=300))
 def test_whatever_comes_in_one_printable_line_goes_out(text):
     safe = safe_text(text)
