@@ -1,15 +1,16 @@
 """From token p-values and facts to one value: higher = more anomalous, at any length.
 
 What the language model says is read where a transaction names something: the functions that it calls, their
-targets, events. Amounts, outputs and code surprise in any transaction and would drown those few names. Each
-such field is two parts: the surprise of all its names in nats, summed (a pseudo-log-likelihood, Salazar et
-al. 2020, of one field at a time), and its oddest name, which no number of usual ones dilutes. Over all names
-the mean of the strongest few p-values, Fisher's sum and higher criticism (Donoho and Jin 2004) can be
-switched on. Beside the model stand the facts of blockscan.detect.facts: novelty against the past, flow of
-value, structure. Each part is turned into a p-value among benign transactions of about the same number of
-calls, which removes the effect of size and makes parts comparable; size itself is compared with all of them.
-Beyond what the sample can show a fact counts for little more: the tail of something that hardly any
-transaction has is anybody's guess.
+targets, events. Amounts, outputs and code surprise in any transaction and would drown those few names. The
+surprise of each such field, in nats, is summed (a pseudo-log-likelihood, Salazar et al. 2020, of one field at
+a time). A sum over a thousand names hides three odd ones, so there is the harmonic mean of their p-values as
+well, which the smallest dominate (Wilson 2019). It only counts beyond what the benign sample shows: below
+that the sums say it better. The mean of the strongest few p-values, Fisher's sum and higher criticism
+(Donoho and Jin 2004: more small p-values than chance gives) can be switched on. Beside the model stand the
+facts of blockscan.detect.facts: novelty against the past, flow of value, structure. Each part is turned into
+a p-value among benign transactions of about the same number of calls, which removes the effect of size and
+makes parts comparable; size itself is compared with all of them. Beyond what the sample can show a fact
+counts for little more: the tail of something that hardly any transaction has is anybody's guess.
 
 The -log10 p of parts are added within each of three views: what the past says (facts), what the language
 model says, and how large the transaction is. Parts that rise together count as one: each is weighted by one
@@ -49,7 +50,6 @@ PART_SCALE_SHARE = 0.3
 # of shares of balances (on Solana their sum over all victims) one is a whole balance.
 FACT_BEYOND = 1.0
 SHARES = ("drained",)
-_BELOW_ONE = 1 - 1e-9
 
 
 def strongest(p: NDArray[np.float64]) -> float:
@@ -58,9 +58,9 @@ def strongest(p: NDArray[np.float64]) -> float:
     return float(-np.log10(p[:m]).mean())
 
 
-def oddest(p: NDArray[np.float64]) -> float:
-    """-log10 of the chance that the smallest of N p-values is as small as this one (Sidak 1967); p (N,)."""
-    return -math.log10(-math.expm1(len(p) * math.log1p(-min(float(p.min()), _BELOW_ONE))))
+def harmonic(p: NDArray[np.float64]) -> float:
+    """-log10 of the harmonic mean of p (N,)."""
+    return float(np.log10(np.mean(1 / p)))
 
 
 def fisher(p: NDArray[np.float64]) -> float:
@@ -78,6 +78,7 @@ def criticism(p: NDArray[np.float64]) -> float:
 
 
 TOKEN_PARTS: Mapping[str, Callable[[NDArray[np.float64]], float]] = {
+    "harmonic": harmonic,
     "strongest": strongest,
     "fisher": fisher,
     "criticism": criticism,
@@ -89,15 +90,7 @@ FIELD_PARTS: Mapping[str, Field] = {
     "events": Field.TOPIC0,
     "topics": Field.TOPIC,
 }
-"""Of the names of each field: what they sum to, and below the oddest of them."""
-ODDEST_PARTS: Mapping[str, Field] = {
-    "oddest_target": Field.TARGET,
-    "oddest_function": Field.SELECTOR,
-    "oddest_emitter": Field.EMITTER,
-    "oddest_event": Field.TOPIC0,
-    "oddest_topic": Field.TOPIC,
-}
-PARTS = (*TOKEN_PARTS, *FIELD_PARTS, *ODDEST_PARTS, "replaced", "density", *FACTS)
+PARTS = (*TOKEN_PARTS, *FIELD_PARTS, "replaced", "density", *FACTS)
 SIZE_PARTS = ("calls", "depth", "input_bytes")
 """Compared with all benign transactions, not with those of the same size."""
 VIEWS: Mapping[str, float] = {"facts": 1.0, "model": 0.1, "size": 0.5}
@@ -151,10 +144,6 @@ def summarize(
         own = losses.surprise[scored & (field == each)]
         if len(own):
             parts[name] = float(np.minimum(own, SURPRISE_CAP).sum(dtype=np.float64))
-    for name, each in ODDEST_PARTS.items():
-        own = token_p[scored & (field == each)]
-        if len(own):
-            parts[name] = oddest(own)
     parts["replaced"] = 0.0 if losses.replaced is None else suspicion(losses.replaced)
     if density is not None:
         parts["density"] = density
@@ -202,7 +191,7 @@ class ScoreModel:
         for part in parts:
             statistic = np.array([each.parts.get(part, np.nan) for each in summaries])
             known = statistic[~np.isnan(statistic)]
-            if not len(known) and (part in FACTS or part in FIELD_PARTS or part in ODDEST_PARTS):
+            if not len(known) and (part in FACTS or part in FIELD_PARTS):
                 continue
             if not len(known):
                 raise ValueError(f"no transaction has the part {part}")
@@ -252,10 +241,16 @@ class ScoreModel:
         }
 
     def _rarity(self, part: str, summary: Summary) -> float:
-        """Of most facts, what is more than FACT_BEYOND beyond the sample counts as its logarithm."""
+        """Of most facts, what is more than FACT_BEYOND beyond the sample counts as its logarithm.
+
+        Of the harmonic mean nothing else counts than what is beyond the sample.
+        """
         tails = self.tails[part]
         rarity = 0.0 - self._log10_p(tails, summary.parts[part], size=summary.size)  # 0 and never -0
-        known = math.log10(1 + sum(tail.count for tail in tails)) + FACT_BEYOND
+        known = math.log10(1 + sum(tail.count for tail in tails))
+        if part == "harmonic":
+            return max(rarity - known, 0.0)
+        known += FACT_BEYOND
         if view_of(part) != "facts" or part in SHARES or rarity <= known:
             return rarity
         return known + math.log10(1 + rarity - known)

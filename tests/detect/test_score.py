@@ -10,7 +10,6 @@ from blockscan.config import ScoreConfig
 from blockscan.detect.facts import FACTS
 from blockscan.detect.score import (
     FIELD_PARTS,
-    ODDEST_PARTS,
     PART_SCALE_FLOOR,
     PARTS,
     TOKEN_PARTS,
@@ -18,6 +17,7 @@ from blockscan.detect.score import (
     ScoreModel,
     criticism,
     fisher,
+    harmonic,
     kept_parts,
     strongest,
     summarize,
@@ -54,44 +54,54 @@ def fitted(benign):
 def test_statistics_by_hand():
     p = np.array([1e-4, 1e-3, 1e-2, 0.1, 1.0, 1.0])
     assert strongest(p) == pytest.approx((4 + 3 + 2 + 1 + 0) / 5)
+    assert harmonic(p) == pytest.approx(math.log10(11_112 / 6))
     assert fisher(p) == pytest.approx((10 * math.log(10) - 6) / math.sqrt(6))
     first = math.sqrt(6) * (1 / 6 - 1e-4) / math.sqrt(1e-4 * (1 - 1e-4))
     assert criticism(p) == pytest.approx(math.log10(1 + first))
 
 
-def test_names_are_read_field_by_field():
-    """Sums in nats and the oddest by its p-value, without what was not scored, and no more than the cap."""
-    assert set(FIELD_PARTS.values()) == set(ODDEST_PARTS.values()) == set(NAMES)
-    p = np.array([1e-2, 1e-3, np.nan, 1e-4, math.ulp(0.0), 1e-1, 1e-6, np.nan])
+def test_names_are_summed_field_by_field():
+    """In nats, without what was not scored, and no more than the cap."""
+    assert set(FIELD_PARTS.values()) == set(NAMES)
+    p = np.array([1e-2, 1e-3, np.nan, 1e-4, 1e-290, 1e-1, 1e-6, np.nan])
     field = [*[Field.SELECTOR] * 3, Field.TARGET, Field.TOPIC0, Field.EMITTER, Field.TOPIC, Field.TOPIC]
     parts = told(p, field=field).parts
     in_decades = {"functions": 5, "targets": 4, "emitters": 1, "topics": 6}
     for part, decades in in_decades.items():
         assert parts[part] == pytest.approx(decades * math.log(10))
     assert parts["events"] == SURPRISE_CAP
-    assert parts["oddest_function"] == pytest.approx(-math.log10(1 - (1 - 1e-3) ** 2))
-    assert parts["oddest_event"] == pytest.approx(-math.log10(math.ulp(0.0)))
-    assert parts["oddest_topic"] == pytest.approx(6)
-    assert not {*FIELD_PARTS, *ODDEST_PARTS} & set(told(np.full(3, np.nan)).parts)
+    assert not set(FIELD_PARTS) & set(told(np.full(3, np.nan)).parts)
 
 
 def test_a_field_that_none_had_says_nothing_later():
     """Calibrated on trees without logs: events later on are another source, not evidence."""
     past = [told(np.full(9, p), field=Field.SELECTOR) for p in np.linspace(0.1, 0.9, 100)]
-    model = ScoreModel.fit(past, parts=["functions", "events", "oddest_event"])
+    model = ScoreModel.fit(past, parts=["functions", "events"])
     assert set(model.tails) == {"functions"}
     assert model.value(told(np.full(9, 1e-9), field=Field.TOPIC0)) == 0.0
     with pytest.raises(ValueError, match="no transaction shows anything of events, topics"):
         ScoreModel.fit(past, parts=["events", "topics"])
 
 
-def test_many_usual_names_do_not_dilute_the_oddest():
+def test_many_usual_names_do_not_dilute_a_few_odd_ones():
     rng = np.random.default_rng(9)
     past = [told(rng.random(1000)) for _ in range(400)]
     odd = told(np.array([*[1e-6] * 3, *rng.random(997)]))
-    parts = "functions", "oddest_function", "strongest"
+    parts = "functions", "harmonic", "strongest"
     by_sum, *by_few = (ScoreModel.fit(past, parts=[part]).value(odd) for part in parts)
     assert min(by_few) > VIEWS["model"] * 2 > by_sum
+
+
+def test_the_harmonic_mean_counts_only_beyond_the_sample():
+    rng = np.random.default_rng(9)
+    past = [told(rng.random(int(n))) for n in rng.integers(1, 1000, 400)]
+    model = ScoreModel.fit(past, parts=["harmonic", "strongest"])
+    shown = {part: [model.rarities(each)[part] > 0 for each in past] for part in model.tails}
+    # Between two classes of length one of them is asked about transactions that it has none of.
+    assert np.mean(shown["harmonic"]) < 0.02 and np.mean(shown["strongest"]) > 0.9
+    smallest = 1e-3, 1e-9, 1e-12
+    rarities = [model.rarities(told(np.array([p, *rng.random(500)])))["harmonic"] for p in smallest]
+    assert rarities[0] == 0.0 < rarities[1] < rarities[2]
 
 
 def test_what_takes_part_unless_told_otherwise():
@@ -178,7 +188,7 @@ def test_identical_benign_transactions_do_not_make_rounding_evidence():
 @pytest.mark.parametrize("part", PARTS)
 def test_parts_can_be_switched(fitted, part):
     _, _, token_p = fitted
-    field = {**FIELD_PARTS, **ODDEST_PARTS}.get(part, Field.SELECTOR)
+    field = FIELD_PARTS.get(part, Field.SELECTOR)
     model = ScoreModel.fit([told(p, density=0.1, field=field) for p in token_p[:600]], parts=[part])
     assert set(model.tails) == {part} and set(model.views) == {view_of(part)}
     assert model.value(told(token_p[700])) >= 0.0
@@ -194,9 +204,7 @@ def test_parts_are_left_out_by_name():
 
 
 def test_what_cannot_be_left_out_is_named():
-    with pytest.raises(
-        ConfigError, match=r"score.without names 'renetry'.*nearest is 'reentry' of strongest"
-    ):
+    with pytest.raises(ConfigError, match=r"score.without names 'renetry'.*nearest is 'reentry' of harmonic"):
         kept_parts("gain,renetry", density="")
     with pytest.raises(ConfigError, match="leaves no part"):
         kept_parts(",".join(part for part in PARTS if part != "density"), density="")
