@@ -93,6 +93,17 @@ def test_a_batch_is_its_transactions_with_whole_values_hidden(make, rate):
                 assert len(chosen) == max(1, round(rate * len(set(values))))
 
 
+def test_what_validation_hides_is_no_matter_of_what_is_scored():
+    """A validation loss is of all that training hides."""
+    config = TrainConfig(batch_tokens=BATCH)
+    silent = [replace(each, scored=np.zeros(len(each), dtype=np.bool_)) for each in SEQUENCES]
+    ours, theirs = (
+        [each.batch.ids_T.tolist() for each in fixed_examples(some, LONGEST, SHAPE, config)]
+        for some in (SEQUENCES, silent)
+    )
+    assert sum(map(len, ours)) == sum(LENGTHS) and ours == theirs
+
+
 def test_every_token_of_the_data_is_hidden_sooner_or_later():
     table = window_table(SEQUENCES, LONGEST, SHAPE)
     batches = training_examples(table, SHAPE, TrainConfig(mask_rate=0.3, batch_tokens=BATCH))

@@ -92,6 +92,21 @@ def test_many_usual_names_do_not_dilute_a_few_odd_ones():
     assert min(by_few) > VIEWS["model"] * 2 > by_sum
 
 
+def test_between_two_classes_of_size_both_are_asked():
+    rng = np.random.default_rng(9)
+    sizes = np.repeat([2, 20, 200], 50)
+    past = [told(rng.random(9) ** (n / 20), calls=np.log(n)) for n in sizes]
+    model = ScoreModel.fit(past, parts=["functions"])
+    low, middle, high = model.anchors.tolist()
+    wanted = {low - 1: (1, 0, 0), low: (1, 0, 0), (low + middle) / 2: (0.5, 0.5, 0), middle: (0, 1, 0)}
+    wanted |= {0.3 * middle + 0.7 * high: (0, 0.3, 0.7), high: (0, 0, 1), high + 1: (0, 0, 1)}
+    for size, shares in wanted.items():
+        summary = told(np.full(9, 0.01), calls=size)
+        tails = [tail.log10_p_of(summary.parts["functions"]) for tail in model.tails["functions"]]
+        assert model.rarities(summary)["functions"] == pytest.approx(-np.dot(shares, tails))
+    assert len(set(tails)) == 3
+
+
 def test_the_harmonic_mean_counts_only_beyond_the_sample():
     rng = np.random.default_rng(9)
     past = [told(rng.random(int(n))) for n in rng.integers(1, 1000, 400)]
