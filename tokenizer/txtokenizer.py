@@ -10,7 +10,7 @@ import numpy as np
 from blockscan import artifact
 from blockscan.config import TokenizerConfig, to_dict
 from blockscan.errors import ArtifactError, ParseError
-from blockscan.tokens import NAMES, Modality, TokenSequence, VocabularyShape
+from blockscan.tokens import NAMES, Field, Modality, TokenSequence, VocabularyShape
 from blockscan.transaction import Call, Transaction
 from tokenizer.canonical import canonical
 from tokenizer.fitting import fit_vocabulary
@@ -33,6 +33,7 @@ _UNGROUPED = PRECOMPILES | {ZERO}
 _REMEMBERED = 1 << 17
 _LONGEST_REMEMBERED = 64
 _DEEPEST = np.iinfo(np.int16).max
+_IS_NAME = np.array([field in NAMES for field in Field])
 
 _GroupKey = str | int | bytes | None
 _Named = tuple[tuple[int, ...], _GroupKey]
@@ -90,7 +91,7 @@ class TxTokenizer:
             depth=np.repeat(depths[nodes], lengths),
             unit=np.repeat(np.arange(len(lengths), dtype=np.int32), lengths),
             group=np.repeat(np.array(groups, np.int32), lengths),
-            scored=self._table.scored[ids] & np.isin(fields, NAMES),
+            scored=self._table.scored[ids] & _IS_NAME[fields],
         )
 
     def _name(self, values: list[Value], names: Names) -> list[_Named]:
