@@ -4,13 +4,13 @@ What the language model says is read where a transaction names something: the fu
 targets, events. Amounts, outputs and code surprise in any transaction and would drown those few names. The
 surprise of each such field, in nats, is summed (a pseudo-log-likelihood, Salazar et al. 2020, of one field at
 a time). A sum over a thousand names hides three odd ones, so there is the harmonic mean of their p-values as
-well, which the smallest dominate (Wilson 2019). It only counts beyond what the benign sample shows: below
-that the sums say it better. The mean of the strongest few p-values, Fisher's sum and higher criticism
-(Donoho and Jin 2004: more small p-values than chance gives) can be switched on. Beside the model stand the
-facts of blockscan.detect.facts: novelty against the past, flow of value, structure. Each part is turned into
-a p-value among benign transactions of about the same number of calls, which removes the effect of size and
-makes parts comparable; size itself is compared with all of them. Beyond what the sample can show a fact
-counts for little more: the tail of something that hardly any transaction has is anybody's guess.
+well, which the smallest dominate. It only counts beyond what the benign sample shows: below that the sums say
+it better. The mean of the strongest few p-values, Fisher's sum and higher criticism (Donoho and Jin 2004:
+more small p-values than chance gives) can be switched on. Beside the model stand the facts of
+blockscan.detect.facts: novelty against the past, flow of value, structure. Each part is turned into a p-value
+among benign transactions of about the same number of calls, which removes the effect of size and makes parts
+comparable; size itself is compared with all of them. Beyond what the sample can show a fact counts for little
+more: the tail of something that hardly any transaction has is anybody's guess.
 
 The -log10 p of parts are added within each of three views: what the past says (facts), what the language
 model says, and how large the transaction is. Parts that rise together count as one: each is weighted by one
@@ -59,7 +59,7 @@ def strongest(p: NDArray[np.float64]) -> float:
 
 
 def harmonic(p: NDArray[np.float64]) -> float:
-    """-log10 of the harmonic mean of p (N,)."""
+    """-log10 of the harmonic mean of p (N,), which is about a p-value itself (Wilson 2019, PNAS 116:1195)."""
     return float(np.log10(np.mean(1 / p)))
 
 

@@ -182,12 +182,8 @@ def fixed_examples(
     """Validation batches: one fold of as many as make its share about the mask rate; always the same."""
     table = window_table(sequences, longest, vocabulary)
     folds = max(1, round(1 / config.mask_rate))
-    every = (np.ones(len(sequence), dtype=np.bool_) for sequence in sequences)
     fold_T = np.concatenate(
-        [
-            fold_of_tokens(sequence, folds, asked_T=asked_T)
-            for sequence, asked_T in zip(sequences, every, strict=True)
-        ]
+        [fold_of_tokens(one, folds, asked_T=np.ones(len(one), dtype=np.bool_)) for one in sequences]
     )
     order_W = np.argsort(table.length_W, kind="stable")
     for rows in sorted_batches(table.length_W[order_W], config.batch_tokens):
