@@ -5,9 +5,9 @@
 
 Prints ratios, asserts nothing. Baselines: decoding the same stored bodies with json (for encoding), and
 scoring one transaction at a time (for packed scoring); beside it what scoring costs where every token is
-asked for and not names only. With --processes it compares reading, parsing and
-encoding whole shards by one process and by that many, and stops: wall-clock and CPU seconds, since on a busy
-machine only the latter say what the division costs.
+asked for and not names only. With --processes it compares reading, parsing and encoding whole shards by one
+process and by that many, and stops: wall-clock and CPU seconds, since on a busy machine only the latter say
+what the division costs.
 """
 
 import argparse

@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import betabinom, binom
 
 from blockscan.artifact import read_manifest
+from blockscan.config import ScoreConfig
 from blockscan.detect import calibration_file
 from blockscan.detect.calibrate import Traffic, fit_calibration, judge, recalibrate
 from blockscan.detect.calibration_file import (
@@ -94,8 +95,16 @@ def test_false_alarm_rate_through_the_whole_road(benign, observe):
         assert low <= np.sum(p <= alpha) <= high
 
 
-def test_attacks_alarm(calibration, observe):
-    rng = np.random.default_rng(23)
+@pytest.fixture(scope="module")
+def shipped(benign):
+    """With the parts that take part unless told otherwise."""
+    parts = kept_parts(ScoreConfig().without, density="")
+    return fit_calibration(benign, fpr=0.01, parents=PARENTS, scoring=SCORING, parts=parts)
+
+
+@pytest.mark.parametrize("name", ["calibration", "shipped"])
+def test_attacks_alarm(name, observe, request):
+    calibration, rng = request.getfixturevalue(name), np.random.default_rng(23)
     p = [judge(calibration, observe(rng, 1000, extremes=3, extreme=20.0)).p_value for _ in range(40)]
     assert np.mean(np.array(p) <= 0.01) >= 0.9
 
