@@ -72,6 +72,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     ("""ALTER TABLE scores ADD COLUMN carried DOUBLE PRECISION NOT NULL DEFAULT 0""",),
     ("""ALTER TABLE scores ADD COLUMN joint TEXT NOT NULL DEFAULT '[]'""",),
+    ("""ALTER TABLE runs ADD COLUMN calibrated_until BIGINT""",),
 )
 
 
@@ -92,7 +93,10 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of scoring: what went in, what came out, what judged it. Times in Unix seconds."""
+    """One run of scoring: what went in, what came out, what judged it. Times in Unix seconds.
+
+    `calibrated_until`: last block that the calibration is made from, None where that is not known.
+    """
 
     id: str
     started: int
@@ -103,6 +107,7 @@ class Run:
     calibrations: tuple[str, ...]
     alarm_level: float | None
     source: str
+    calibrated_until: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

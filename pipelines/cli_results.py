@@ -121,11 +121,16 @@ TrainBlocks = Annotated[
 After = Annotated[
     str | None,
     typer.Option(
-        help="Last block of training and calibration; transactions up to it are left out.", metavar="BLOCK"
+        help="Last block of training and calibration; transactions up to it are left out. If not given, "
+        "benign ones up to the calibration's last block are.",
+        metavar="BLOCK",
     ),
 ]
 KeepEarlier = Annotated[
     bool, typer.Option("--keep-earlier-attacks", help="With --after, leave out benign transactions only.")
+]
+RestBenign = Annotated[
+    bool, typer.Option("--rest-benign", help="Take every scored transaction without a label for benign.")
 ]
 Baselines = Annotated[
     list[Path] | None,
@@ -149,6 +154,7 @@ def evaluate(
     train_blocks: TrainBlocks = None,
     after: After = None,
     keep_earlier_attacks: KeepEarlier = False,
+    rest_benign: RestBenign = False,
     baselines: Baselines = None,
     chain: Annotated[str | None, typer.Option(help="Only this chain.")] = None,
     trace_source: TraceSource = None,
@@ -162,10 +168,12 @@ def evaluate(
 ) -> None:
     """Compare stored scores with labels, beside the length baseline. Labels are read here and nowhere else.
 
-    Example:
+    Examples:
 
         blockscan evaluate --store scores.sqlite --labels labels.csv --archive archive --train-blocks :18M
         --after 18.2M --html report.html
+
+        blockscan evaluate --store scores.sqlite --labels known_attacks.csv --rest-benign
     """
     from pipelines.evaluate import Rules
     from pipelines.evaluation import report, tables
@@ -181,7 +189,9 @@ def evaluate(
     )
     drawn = pools if protocol is Protocol.PAPER else 0
     files = baselines or ()
-    result = run(Request(store, labels, archive or (), train_blocks, after, files, rules, drawn, seed))
+    result = run(
+        Request(store, labels, archive or (), train_blocks, after, files, rules, rest_benign, drawn, seed)
+    )
     if html is not None:
         report.write(result, html)
     if as_json:

@@ -77,11 +77,7 @@ class ScoreReport:
 
 
 def score(
-    shards: list[Shard],
-    detector: Detector,
-    store: ScoreStore,
-    *,
-    parquet: Path | None = None,
+    shards: list[Shard], detector: Detector, store: ScoreStore, *, parquet: Path | None = None
 ) -> ScoreReport:
     """Score every transaction of the shards once.
 
@@ -347,4 +343,5 @@ def _run(shards: list[Shard], detector: Detector, counts: Counter[str], started:
         calibrations=(detector.calibrated_as,),
         alarm_level=detector.calibration.alarm_level,
         source="blockscan score",
+        calibrated_until=detector.calibration.traffic.until,
     )

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from blockscan.archive import Archive, covered_ranges
 from blockscan.chains.families import main_target
 from blockscan.chains.networks import NETWORKS
-from blockscan.detect.calibrate import Traffic
 from blockscan.detect.dealings import Dealing, dealing_in, dealings_facts
 from blockscan.detect.facts import FACTS, fact_values, facts_of
 from blockscan.detect.history import History
-from blockscan.detect.levels import level_for
+from blockscan.detect.levels import Traffic, level_for
 from blockscan.errors import ConfigError
 from blockscan.transaction import Transaction
 from pipelines.sources import Shard

@@ -290,6 +290,7 @@ class Watcher:
             calibrations=(self._detector.calibrated_as,),
             alarm_level=self._detector.calibration.alarm_level,
             source="blockscan watch",
+            calibrated_until=self._detector.calibration.traffic.until,
         )
 
 

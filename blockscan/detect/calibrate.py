@@ -19,7 +19,7 @@ value, so that values and thresholds of before and after are on one scale.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -30,7 +30,14 @@ from blockscan.detect.accounts import Carrying, Recent
 from blockscan.detect.contracts import comparable, split
 from blockscan.detect.dealings import JOINT_GAIN
 from blockscan.detect.density import Density, fit_density
-from blockscan.detect.levels import confident_need, fpr_bound, rank, transactions_needed
+from blockscan.detect.levels import (
+    UNKNOWN_TRAFFIC,
+    Traffic,
+    confident_need,
+    fpr_bound,
+    rank,
+    transactions_needed,
+)
 from blockscan.detect.score import PARTS, ScoreModel, Summary, summarize
 from blockscan.detect.surprise import FieldCalibration
 from blockscan.errors import ConfigError
@@ -61,17 +68,6 @@ class Observed(NamedTuple):
     embedding: NDArray[np.float32] | None = None
     account: str = ""
     time: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """Where the calibration data lie in time: inclusive blocks, and transactions a day by trace source.
-
-    `blocks` is None and `per_day` empty where the data do not say.
-    """
-
-    blocks: tuple[int, int] | None = None
-    per_day: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +103,7 @@ class Calibration:
     alarm_level: float
     parents: Mapping[str, str]
     scoring: Mapping[str, Any]
-    traffic: Traffic = Traffic()
+    traffic: Traffic = UNKNOWN_TRAFFIC
     contracts: Mapping[str, Mapping[str, NDArray[np.float64]]] | None = None
     density: Density | None = None
 
@@ -190,7 +186,7 @@ def fit_calibration(
     scoring: Mapping[str, Any],
     parts: Sequence[str] = PARTS,
     density: str = "",
-    traffic: Traffic = Traffic(),
+    traffic: Traffic = UNKNOWN_TRAFFIC,
     per_contract: bool = False,
 ) -> Calibration:
     """Calibrate on benign transactions in time order. There is no way for a label to get in here.
@@ -236,7 +232,7 @@ def recalibrate(
     *,
     fpr: float,
     parent: str,
-    traffic: Traffic = Traffic(),
+    traffic: Traffic = UNKNOWN_TRAFFIC,
 ) -> Calibration:
     """Replace the held-out values by those of newer benign transactions; all of them are held out.
 

@@ -17,8 +17,9 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from blockscan import artifact
-from blockscan.detect.calibrate import Calibration, Traffic
+from blockscan.detect.calibrate import Calibration
 from blockscan.detect.density import KINDS, Density
+from blockscan.detect.levels import Traffic
 from blockscan.detect.score import PARTS, ScoreModel, view_of
 from blockscan.detect.surprise import FieldCalibration, Survival
 from blockscan.errors import ArtifactError

@@ -1,10 +1,31 @@
 """What a false positive rate needs and gives, in numbers of transactions; see blockscan.detect.calibrate."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from scipy.special import betaincinv
 
 from blockscan.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Where the calibration data lie in time: inclusive blocks, and transactions a day by trace source.
+
+    `blocks` is None and `per_day` empty where the data do not say.
+    """
+
+    blocks: tuple[int, int] | None = None
+    per_day: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def until(self) -> int | None:
+        """The last block."""
+        return None if self.blocks is None else self.blocks[1]
+
+
+UNKNOWN_TRAFFIC = Traffic()
 
 
 def transactions_needed(fpr: float) -> int:

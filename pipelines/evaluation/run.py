@@ -18,13 +18,18 @@ from pipelines.labels import Label, hash_key, read_labels
 from pipelines.ranges import parse_range
 from pipelines.sources import Rejects, Shard, open_shards
 
+REST = Label("benign", source="no label")
+"""Of what is scored and nobody has labelled, where it is to be taken for benign."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """What to evaluate. `stores`: one per training seed. `archives`: those of training and of scoring.
 
     `train_blocks`: what the count baseline is fitted on. `after`: last block of training and calibration,
-    in the notation of block ranges. `pools`: how many of the paper's pools, 0 for none.
+    in the notation of block ranges; where it is not given, that of `train_blocks` and the one up to which the
+    stores say that they were calibrated. `rest_benign`: what is scored and has no label is taken for benign.
+    `pools`: how many of the paper's pools, 0 for none.
     """
 
     stores: Sequence[Path]
@@ -34,6 +39,7 @@ class Request:
     after: str | None = None
     baselines: Sequence[Path] = ()
     rules: Rules = field(default_factory=Rules)
+    rest_benign: bool = False
     pools: int = 0
     seed: int = 0
 
@@ -47,23 +53,24 @@ def run(request: Request) -> Evaluation:
     """
     labels = read_labels(request.labels)
     scored = [_scored(store) for store in request.stores]
-    levels = {level for _, level in scored}
+    if request.rest_benign:
+        labels = {hash_key(row.tx_hash): REST for rows, _, _ in scored for row in rows} | labels
+    levels = {level for _, level, _ in scored}
     if len(levels) > 1:
         raise ConfigError(
             f"the stores have alarm levels {', '.join(f'{level:g}' for level in sorted(levels))}; "
             "calibrate every seed for the same one"
         )
-    runs = [rows for rows, _ in scored]
+    runs = [rows for rows, _, _ in scored]
     baselines = read_baselines(request.baselines)
     train_counts, trained_until = _training(request)
-    given = None if request.after is None else _block(request.after)
-    ends = [block for block in (given, trained_until) if block is not None]
+    calibrated_until = max((end for _, _, end in scored if end is not None), default=None)
     return evaluate(
         runs,
         labels,
         alarm_level=levels.pop(),
         rng=np.random.default_rng(request.seed),
-        rules=replace(request.rules, after=max(ends) if ends else None),
+        rules=_split(request, runs[0], trained_until, calibrated_until),
         facts=_facts(request.archives, runs[0], labels),
         train_counts=train_counts,
         baselines=baselines,
@@ -71,8 +78,23 @@ def run(request: Request) -> Evaluation:
     )
 
 
-def _scored(store: Path) -> tuple[list[ScoredRow], float]:
-    """The scores that a store shows, and the alarm level of its latest run."""
+def _split(request: Request, rows: Sequence[ScoredRow], trained: int | None, calibrated: int | None) -> Rules:
+    """The rules with the time split: after the block given, else after all that anything was fitted on.
+
+    What a calibration was made from is benign, so attacks are left out for training blocks or a given block
+    only. Blocks of several chains cannot be compared, so that no split follows from a calibration there.
+    """
+    rules, given = request.rules, request.after
+    if given is not None:
+        return replace(rules, after=max(_block(given), trained or 0))
+    if calibrated is None or (rules.chain is None and len({row.chain for row in rows}) > 1):
+        return replace(rules, after=trained)
+    keep = rules.keep_earlier_attacks or trained is None
+    return replace(rules, after=max(calibrated, trained or 0), keep_earlier_attacks=keep)
+
+
+def _scored(store: Path) -> tuple[list[ScoredRow], float, int | None]:
+    """The scores that a store shows, the alarm level of its latest run, and the last block of calibration."""
     with open_store(store, read_only=True) as results:
         latest = results.runs(limit=1)
         rows = [
@@ -91,7 +113,7 @@ def _scored(store: Path) -> tuple[list[ScoredRow], float]:
         ]
     if not latest or latest[0].alarm_level is None:
         raise ConfigError(f"{store} holds no finished run; score some transactions first")
-    return rows, latest[0].alarm_level
+    return rows, latest[0].alarm_level, latest[0].calibrated_until
 
 
 def _training(request: Request) -> tuple[NDArray[np.float64] | None, int | None]:

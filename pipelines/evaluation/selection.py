@@ -307,5 +307,6 @@ def _require_classes(cases: Sequence[Case], early: Mapping[str, int]) -> None:
             )
         raise ConfigError(
             f"evaluation needs both classes, but of the scored transactions {counts['benign']:,} are "
-            f"labelled benign and {counts['attack']:,} are exploits{lost}; add labels or score more of them"
+            f"labelled benign and {counts['attack']:,} are exploits{lost}; add labels, score more of "
+            "them, or take the rest for benign with --rest-benign"
         )

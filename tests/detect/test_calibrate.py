@@ -10,7 +10,7 @@ from scipy.stats import betabinom, binom
 from blockscan.artifact import read_manifest
 from blockscan.config import ScoreConfig
 from blockscan.detect import calibration_file
-from blockscan.detect.calibrate import Traffic, fit_calibration, judge, recalibrate
+from blockscan.detect.calibrate import fit_calibration, judge, recalibrate
 from blockscan.detect.calibration_file import (
     fingerprint,
     load_calibration,
@@ -19,7 +19,14 @@ from blockscan.detect.calibration_file import (
     versions,
 )
 from blockscan.detect.density import KINDS
-from blockscan.detect.levels import alarm_band, confident_need, fpr_bound, level_for, transactions_needed
+from blockscan.detect.levels import (
+    Traffic,
+    alarm_band,
+    confident_need,
+    fpr_bound,
+    level_for,
+    transactions_needed,
+)
 from blockscan.detect.score import PARTS, kept_parts, view_of
 from blockscan.errors import ArtifactError, ConfigError
 from blockscan.findings import Evidence, TxScore

@@ -103,6 +103,7 @@ def test_recalibration_is_a_new_artifact_that_counts_from_now_on(
     old, new = ({row.tx_hash: row for row in rows(store)} for store in scored)
     assert {each.calibration for each in new.values()} == {fingerprint(after)}
     assert {each.calibration for each in old.values()} == {fingerprint(before)}
+    assert [calibrated_until(store) for store in scored] == [119, 149]
     for tx_hash, row in new.items():  # the same scale: the same values to the bit
         assert row.value == old[tx_hash].value
         assert row.p_value == after.p_value(row.value, SOURCE)
@@ -130,6 +131,11 @@ def later(node: str, cli: Any, tmp_path_factory: pytest.TempPathFactory) -> Path
 def rows(store: Path) -> list[Any]:
     with open_store(store, read_only=True) as results:
         return list(results.iter_scores())
+
+
+def calibrated_until(store: Path) -> int | None:
+    with open_store(store, read_only=True) as results:
+        return results.runs()[0].calibrated_until
 
 
 @pytest.mark.parametrize(("factor", "status", "word"), [(1.0, 0, "no drift"), (0.6, 4, "are higher than")])

@@ -127,7 +127,7 @@ def test_places_on_axes():
     assert label('<a href="x">&') == "&lt;a href=&quot;x&quot;&gt;&amp;"
 
 
-def make_store(path, shift, *, level=0.01):
+def make_store(path, shift, *, level=0.01, until=None, chains=("c",)):
     rng = np.random.default_rng(shift)
     with open_store(path) as store:
         scores = []
@@ -135,12 +135,13 @@ def make_store(path, shift, *, level=0.01):
             value = float(rng.normal() + (shift if place % 6 == 0 else 0))
             scores.append(
                 TxScore(
-                    "c", f"0x{place:02x}", 100 + place, 0, 1_600_000_000, "0xaa", "0xbb", value, 0.5, "", (),
+                    chains[place % len(chains)], f"0x{place:02x}", 100 + place, 0, 1_600_000_000,
+                    "0xaa", "0xbb", value, 0.5, "", (),
                     1 + place % 9, 10 + place % 4, 1, "callTracer", "complete", f"m{shift}", f"cal{shift}",
                 )
             )  # fmt: skip
         store.write((each, None, None) for each in scores)
-        store.record_run(Run("r", 1, 2, ("in",), {"scored": 120}, "m", ("cal",), level, "test"))
+        store.record_run(Run("r", 1, 2, ("in",), {"scored": 120}, "m", ("cal",), level, "test", until))
     return path
 
 
@@ -157,6 +158,41 @@ def inputs(tmp_path_factory):
     pq.write_table(table, tmp_path / "gas.parquet")
     stores = [make_store(tmp_path / f"{shift}.sqlite", shift) for shift in (1, 2, 3)]
     return tmp_path, stores
+
+
+def counted(cli, store, labels, *options):
+    result = cli("evaluate", "--store", store, "--labels", labels, *options, "--json")
+    assert result.exit_code == 0, result.output
+    coverage = json.loads(result.stdout)["coverage"]
+    return coverage["after"], coverage["benign"], coverage["attacks"]
+
+
+def test_what_a_calibration_was_made_from_is_left_out(cli, inputs, tmp_path):
+    """Blocks 100 to 219, every sixth an attack: 20 benign and 4 attacks are not after block 123."""
+    labels = inputs[0] / "labels.csv"
+    known = make_store(tmp_path / "known.sqlite", 1, until=123)
+    assert counted(cli, known, labels) == (123, 80, 20)
+    assert counted(cli, known, labels, "--after", "109") == (109, 92, 18)
+    assert counted(cli, make_store(tmp_path / "unknown.sqlite", 1), labels) == (None, 100, 20)
+    # Block 123 of which chain?
+    two = make_store(tmp_path / "two.sqlite", 1, until=123, chains=("c", "d", "d", "c", "c"))
+    assert counted(cli, two, labels) == (None, 100, 20)
+    assert counted(cli, two, labels, "--chain", "c") == (123, 48, 12)
+
+
+def test_the_rest_is_benign_where_asked_for(cli, inputs, tmp_path):
+    labels = tmp_path / "attacks.csv"
+    lines = (inputs[0] / "labels.csv").read_text().splitlines()
+    labels.write_text("\n".join([lines[0], "0x01,grey,", *(line for line in lines if "attack" in line)]))
+    store = inputs[1][0]
+    result = cli("evaluate", "--store", store, "--labels", labels)
+    assert result.exit_code == 1 and "--rest-benign" in result.output
+    assert counted(cli, store, labels, "--rest-benign") == (None, 99, 20)
+    found = json.loads(
+        cli("evaluate", "--store", store, "--labels", labels, "--rest-benign", "--json").stdout
+    )
+    assert found["coverage"]["label_sources"] == {"no label": 99, "not stated": 20}
+    assert (found["coverage"]["unlabelled"], found["coverage"]["grey"]) == (0, 1)
 
 
 def test_three_stores_and_a_baseline_through_the_command_line(cli, inputs):

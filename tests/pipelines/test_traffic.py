@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from blockscan.detect.calibrate import Traffic
 from blockscan.detect.history import history_of
+from blockscan.detect.levels import Traffic
 from blockscan.errors import ConfigError
 from blockscan.transaction import Call, CallKind, LogOrder, TraceSource, Transaction
 from pipelines.sources import Shard

@@ -17,6 +17,7 @@ from blockscan.chains.rpc import EthereumNode
 from blockscan.chains.transport import Endpoint
 from blockscan.detect.accounts import CARRIED_SECONDS, Recent
 from blockscan.detect.history import history_of
+from blockscan.detect.levels import Traffic
 from blockscan.errors import ConfigError
 from blockscan.findings import TxScore
 from blockscan.store import ScoreStore, Search, open_store
@@ -35,7 +36,7 @@ DETECTOR: Any = SimpleNamespace(
     fingerprint="m",
     calibrated_as="c",
     history=history_of([]),
-    calibration=SimpleNamespace(alarm_level=0.01, recent=lambda: Recent(0.0)),
+    calibration=SimpleNamespace(alarm_level=0.01, traffic=Traffic((2, 7)), recent=lambda: Recent(0.0)),
 )
 
 
@@ -108,6 +109,7 @@ def test_blocks_are_scored_once_as_they_come_and_over_restarts(
     assert alerts(store, "open") == [each for each in on_chain(server.chain) if alarming(each)]
     assert sorted(Archive(tmp_path / "archive").tx_hashes()) == on_chain(server.chain)
     assert store.summary().alarm_level == 0.01 and store.summary().orphaned == 0
+    assert {run.calibrated_until for run in store.runs()} == {7}
 
 
 def test_an_empty_archive_begins_at_the_newest_block(server: Any, tmp_path: Path, store: ScoreStore) -> None:
