@@ -13,7 +13,6 @@ FACTS = {
     "rare_callee": "callees that their callers hardly ever call",
     "rare_function": "function that its contract hardly ever runs",
     "rare_functions": "functions that their contracts hardly ever run",
-    "rare_path": "calls from functions that hardly ever lead there",
     "new_caller": "new caller of a function that only few call",
     "unknown_target": "target that the past does not know",
     "reentry": "contract entered while it was at work",
@@ -25,8 +24,6 @@ FACTS = {
     "drained": "share of a balance taken away",
     "emptied": "balances of those who sign, emptied",
     "largest_transfer": "size of a transfer",
-    "argument_high": "argument larger than the function is called with",
-    "argument_low": "argument smaller than the function is called with",
     "number_high": "argument larger than functions of this name are called with",
     "number_low": "argument smaller than functions of this name are called with",
     "rare_company": "functions that hardly ever meet",
@@ -38,16 +35,22 @@ FACTS = {
     "joint_gain": "gain without a payment within minutes",
 }
 """What a fact about a whole transaction is called; other evidence is a value in its trace."""
+FORMER_FACTS = {
+    "rare_path": "calls from functions that hardly ever lead there",
+    "argument_high": "argument larger than the function is called with",
+    "argument_low": "argument smaller than the function is called with",
+}
+"""The same of facts that scores in stores of before name."""
 
 
 def is_fact(field: str) -> bool:
     """Whether evidence is a fact about the whole transaction: the model expects nothing in its place."""
-    return field in FACTS
+    return field in FACTS or field in FORMER_FACTS
 
 
 def evidence_name(field: str) -> str:
     """What evidence is about, safe to show."""
-    return FACTS.get(field) or safe_text(field.replace("_", " "))
+    return FACTS.get(field) or FORMER_FACTS.get(field) or safe_text(field.replace("_", " "))
 
 
 def rarity(p_value: float | None) -> str:

@@ -21,7 +21,6 @@ from blockscan.detect.history import (
     arguments_of,
     edges_of,
     functions_of,
-    paths_of,
     uses_of,
 )
 from blockscan.transaction import CallKind, Transaction
@@ -34,7 +33,6 @@ FACTS = (
     "rare_callee",
     "rare_function",
     "rare_functions",
-    "rare_path",
     "new_caller",
     "unknown_target",
     "reentry",
@@ -46,8 +44,6 @@ FACTS = (
     "drained",
     "emptied",
     "largest_transfer",
-    "argument_high",
-    "argument_low",
     "number_high",
     "number_low",
     "rare_company",
@@ -107,7 +103,7 @@ def _size(frames: Frames) -> Facts:
 
 
 def _calls(frames: Frames, transaction: Transaction, history: History) -> Facts:
-    edges, functions, paths = edges_of(frames), functions_of(frames), paths_of(frames)
+    edges, functions = edges_of(frames), functions_of(frames)
     unseen = [(edge, node) for edge, node in edges.items() if not history.seen("edge", *edge)]
     callees = [
         _rare(history.seen("edge", *edge), history.seen("caller", edge[0]), node, edge[1])
@@ -117,17 +113,12 @@ def _calls(frames: Frames, transaction: Transaction, history: History) -> Facts:
         _rare(history.seen("function", *each), history.seen("callee", each[0]), node, in_words(each))
         for each, node in functions.items()
     ]
-    inner = [
-        _rare(history.seen("path", *outer, *each), history.seen("function", *outer), node, in_words(each))
-        for (outer, each), node in paths.items()
-    ]
     target = transaction.root.target or ""
     return {
         "new_edges": Fact(math.log1p(len(unseen)), *(_edge(*unseen[0]) if unseen else (0, ""))),
         "rare_callee": _sum(callees),
         "rare_function": max(ran, key=by_value),
         "rare_functions": _sum(ran),
-        "rare_path": _sum(inner),
         "new_caller": _new_caller(frames, history),
         "unknown_target": Fact(-math.log1p(history.seen("address", target)), 0, target),
     }
@@ -156,16 +147,16 @@ def _new_caller(frames: Frames, history: History) -> Fact:
 
 
 def _arguments(frames: Frames, history: History) -> Facts:
-    """Numbers in calldata beyond what the function was called with before, or those of its name anywhere."""
-    found = {name: [Fact(0.0)] for name in ("argument_high", "argument_low", "number_high", "number_low")}
+    """Numbers in calldata beyond what functions of the name were called with before, on whatever contract."""
+    highs, lows = [Fact(0.0)], [Fact(0.0)]
     for (argument, here), node in arguments_of(frames).items():
-        for what, key in (("argument", argument), ("number", ("", *argument[1:]))):
-            if history.amounts("argument", *key) >= MEASURED:
-                text = f"argument {key[2] + 1} of {in_words(key[:2])}"
-                high, low = (history.argument_rarity(key, here, below=below) for below in (False, True))
-                found[f"{what}_high"].append(Fact(high, node, text))
-                found[f"{what}_low"].append(Fact(low, node, text))
-    return {name: max(facts, key=by_value) for name, facts in found.items()}
+        if history.amounts("argument", "", *argument) >= MEASURED:
+            name, place = argument
+            text = f"argument {place + 1} of {in_words(('', name))}"
+            high, low = (history.argument_rarity(argument, here, below=below) for below in (False, True))
+            highs.append(Fact(high, node, text))
+            lows.append(Fact(low, node, text))
+    return {"number_high": max(highs, key=by_value), "number_low": max(lows, key=by_value)}
 
 
 def _habits(frames: Frames, transaction: Transaction, history: History) -> Facts:

@@ -36,7 +36,6 @@ KINDS = (
     "function",
     "use",
     "users",
-    "path",
     "address",
     "amount",
     "moved",
@@ -50,15 +49,15 @@ KINDS = (
 )
 """What is counted, per transaction that shows it: edge (caller, callee); caller and callee of any edge;
 callers: different callers of a callee; function (callee, selector); use (function, caller); users: different
-callers of a function; path (function, function that it calls); address: target of a call, or sender. By
-size: amount, transfers per asset; moved, transfers per (function that asks for them, asset); outflow, net
-losses per (holder, asset); argument, numbers per (function, place in the calldata), and of functions of this
-name anywhere, with "" for the contract. On Solana, where every owner signs: unsigned, holders that lost
-something without their signature. Of names (blockscan.detect.habits): company (name, name); sequence (name
-that another follows) and (name, name); role (name, place) and (name, place, role); report (event, place) and
-(event, place, what its number is)."""
+callers of a function; address: target of a call, or sender. By size: amount, transfers per asset; moved,
+transfers per (function that asks for them, asset); outflow, net losses per (holder, asset); argument, numbers
+per ("", name of a function on whatever contract, place in the calldata). On Solana, where every owner signs:
+unsigned, holders that lost something without their signature. Of names (blockscan.detect.habits): company
+(name, name); sequence (name that another follows) and (name, name); role (name, place) and (name, place,
+role); report (event, place) and (event, place, what its number is)."""
 
-Argument = tuple[str, bytes, int]
+Argument = tuple[bytes, int]
+"""Name of a function and place in its calldata."""
 _WORD = 32
 ARGUMENTS = 8
 """Words of calldata looked at in each call; what comes later is mostly the inside of arrays."""
@@ -81,7 +80,7 @@ class History:
 
     def argument_rarity(self, argument: Argument, here: int, *, below: bool) -> float:
         """The same of an argument in bin `here` (signed_bin), or of those at most so large."""
-        tally, key = self.tallies["argument"], key_of(*argument)
+        tally, key = self.tallies["argument"], key_of("", *argument)
         log10_p = tally.log10_p_below if below else tally.log10_p
         return -log10_p(key, here, per_decade=SIGNED_BINS_PER_DECADE)
 
@@ -121,16 +120,6 @@ def functions_of(frames: Frames) -> dict[Function, int]:
     return found
 
 
-def paths_of(frames: Frames) -> dict[tuple[Function, Function], int]:
-    """Every (function, function that it calls) pair with the first frame that shows it."""
-    found: dict[tuple[Function, Function], int] = {}
-    for node, call in enumerate(frames.calls):
-        if node:
-            parent = frames.calls[frames.parent[node]]
-            found.setdefault((function_of(parent), function_of(call)), node)
-    return found
-
-
 def uses_of(frames: Frames) -> dict[tuple[Function, str], int]:
     """Every (function, its caller) pair with the first frame that shows it."""
     found: dict[tuple[Function, str], int] = {}
@@ -151,14 +140,14 @@ def arguments_of(frames: Frames) -> dict[tuple[Argument, int], int]:
     """
     found: dict[tuple[Argument, int], int] = {}
     for node, call in enumerate(frames.calls):
-        target, selector = function_of(call)
+        _, selector = function_of(call)
         if len(selector) != 4 or call.kind is CallKind.INSTRUCTION:
             continue
         for place in range(min((len(call.data) - 4) // _WORD, ARGUMENTS)):
             begin = 4 + place * _WORD
             number = int.from_bytes(call.data[begin : begin + _WORD], signed=True)
             if abs(number) < LARGEST:
-                found.setdefault(((target, selector, place), signed_bin(number)), node)
+                found.setdefault(((selector, place), signed_bin(number)), node)
     return found
 
 
@@ -171,7 +160,7 @@ def unsigned_losers(frames: Frames, transaction: Transaction) -> set[str]:
 
 
 def _count_calls(counts: dict[str, dict[int, int]], frames: Frames, transaction: Transaction) -> None:
-    edges, functions, paths = edges_of(frames), functions_of(frames), paths_of(frames)
+    edges, functions = edges_of(frames), functions_of(frames)
     new = [(caller, callee) for caller, callee in edges if key_of(caller, callee) not in counts["edge"]]
     count_all(counts["callers"], (key_of(callee) for _, callee in new))
     count_all(counts["edge"], (key_of(*edge) for edge in edges))
@@ -182,7 +171,6 @@ def _count_calls(counts: dict[str, dict[int, int]], frames: Frames, transaction:
     count_all(counts["caller"], (key_of(caller) for caller in {edge[0] for edge in edges}))
     count_all(counts["callee"], (key_of(callee) for callee in {edge[1] for edge in edges}))
     count_all(counts["function"], (key_of(*function) for function in functions))
-    count_all(counts["path"], (key_of(*outer, *inner) for outer, inner in paths))
     count_all(counts["address"], (key_of(one) for one in {transaction.sender, *(edge[1] for edge in edges)}))
 
 
@@ -191,9 +179,7 @@ def _count_amounts(counts: dict[str, dict[int, int]], frames: Frames) -> None:
     moved = ((asked_by(each, frames), each) for each in frames.transfers)
     count_all(counts["moved"], (key_of(*by, each.asset) + amount_bin(each.amount) for by, each in moved))
     arguments = arguments_of(frames)
-    count_all(counts["argument"], (key_of(*argument) + here for argument, here in arguments))
-    anywhere = {("", name, place, here) for (_, name, place), here in arguments}
-    count_all(counts["argument"], (key_of(*argument) + here for *argument, here in anywhere))
+    count_all(counts["argument"], (key_of("", *argument) + here for argument, here in arguments))
     losses = ((holder, asset, -net) for (holder, asset), net in frames.balances().items() if net < 0)
     count_all(counts["outflow"], (key_of(holder, asset) + amount_bin(lost) for holder, asset, lost in losses))
 

@@ -14,12 +14,12 @@ more: the tail of something that hardly any transaction has is anybody's guess.
 
 The -log10 p of parts are added within each of three views: what the past says (facts), what the language
 model says, and how large the transaction is. Parts that rise together count as one: each is weighted by one
-over the sum of its correlations with the parts of its view. What is left of dependence makes such a sum no
-chi-square, and a view of eighteen parts would drown one of three; each sum is therefore turned into a
-p-value among benign transactions once more. Beyond the largest benign sum it falls slowly (a Pareto tail):
-something harmless that is deeper than any call before must not count for more than all the rest together.
-The value is the weighted sum of the views' -log10 p (Fisher 1925; the weights, Good 1955), and is
-calibrated as a whole.
+over the sum of its correlations with the parts of its view. One fact counts twice (TWICE). What is left of
+dependence makes such a sum no chi-square, and a view of two dozen parts would drown one of three; each sum
+is therefore turned into a p-value among benign transactions once more. Beyond the largest benign sum it
+falls slowly (a Pareto tail): something harmless that is deeper than any call before must not count for more
+than all the rest together. The value is the weighted sum of the views' -log10 p (Fisher 1925; the weights,
+Good 1955), and is calibrated as a whole.
 """
 
 import difflib
@@ -50,6 +50,8 @@ PART_SCALE_SHARE = 0.3
 # of shares of balances (on Solana their sum over all victims) one is a whole balance.
 FACT_BEYOND = 1.0
 SHARES = ("drained",)
+# Of all facts the one that harmless transactions show least: more taken out of a contract than put in.
+TWICE = ("overdrawn",)
 
 
 def strongest(p: NDArray[np.float64]) -> float:
@@ -163,7 +165,7 @@ class ScoreModel:
     """How the parts are distributed over benign transactions, by length, and the views that they add up to.
 
     `anchors` float64 (A,) ascending: median log number of calls of each class. `tails` holds per
-    part one Survival for each class, `weights` what each part counts in the sum of its view, in (0, 1], and
+    part one Survival for each class, `weights` what each part counts in the sum of its view, above 0, and
     `views` one Survival for the sum of each view that has parts.
     """
 
@@ -273,7 +275,7 @@ def _by_view(parts: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _weights(rarities: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """One over the sum of each part's correlations, those above 0, with the parts of its view.
+    """One over the sum of each part's correlations, those above 0, with the parts of its view; of TWICE two.
 
     Of k parts that always say the same each counts 1 / k. A part that never varied is like no other.
     """
@@ -285,8 +287,9 @@ def _weights(rarities: Sequence[Mapping[str, float]]) -> dict[str, float]:
         unit = centred / np.where(length > 0, length, 1.0)
         alike = np.clip(unit.T @ unit, 0.0, 1.0)
         np.fill_diagonal(alike, 1.0)
+        counts = np.array([2.0 if part in TWICE else 1.0 for part in own])
         # Rounded, since sums in another order must not make another calibration.
-        found |= dict(zip(own, np.round(1 / alike.sum(axis=1), 6).tolist(), strict=True))
+        found |= dict(zip(own, np.round(counts / alike.sum(axis=1), 6).tolist(), strict=True))
     return found
 
 

@@ -135,6 +135,9 @@ def test_incidents_of_an_empty_store_and_a_lapsed_alert(
 def test_every_fact_has_a_name_and_no_value_is_taken_for_one() -> None:
     assert set(wording.FACTS) == set(FACTS)
     assert not {field.name.lower() for field in Field} & set(wording.FACTS)
+    former = wording.FORMER_FACTS
+    assert not set(former) & set(FACTS) and all(map(wording.is_fact, former))
+    assert wording.evidence_name("rare_path") == former["rare_path"]
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,6 @@ def test_a_swap_like_those_before_has_no_fact(history):
         "new_edges",
         "rare_callee",
         "rare_functions",
-        "rare_path",
         "new_caller",
         "free_gain",
         "reentry",
@@ -212,20 +211,21 @@ def _signed(number: int) -> bytes:
 def test_an_argument_beyond_what_a_function_is_called_with_stands_out_on_its_side():
     known = history_of([pay(10**6 + 10**4 * i, 5) for i in range(100)])
     usual, high, low, negative = (facts_of(pay(n, 5), known) for n in (10**6, 10**12, 10, -(10**6)))
-    assert max(usual["argument_high"].value, usual["argument_low"].value) < 2.1
-    assert high["argument_high"].value > 6 and high["argument_low"].value < 0.1
-    assert low["argument_low"].value > 5 and low["argument_high"].value < 0.1
-    assert negative["argument_low"].value > low["argument_low"].value
-    assert facts_of(pay(10**6, 10**9), known)["argument_high"].found.startswith("argument 2 of ")
-    assert high["argument_high"].found == f"argument 1 of 0xaabbccdd of {POOL}"
+    assert max(usual["number_high"].value, usual["number_low"].value) < 2.1
+    assert high["number_high"].value > 6 and high["number_low"].value < 0.1
+    assert low["number_low"].value > 5 and low["number_high"].value < 0.1
+    assert negative["number_low"].value > low["number_low"].value
+    assert facts_of(pay(10**6, 10**9), known)["number_high"].found.startswith("argument 2 of ")
+    assert high["number_high"].found == "argument 1 of 0xaabbccdd"
 
 
 def test_arguments_that_are_no_amounts_and_functions_without_a_past_say_nothing():
     known = history_of([pay(10**6, 5) for _ in range(100)])
     address, mask = int(THIEF, 16), (1 << 255) - 1
-    for unknown in (pay(address, 5), pay(mask, 5), pay(10**12, 5, target=OTHER)):
+    without_past = transaction(call(USER, POOL, SWAP + _signed(10**12)))
+    for unknown in (pay(address, 5), pay(mask, 5), without_past):
         facts = facts_of(unknown, known)
-        assert facts["argument_high"].value < 0.1 and facts["argument_low"].value < 0.1
+        assert facts["number_high"].value < 0.1 and facts["number_low"].value < 0.1
 
 
 def test_a_transfer_is_large_for_the_function_that_asks_for_it():
@@ -282,7 +282,6 @@ def test_an_instruction_that_a_program_hardly_ever_runs_is_rare():
     mint = message("new", instructed("new", b"\7" + bytes([1] * 8)))
     assert facts_of(usual, history)["rare_function"].value < 0.1
     assert facts_of(mint, history)["rare_function"].value == pytest.approx(math.log(41 / 0.5))
-    assert facts_of(mint, history)["rare_path"].value == pytest.approx(math.log(41 / 0.5))
 
 
 @pytest.fixture(scope="module")

@@ -315,12 +315,13 @@ def test_weights_are_one_over_the_correlations_of_a_view():
     rng = np.random.default_rng(6)
     gains, rest = rng.exponential(size=(2, 4000))
     past = [told(np.full(9, 0.5), gain=x, loss=x + y) for x, y in zip(gains, rest, strict=True)]
-    model = ScoreModel.fit(past, parts=["gain", "loss", "drained", "depth"])
+    model = ScoreModel.fit(past, parts=["gain", "loss", "drained", "overdrawn", "depth"])
     rarities = np.array([[model.rarities(each)[part] for part in ("gain", "loss")] for each in past])
     alike = np.corrcoef(rarities.T)[0, 1]
     assert 0.3 < alike < 0.9
     assert model.weights["gain"] == model.weights["loss"] == pytest.approx(1 / (1 + alike))
     assert model.weights["drained"] == model.weights["depth"] == 1.0
+    assert model.weights["overdrawn"] == 2.0  # the one that counts twice
     against = [told(np.full(9, 0.5), gain=x, loss=-x) for x in gains[:500]]
     assert set(ScoreModel.fit(against, parts=["gain", "loss"]).weights.values()) == {1.0}
 

@@ -70,7 +70,7 @@ def test_views_and_parts_say_what_they_are(road: Any, cli: Any, strongest: TxSco
     lines = shown.splitlines()
     for name, meaning in (("size", "how large it is"), ("carried", "transactions before")):
         assert any(f" {name} " in line and meaning in line for line in lines)
-    assert any("argument_high" in line and "facts" in line for line in lines)
+    assert any("number_high" in line and "facts" in line for line in lines)
 
 
 def test_what_was_carried_over_is_known_from_the_store_alone(road: Any, cli: Any) -> None:

@@ -9,6 +9,7 @@ import pytest
 from blockscan.artifact import read_manifest
 from blockscan.detect.history import KINDS, History, history_of
 from blockscan.detect.history_file import load_history, save_history
+from blockscan.detect.tally import Tally
 from blockscan.errors import ArtifactError
 from pipelines.model_dir import ModelDir
 
@@ -75,3 +76,10 @@ def test_a_history_of_before_says_what_to_do(tmp_path: Path) -> None:
     save_history(History(tallies, 0), tmp_path / "history")
     with pytest.raises(ArtifactError, match=r"no history this program can read.*blockscan recount ARCHIVE"):
         load_history(tmp_path / "history")
+
+
+def test_a_history_that_counted_more_than_is_asked_now_is_read(tmp_path: Path) -> None:
+    known = history_of([])
+    save_history(History({**known.tallies, "path": Tally.of({1024: 3})}, 7), tmp_path / "history")
+    found = load_history(tmp_path / "history")
+    assert set(found.tallies) == set(KINDS) and found.transactions == 7
