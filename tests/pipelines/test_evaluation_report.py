@@ -259,6 +259,12 @@ def test_archives_give_duplicates_contracts_and_the_count_baseline(cli, inputs, 
     assert coverage["after"] == 39 and coverage["attacks"] == 20 and coverage["duplicate_attacks"] == 0
     assert coverage["benign"] + coverage["duplicate_benign"] == 100
     assert coverage["benign"] == len({place % 50 for place in range(120) if place % 6})
+    # The later of the two ends counts; attacks are left out as well where training blocks are given.
+    given = [*arguments[6:], "--train-blocks", ":40"]
+    for until, after, attacks in ((20, 39, 20), (123, 123, 16)):
+        store = make_store(tmp_path / f"{until}.sqlite", 1, until=until)
+        split = counted(cli, store, folder / "labels.csv", *given)
+        assert (split[0], split[2]) == (after, attacks)
     assert (found["contracts"]["contracts"], found["contracts"]["incidents"]) == (1, 10)
     assert found["realised_fpr"]["n"] == 100
     kept = json.loads(cli(*arguments, "--keep-duplicates").stdout)
