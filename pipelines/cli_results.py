@@ -122,7 +122,7 @@ After = Annotated[
     str | None,
     typer.Option(
         help="Last block of training and calibration; transactions up to it are left out. If not given, "
-        "benign ones up to the calibration's last block are.",
+        "benign ones up to the calibration's last block are, with --train-blocks attacks as well.",
         metavar="BLOCK",
     ),
 ]
