@@ -12,7 +12,7 @@ from blockscan.errors import StoreError
 from blockscan.store import open_store
 from pipelines.bundle import read_bundle, write_bundle
 from pipelines.calibrate import Facts
-from pipelines.drift import drift_facts, drift_line, drift_of
+from pipelines.drift import DriftTests, drift_facts, drift_line
 from pipelines.model_dir import ModelDir
 from pipelines.render import plain, print_json, to_stdout
 from pipelines.verify import make_bundle, verify_bundle
@@ -25,8 +25,11 @@ def drift(store: Path, model: Path, *, seed: int) -> tuple[Facts, str, bool]:
         StoreError: the store has no score of the model's calibration.
     """
     calibration = load_calibration(newest(ModelDir(model).path))
+    tests = DriftTests(calibration, np.random.default_rng(seed))
     with open_store(store, read_only=True) as results:
-        found = drift_of(results.iter_scores(), calibration, rng=np.random.default_rng(seed))
+        for score in results.iter_scores():
+            tests.add(score)
+    found = tests.found()
     if not found:
         raise StoreError(
             f"{store} has no score of the calibration {newest(ModelDir(model).path)}; give the model that "

@@ -1,6 +1,6 @@
 """Does the traffic of a set of scores still look like the calibration, and what to do if not, in words."""
 
-from collections.abc import Iterable
+from collections import Counter
 
 import numpy as np
 
@@ -14,28 +14,36 @@ from pipelines.calibrate import Facts
 RENEW = "renew it: `blockscan recalibrate ARCHIVE --model DIR --blocks ...` on recent benign blocks"
 
 
-def drift_of(
-    scores: Iterable[TxScore], calibration: Calibration, *, rng: np.random.Generator
-) -> dict[str, tuple[Drift, int]]:
-    """Evidence of drift and number of alarms, by trace source, over scores in time order.
+class DriftTests:
+    """Evidence of drift and number of alarms by trace source; `add` takes scores in time order.
 
-    Only those of this calibration count.
-
-    Sources without enough calibration values to be tested are left out.
+    Only those of this calibration count. Sources without enough calibration values to be tested are left out.
     """
-    name, supported = (
-        fingerprint(calibration),
-        set(calibration.values) - set(calibration.unsupported_sources()),
-    )
-    tests: dict[str, DriftTest] = {}
-    alarms: dict[str, int] = {}
-    for score in scores:
-        if score.calibration == name and score.source in supported:
-            if score.source not in tests:
-                tests[score.source] = DriftTest(calibration.values[score.source], rng)
-            tests[score.source].add(score.value)
-            alarms[score.source] = alarms.get(score.source, 0) + calibration.alarms(score)
-    return {source: (test.evidence(), alarms[source]) for source, test in sorted(tests.items())}
+
+    def __init__(self, calibration: Calibration, rng: np.random.Generator) -> None:
+        """`rng` breaks ties, see blockscan.detect.drift.drift."""
+        self._calibration = calibration
+        self._rng = rng
+        self._name = fingerprint(calibration)
+        self._supported = set(calibration.values) - set(calibration.unsupported_sources())
+        self._tests: dict[str, DriftTest] = {}
+        self._alarms: Counter[str] = Counter()
+
+    def add(self, score: TxScore) -> None:
+        """Take the next score."""
+        source = score.source
+        if score.calibration != self._name or source not in self._supported:
+            return
+        if source not in self._tests:
+            self._tests[source] = DriftTest(self._calibration.values[source], self._rng)
+        self._tests[source].add(score.value)
+        self._alarms[source] += self._calibration.alarms(score)
+
+    def found(self) -> dict[str, tuple[Drift, int]]:
+        """What has been found so far."""
+        return {
+            source: (test.evidence(), self._alarms[source]) for source, test in sorted(self._tests.items())
+        }
 
 
 def drift_line(source: str, evidence: Drift, alarms: int, calibration: Calibration) -> str:

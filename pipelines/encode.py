@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields
@@ -215,7 +215,7 @@ def _cores() -> int:
 
 
 def watched(
-    what: str, shards: list[Shard], exclude: Collection[str] = ()
+    what: str, shards: Sequence[Shard], exclude: Collection[str] = ()
 ) -> Iterator[tuple[str, Transaction]]:
     """Shard name and transaction for all of the shards, under a progress bar, without the excluded hashes."""
     with progress(what, sum(shard.rows for shard in shards)) as bar:

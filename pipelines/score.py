@@ -1,34 +1,29 @@
 """Step 5: score transactions, write them to the store and, as a batch job, to one file per shard.
 
-The result of a set of transactions depends on no seed and no order: the set is cut into groups of
-neighbouring blocks (by the hash of the transaction where the block is unknown), and these are judged in
-time order, since part of a value is carried over to what an account does next. A rerun writes the same rows
-again, which changes nothing.
+The result of a set of transactions depends on no seed and no order: it is cut into groups of neighbouring
+blocks (pipelines.groups), and these are judged in time order, since part of a value is carried over to what
+an account does next. A rerun writes the same rows again, which changes nothing.
 """
 
 import hashlib
-import json
 import time
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from blockscan.chains.families import main_target
 from blockscan.detect.accounts import Carrying, Recent
-from blockscan.detect.calibrate import Calibration, Observed, judge
+from blockscan.detect.calibrate import Observed, judge
 from blockscan.detect.dealings import dealing_in, joint_of, with_joint
 from blockscan.detect.explain import Reading, fact_evidence, paint, reason, strongest_evidence
 from blockscan.detect.fact import Facts
 from blockscan.detect.facts import fact_values, facts_of
-from blockscan.errors import ArtifactError, ConfigError
+from blockscan.errors import ConfigError
 from blockscan.findings import Before, Frame, Joint, TxScore
 from blockscan.model.embed import embeddings
 from blockscan.model.losses import token_losses
@@ -36,14 +31,13 @@ from blockscan.store import Run, ScoreStore
 from blockscan.tokens import TokenLosses, TokenSequence
 from blockscan.transaction import Transaction, call_count
 from pipelines.decoding import name_frames
-from pipelines.drift import drift_line, drift_of
-from pipelines.encode import watched
+from pipelines.drift import DriftTests, drift_line
+from pipelines.groups import groups_of
 from pipelines.model_dir import Detector
 from pipelines.progress import progress
-from pipelines.sources import Shard, time_order
+from pipelines.score_files import write_scores
+from pipelines.sources import Shard
 
-GROUP = 8000
-"""Transactions held in memory and packed together."""
 KEPT_P = 0.05
 """The painted call tree is kept for transactions that are at least this rare."""
 CARRIED_SHOWN = 0.25
@@ -93,24 +87,28 @@ def score(
     """
     started = time.time()
     files: dict[str, list[TxScore]] = {shard.name: [] for shard in shards}
+    ended: list[str] = []
     counts: Counter[str] = Counter()
-    begins, recent = _begins(shards), detector.calibration.recent()
-    for group in range(len(begins)):
-        owner, transactions = _members(shards, group, begins)
-        label = f"score {group + 1}/{len(begins)} (tokens)"
-        scored = list(judge_all(transactions, detector, label=label, recent=recent))
+    recent, drifts = detector.calibration.recent(), DriftTests(detector.calibration, np.random.default_rng(0))
+    for group in groups_of(shards):
+        label = f"score {group.number + 1}/{group.total} (tokens)"
+        scored = list(judge_all(group.transactions, detector, label=label, recent=recent))
         store.write((each.score, each.severity, each.frames) for each in scored)
         for each in scored:
-            files[owner[each.score.tx_hash]].append(each.score)
+            drifts.add(each.score)
             counts["scored"] += 1
             counts["alerts"] += each.severity is not None
             counts["without_p"] += each.score.p_value is None
             counts["windowed"] += each.score.windows > 1
+            if parquet is not None:
+                files[group.owner[each.score.tx_hash]].append(each.score)
+        ended += group.ended
+        if parquet is not None and counts["scored"]:
+            while ended:
+                name = ended.pop()
+                write_scores(parquet / f"{name}.scores.parquet", files.pop(name))
     if not counts["scored"]:
         raise ConfigError("no transaction to score; widen the block range or ingest more")
-    if parquet is not None:
-        for name, scores in files.items():
-            write_scores(parquet / f"{name}.scores.parquet", scores)
     store.record_run(_run(shards, detector, counts, started))
     return ScoreReport(
         counts["scored"],
@@ -118,23 +116,12 @@ def score(
         counts["without_p"],
         counts["windowed"],
         time.time() - started,
-        _drifts(files, detector.calibration),
+        tuple(
+            drift_line(source, evidence, alarms, detector.calibration)
+            for source, (evidence, alarms) in drifts.found().items()
+            if evidence.drifted
+        ),
     )
-
-
-def _drifts(files: Mapping[str, Sequence[TxScore]], calibration: Calibration) -> tuple[str, ...]:
-    ordered = sorted((each for scores in files.values() for each in scores), key=_place)
-    found = drift_of(ordered, calibration, rng=np.random.default_rng(0))
-    return tuple(
-        drift_line(source, evidence, alarms, calibration)
-        for source, (evidence, alarms) in found.items()
-        if evidence.drifted
-    )
-
-
-def _place(score: TxScore) -> tuple[int, int, str]:
-    block = -1 if score.block_number is None else score.block_number
-    return block, -1 if score.tx_index is None else score.tx_index, score.tx_hash
 
 
 def judge_all(
@@ -241,93 +228,6 @@ def _judge(
         judgement.rarities,
         judgement.views,
     )
-
-
-def write_scores(path: Path, scores: Sequence[TxScore]) -> None:
-    """One Parquet file, rows in time order; the same scores give the same bytes.
-
-    Raises:
-        ArtifactError: it cannot be written; a file of that name from before stays as it was.
-    """
-    rows = [_row(each) for each in sorted(scores, key=_place)]
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), draft, compression="zstd")
-        draft.rename(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise ArtifactError(
-            f"cannot write {path}: {error}; free some space and run the same command again"
-        ) from error
-
-
-_SCHEMA = pa.schema(
-    [
-        ("chain", pa.string()),
-        ("tx_hash", pa.string()),
-        ("block_number", pa.int64()),
-        ("tx_index", pa.int64()),
-        ("time", pa.int64()),
-        ("sender", pa.string()),
-        ("target", pa.string()),
-        ("value", pa.float64()),
-        ("p_value", pa.float64()),
-        ("reason", pa.string()),
-        ("evidence", pa.string()),
-        ("calls", pa.int64()),
-        ("tokens", pa.int64()),
-        ("windows", pa.int64()),
-        ("source", pa.string()),
-        ("trace_status", pa.string()),
-        ("model", pa.string()),
-        ("calibration", pa.string()),
-        ("carried", pa.float64()),
-        ("joint", pa.string()),
-    ]
-)
-
-
-def _row(score: TxScore) -> dict[str, Any]:
-    row = asdict(score)
-    return row | {name: json.dumps(row[name]) for name in ("evidence", "joint")}
-
-
-def _begins(shards: list[Shard]) -> list[int]:
-    """The first block of each group; groups have GROUP transactions or a little more, and whole blocks."""
-    if sum(shard.rows for shard in shards) <= GROUP:
-        return [0]
-    sizes: Counter[int] = Counter()
-    for _, transaction in watched("read", shards):
-        if transaction.block_number is not None:
-            sizes[transaction.block_number] += 1
-    begins, held = [0], 0
-    for block in sorted(sizes):
-        if held >= GROUP:
-            begins.append(block)
-            held = 0
-        held += sizes[block]
-    return begins
-
-
-def _members(
-    shards: list[Shard], group: int, begins: Sequence[int]
-) -> tuple[dict[str, str], list[Transaction]]:
-    """The transactions of one group in time order, each once, and the first shard that holds each."""
-    owner: dict[str, str] = {}
-    found = []
-    for name, transaction in watched(f"read {group + 1}/{len(begins)}", shards):
-        if transaction.hash not in owner and _group_of(transaction, begins) == group:
-            owner[transaction.hash] = name
-            found.append(transaction)
-    return owner, sorted(found, key=time_order)
-
-
-def _group_of(transaction: Transaction, begins: Sequence[int]) -> int:
-    if transaction.block_number is not None:
-        return bisect_right(begins, transaction.block_number) - 1
-    digest = hashlib.blake2b(transaction.hash.encode(), digest_size=8).digest()
-    return int.from_bytes(digest) % len(begins)
 
 
 def _run(shards: list[Shard], detector: Detector, counts: Counter[str], started: float) -> Run:

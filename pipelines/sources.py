@@ -27,12 +27,16 @@ LONGEST_LINE = 512 * 1024 * 1024
 class Rejects:
     """What could not be read, one line each, naming file and line; filled while a source is read."""
 
-    lines: list[str] = field(default_factory=list)
+    _lines: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> list[str]:
+        """What was added, in order."""
+        return list(self._lines)
 
     def add(self, line: str) -> None:
         """Remember a line once, however often its source is read."""
-        if line not in self.lines:
-            self.lines.append(line)
+        self._lines[line] = None
 
 
 @dataclass(frozen=True, slots=True)

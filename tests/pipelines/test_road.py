@@ -137,9 +137,9 @@ def test_a_transaction_that_occurs_twice_is_scored_once(road: Any, cli: Any, tmp
 def test_groups_change_nothing_but_the_packing(
     road: Any, cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines import score
+    from pipelines import groups
 
-    monkeypatch.setattr(score, "GROUP", 40)
+    monkeypatch.setattr(groups, "GROUP", 40)
     path = tmp_path / "in.jsonl"
     lines = records(road.archive, 377, 392)  # from the first block on: values are carried over
     path.write_bytes(b"".join([*lines, b"broken\n"]))

@@ -1,0 +1,87 @@
+"""Many shards in groups that fit into memory: everything once, in time order, no shard read in vain."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from blockscan.transaction import Call, CallKind, LogOrder, TraceSource, Transaction
+from pipelines import groups
+from pipelines.groups import Group, groups_of
+from pipelines.sources import Shard
+
+
+def transaction(name: str, block: int | None) -> Transaction:
+    root = Call(CallKind.CALL, "0xa", "0xb", b"", b"", 0, None, None, ())
+    plain = TraceSource.CALL_TRACER
+    return Transaction("ethereum", name, block, None, 0, None, "0xa", True, 1, root, plain, LogOrder.EXACT)
+
+
+def shards_of(parts: Sequence[Sequence[Transaction]], reads: Counter[str]) -> list[Shard]:
+    def shard(name: str, part: Sequence[Transaction]) -> Shard:
+        def read() -> Iterator[Transaction]:
+            reads[name] += 1
+            yield from part
+
+        return Shard(name, read, len(part))
+
+    return [shard(str(place), part) for place, part in enumerate(parts)]
+
+
+def chain(blocks: int, per_block: int) -> list[Transaction]:
+    return [transaction(f"0x{block:04x}{i}", block) for block in range(blocks) for i in range(per_block)]
+
+
+def hashes(found: Sequence[Group]) -> list[str]:
+    return [each.hash for group in found for each in group.transactions]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups, "GROUP", 20)
+
+
+@pytest.mark.parametrize("parts", [10, 50])
+def test_an_archive_of_any_length_is_read_about_twice(parts: int) -> None:
+    reads: Counter[str] = Counter()
+    transactions = chain(parts * 8, 5)
+    found = list(groups_of(shards_of([transactions[i * 40 :][:40] for i in range(parts)], reads)))
+    assert hashes(found) == [each.hash for each in transactions]
+    assert [group.number for group in found] == list(range(2 * parts)) and found[0].total == 2 * parts
+    assert max(reads.values()) == 3  # once to see where it lies, and for each of its two groups
+    ended = [(group.number, name) for group in found for name in group.ended]
+    assert ended == [(2 * place + 1, str(place)) for place in range(parts)]
+
+
+def test_few_transactions_are_read_once() -> None:
+    reads: Counter[str] = Counter()
+    (group,) = groups_of(shards_of([chain(2, 5), [], chain(2, 3)], reads))
+    assert len(group.transactions) == 10 and set(reads.values()) == {1}
+    assert group.ended == ["0", "1", "2"] and set(group.owner.values()) == {"0"}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_groups_depend_on_no_order_of_lines(seed: int) -> None:
+    transactions = [*chain(30, 4), *(transaction(f"0xff{i}", None) for i in range(70))]
+    mixed = random.Random(seed).sample(transactions, len(transactions))
+    cut = len(mixed) // 3
+    found = list(groups_of(shards_of([mixed[:cut], mixed[cut:]], Counter())))
+    again = list(groups_of(shards_of([transactions], Counter())))
+    assert hashes(found) == hashes(again) and len(hashes(found)) == len(set(hashes(found))) == 190
+    assert found[-1].ended == ["0", "1"]  # a hash says nothing of where the next unknown block lies
+
+
+def test_transactions_of_unknown_blocks_fill_groups_as_well() -> None:
+    found = list(groups_of(shards_of([[transaction(f"0x{i}", None) for i in range(200)]], Counter())))
+    assert len(found) == 10 and len(hashes(found)) == 200
+    assert max(len(group.transactions) for group in found) < 40
+
+
+def test_shards_without_a_transaction_end_at_once() -> None:
+    empty: list[Transaction] = []
+    found = list(groups_of([*shards_of([empty, chain(20, 3)], Counter())]))
+    assert found[0].ended == ["0"]
+    none = Shard("none", lambda: iter(()), 500)  # a part of which nothing lies in the blocks asked for
+    (group,) = groups_of([none])
+    assert group.transactions == [] and group.ended == ["none"]
