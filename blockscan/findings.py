@@ -9,7 +9,9 @@ class Evidence:
 
     `node` is the pre-order index of the call frame, `field` a blockscan.tokens.Field name in lower case or a
     fact's, `p_value` the token's calibrated p-value within its field or the fact's among benign transactions
-    of its size, `surprise` in nats.
+    of its size, `surprise` in nats. `least` is the smallest p-value that the benign ones it was compared with
+    can show, 1 / (1 + their number), 0 where that was not noted: a smaller `p_value` orders extremes, and is
+    no claim of how rare they are.
     """
 
     node: int
@@ -18,6 +20,12 @@ class Evidence:
     expected: tuple[str, ...]
     surprise: float
     p_value: float
+    least: float = 0.0
+
+    @property
+    def extrapolated(self) -> bool:
+        """Whether it is rarer than the benign ones can show."""
+        return self.p_value < self.least
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from math import floor, log10
 
+from blockscan.findings import Evidence
 from blockscan.safetext import safe_text
 
 FACTS = {
@@ -71,6 +72,13 @@ def rarity(p_value: float | None) -> str:
     count = floor(1 / p_value * (1 + 1e-12))
     step = 10 ** max(0, floor(log10(count)) - 1)
     return f"1 in {count // step * step:,}"
+
+
+def evidence_rarity(evidence: Evidence) -> str:
+    """The same of evidence, as far as the ordinary ones that it was compared with can tell."""
+    if evidence.extrapolated:
+        return f"beyond all {round(1 / evidence.least) - 1:,} compared"
+    return rarity(evidence.p_value)
 
 
 def verdict(p_value: float | None) -> str:

@@ -76,13 +76,15 @@ class Causes:
 class Explanation:
     """Score and painted tree, labels of its addresses, and what only a second look gives.
 
-    rarities, views: see blockscan.detect.calibrate.Judgement. name: reads a selector.
+    rarities, views: see blockscan.detect.calibrate.Judgement. least: see pipelines.score.Scored. name: reads
+    a selector.
     """
 
     score: TxScore
     frames: tuple[Frame, ...]
     labels: Mapping[str, Sequence[Label]] = field(default_factory=dict)
     rarities: Mapping[str, float] = field(default_factory=dict)
+    least: Mapping[str, float] = field(default_factory=dict)
     views: Mapping[str, float] = field(default_factory=dict)
     nearest: Nearest | None = None
     causes: Causes | None = None
@@ -133,6 +135,7 @@ def explain(
         scored.score,
         scored.frames or (),
         rarities=scored.rarities,
+        least=scored.least,
         views=scored.views,
         nearest=near,
         causes=causes,

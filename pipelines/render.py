@@ -73,9 +73,11 @@ def alert_table(rows: Sequence[tuple[TxScore, str, str]], title: str) -> Table:
     return table
 
 
-def p_text(p_value: float | None) -> str:
-    """A p-value as people read it."""
-    return "unknown" if p_value is None else f"{p_value:.2g}"
+def p_text(p_value: float | None, *, least: float = 0.0) -> str:
+    """A p-value as people read it; of one under the `least` that can be shown, that it is under it."""
+    if p_value is None:
+        return "unknown"
+    return f"<{least:.2g}" if p_value < least else f"{p_value:.2g}"
 
 
 def label_table(labels: Mapping[str, Sequence[Label]]) -> Table:

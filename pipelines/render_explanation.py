@@ -32,7 +32,7 @@ def explanation(explained: Explanation, *, everything: bool) -> Group:
     ranked = ranked_frames(frames, score.evidence)
     shown: list[RenderableType] = [_verdict(score)]
     if explained.views:
-        shown += [_views(explained.views), _parts(explained.rarities)]
+        shown += [_views(explained.views), _parts(explained.rarities, explained.least)]
     shown.append(_evidence(score))
     if ranked:
         shown.append(_ranking(ranked, everything=everything))
@@ -65,6 +65,7 @@ def as_dict(explained: Explanation) -> dict[str, Any]:
         ],
         "views": dict(explained.views),
         "rarities": dict(explained.rarities),
+        "least_p": dict(explained.least),
         "nearest": None if near is None else _nearest_dict(near, explained.name),
         "attribution": None if explained.causes is None else asdict(explained.causes),
     }
@@ -101,11 +102,14 @@ def _views(views: Mapping[str, float]) -> Table:
     return table
 
 
-def _parts(rarities: Mapping[str, float]) -> Table:
+def _parts(rarities: Mapping[str, float], least: Mapping[str, float]) -> Table:
     columns = ("part", "view", "decades", "p-value")
     table = _table("Parts of the views, each by itself", columns)
     for name, decades in sorted(rarities.items(), key=lambda item: -item[1]):
-        table.add_row(name, view_of(name), f"{max(decades, 0.0):.2f}", f"{10.0**-decades:.2g}")
+        p = p_text(10.0**-decades, least=least[name])
+        if name == "harmonic":  # counts from where the benign sample ends
+            p = f"<{least[name]:.2g}" if decades else "shown by benign ones"
+        table.add_row(name, view_of(name), f"{max(decades, 0.0):.2f}", p)
     return table
 
 
@@ -113,8 +117,8 @@ def _evidence(score: TxScore) -> Table:
     columns = ("call", "field", "found", "expected instead", "surprise (nats)", "p-value")
     table = _table("Evidence", columns)
     for each in score.evidence:
-        cells = (plain(each.found), plain(" or ".join(each.expected)))
-        table.add_row(str(each.node), each.field, *cells, f"{each.surprise:.2f}", f"{each.p_value:.2g}")
+        cells = (plain(each.found), plain(" or ".join(each.expected)), f"{each.surprise:.2f}")
+        table.add_row(str(each.node), each.field, *cells, p_text(each.p_value, least=each.least))
     return table
 
 
@@ -122,7 +126,9 @@ def _ranking(ranked: Sequence[RankedFrame], *, everything: bool) -> Table:
     title = "Calls and events by their evidence (powers of ten beyond p = 0.05)"
     table = _table(title, ("decades", "call", "what", "depth", "strongest evidence"))
     for each in ranked if everything else ranked[:MOST_RANKED]:
-        strongest = "; ".join(f"{one.field} {one.found} (p {one.p_value:.1g})" for one in each.evidence[:2])
+        strongest = "; ".join(
+            f"{one.field} {one.found} (p {p_text(one.p_value, least=one.least)})" for one in each.evidence[:2]
+        )
         where = (plain(_said(each.frame)), str(each.frame.depth), plain(strongest))
         table.add_row(f"{each.decades:.1f}", str(each.frame.node), *where)
     return table

@@ -48,13 +48,15 @@ CARRIED_SHOWN = 0.25
 class Scored:
     """One judged transaction; `severity` is None where there is no alarm.
 
-    rarities, views: see blockscan.detect.calibrate.Judgement.
+    rarities, views: see blockscan.detect.calibrate.Judgement. least: the smallest p-value of each part that
+    can be shown, see ScoreModel.least.
     """
 
     score: TxScore
     severity: str | None
     frames: tuple[Frame, ...] | None
     rarities: Mapping[str, float]
+    least: Mapping[str, float]
     views: Mapping[str, float]
 
 
@@ -191,9 +193,15 @@ def _judge(
     tokenizer, name = detector.tokenizer, detector.signatures.name
     unit_text = tokenizer.unit_text(transaction, name)
     reading = Reading(
-        sequence, losses, judgement.token_p, unit_text, lambda piece: tokenizer.describe([piece], name)
+        sequence,
+        losses,
+        judgement.token_p,
+        unit_text,
+        lambda piece: tokenizer.describe([piece], name),
+        calibration.fields.least,
     )
-    shown = fact_evidence(facts, judgement.rarities)
+    least = calibration.score.least(facts["calls"].value)
+    shown = fact_evidence(facts, judgement.rarities, least)
     evidence = strongest_evidence(reading, shown)
     verdict = TxScore(
         chain=transaction.chain,
@@ -226,6 +234,7 @@ def _judge(
         if rare
         else None,
         judgement.rarities,
+        least,
         judgement.views,
     )
 

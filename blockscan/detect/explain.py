@@ -15,7 +15,7 @@ from blockscan.chains.solana_layouts import decode_instruction
 from blockscan.detect.fact import Fact
 from blockscan.findings import Evidence, Frame
 from blockscan.safetext import safe_text
-from blockscan.tokens import Field, TokenLosses, TokenSequence
+from blockscan.tokens import Field, Modality, TokenLosses, TokenSequence
 from blockscan.transaction import Call, CallKind, Log, TraceStatus, Transaction, Visit, walk
 
 MOST_EVIDENCE = 12
@@ -99,7 +99,7 @@ class Reading:
     """A scored transaction with the words for it.
 
     token_p float64 (T,): see FieldCalibration.p_values. unit_text: the true value of a unit of
-    `sequence.unit`, readable. piece_text: a vocabulary id as text.
+    `sequence.unit`, readable. piece_text: a vocabulary id as text. least: see FieldCalibration.least.
     """
 
     sequence: TokenSequence
@@ -107,6 +107,7 @@ class Reading:
     token_p: NDArray[np.float64]
     unit_text: Callable[[int], str]
     piece_text: Callable[[int], str]
+    least: Callable[[Field, Modality], float]
 
 
 def strongest_evidence(
@@ -120,12 +121,15 @@ def strongest_evidence(
     return tuple(sorted([*facts, *values], key=lambda each: each.p_value)[:limit])
 
 
-def fact_evidence(facts: Mapping[str, Fact], rarities: Mapping[str, float]) -> tuple[Evidence, ...]:
+def fact_evidence(
+    facts: Mapping[str, Fact], rarities: Mapping[str, float], least: Mapping[str, float]
+) -> tuple[Evidence, ...]:
     """The facts that are rarer than SHOWN_P among benign transactions of the same size, rarest first.
 
     Args:
         facts: from blockscan.detect.facts.facts_of.
         rarities: -log10 p by part, from ScoreModel.rarities; a part that is no fact is left out.
+        least: the smallest p-value that can be shown by part, from ScoreModel.least.
     """
     found = [
         Evidence(
@@ -135,6 +139,7 @@ def fact_evidence(facts: Mapping[str, Fact], rarities: Mapping[str, float]) -> t
             expected=(),
             surprise=rarity * _LN10,
             p_value=10.0**-rarity,
+            least=least[name],
         )
         for name, rarity in rarities.items()
         if name in facts and 10.0**-rarity <= SHOWN_P
@@ -158,7 +163,7 @@ def reason(transaction: Transaction, evidence: Sequence[Evidence], *, after_othe
     expected = f"; expected {' or '.join(first.expected[:2])}" if first.expected else ""
     words = _words(transaction, first)
     place = _place(transaction, first.node)
-    return f"{cut}unusual {words} {first.found}, {place}{expected}; {_rarity(first.p_value)}{more}"
+    return f"{cut}unusual {words} {first.found}, {place}{expected}; {_rarity(first)}{more}"
 
 
 def paint(transaction: Transaction, reading: Reading, facts: Sequence[Evidence] = ()) -> tuple[Frame, ...]:
@@ -210,6 +215,7 @@ def _evidence(reading: Reading, token: int) -> Evidence:
         expected=tuple(safe_text(reading.piece_text(piece)) for piece in pieces),
         surprise=float(losses.surprise[token]),
         p_value=float(reading.token_p[token]),
+        least=reading.least(Field(sequence.field[token]), Modality(sequence.modality[token])),
     )
 
 
@@ -242,10 +248,12 @@ def _instruction_place(step: Call, depth: int) -> str:
     return f"in {_instruction_name(step) or 'an instruction'}, {depth} deep, of program {target}"
 
 
-def _rarity(p: float) -> str:
-    if p > RARE_P:
-        return f"not rare, p = {p:.2g}"
-    return f"about 1 in {1 / p:,.0f} such values" if p >= 1e-6 else "rarer than 1 in a million such values"
+def _rarity(evidence: Evidence) -> str:
+    """How rare it is, as far as the benign ones that it was compared with can tell."""
+    p, things = evidence.p_value, "benign transactions" if evidence.field in _FACT_WORDS else "such values"
+    if evidence.extrapolated:
+        return f"beyond all {round(1 / evidence.least) - 1:,} {things} that it was compared with"
+    return f"about 1 in {1 / p:,.0f} {things}" if p <= RARE_P else f"not rare, p = {p:.2g}"
 
 
 def _rows(visits: Sequence[Visit], reading: Reading) -> NDArray[np.intp]:

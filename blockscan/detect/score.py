@@ -215,6 +215,16 @@ class ScoreModel:
         """-log10 p of each part among benign transactions of this size; 0 for a part that is left out."""
         return {part: self._rarity(part, summary) if part in summary.parts else 0.0 for part in self.tails}
 
+    def least(self, size: float) -> dict[str, float]:
+        """The smallest p-value of each part that benign transactions of this size can show, 1 / (1 + n).
+
+        What is rarer than that is an extrapolation.
+        """
+        return {
+            part: 10 ** self._between(tails, size, lambda tail: -math.log10(1 + tail.count))
+            for part, tails in self.tails.items()
+        }
+
     def decades(self, rarities: Mapping[str, float]) -> dict[str, float]:
         """What each view adds to the value, from `rarities`: its weight times -log10 p, >= 0."""
         return {
@@ -248,7 +258,8 @@ class ScoreModel:
         Of the harmonic mean nothing else counts than what is beyond the sample.
         """
         tails = self.tails[part]
-        rarity = 0.0 - self._log10_p(tails, summary.parts[part], size=summary.size)  # 0 and never -0
+        statistic = summary.parts[part]
+        rarity = 0.0 - self._between(tails, summary.size, lambda tail: tail.log10_p_of(statistic))  # never -0
         known = math.log10(1 + sum(tail.count for tail in tails))
         if part == "harmonic":
             return max(rarity - known, 0.0)
@@ -257,14 +268,16 @@ class ScoreModel:
             return rarity
         return known + math.log10(1 + rarity - known)
 
-    def _log10_p(self, tails: tuple[Survival, ...], statistic: float, *, size: float) -> float:
+    def _between(
+        self, tails: tuple[Survival, ...], size: float, log10_p: Callable[[Survival], float]
+    ) -> float:
         """Between two length classes the log p-values are interpolated; outside, the outer class counts."""
         if len(tails) == 1:
-            return tails[0].log10_p_of(statistic)
+            return log10_p(tails[0])
         right = min(max(bisect_left(self.anchors.data, size), 1), len(self.anchors) - 1)
         low, high = map(float, self.anchors[right - 1 : right + 1])
         weight = min(max((size - low) / (high - low), 0.0), 1.0)
-        left_p, right_p = (tails[i].log10_p_of(statistic) for i in (right - 1, right))
+        left_p, right_p = (log10_p(tails[i]) for i in (right - 1, right))
         return (1 - weight) * left_p + weight * right_p
 
 

@@ -137,6 +137,10 @@ class FieldCalibration:
                 log10_p[run] = self.fields.get(pair, self.pooled).log10_p(surprise[run])
         return np.exp(_LN10 * log10_p)
 
+    def least(self, field: Field, modality: Modality) -> float:
+        """The smallest p-value that the benign tokens of a combination can show, 1 / (1 + n)."""
+        return 1 / (1 + self.fields.get((field, modality), self.pooled).count)
+
 
 def _keys(sequence: TokenSequence) -> NDArray[np.int64]:
     return sequence.field.astype(np.int64) * len(Modality) + sequence.modality

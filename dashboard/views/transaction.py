@@ -13,7 +13,7 @@ from dashboard.components.alert_table import alert_table
 from dashboard.components.call_tree import HOTTEST, call_tree, hottest, tree_rows
 from dashboard.components.paging import choose_page
 from dashboard.components.triage import triage
-from dashboard.wording import evidence_name, is_fact, rarity, short, utc, verdict
+from dashboard.wording import evidence_name, evidence_rarity, is_fact, rarity, short, utc, verdict
 
 FRAMES_PER_PAGE = 250
 _EVIDENCE_SHOWN = 12
@@ -144,8 +144,8 @@ def _evidence_row(item: Evidence) -> dict[str, str | int | float]:
         "field": evidence_name(item.field),
         "found": safe_text(item.found),
         "expected instead": "  ·  ".join(map(safe_text, item.expected)),
-        "rarity": rarity(item.p_value),
-        "p-value": item.p_value,
+        "rarity": evidence_rarity(item),
+        "p-value": max(item.p_value, item.least),
         "surprise (nats)": "" if fact else f"{item.surprise:.2f}",
     }
 
@@ -206,7 +206,8 @@ def _frame_detail(frame: Frame, evidence: Sequence[Evidence]) -> None:
         st.caption("Nothing in this frame surprised the model.")
     for item in evidence[:_EVIDENCE_SHOWN]:
         st.divider()
-        st.text(f"{evidence_name(item.field)}: {rarity(item.p_value)} (p = {item.p_value:.2g})")
+        p = f"< {item.least:.2g}" if item.extrapolated else f"= {item.p_value:.2g}"
+        st.text(f"{evidence_name(item.field)}: {evidence_rarity(item)} (p {p})")
         st.caption("Found")
         st.code(safe_text(item.found), language=None, wrap_lines=True)
         if is_fact(item.field):

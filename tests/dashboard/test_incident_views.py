@@ -15,7 +15,7 @@ from dashboard import wording
 
 View = Callable[..., AppTest]
 HOSTILE = "![](http://evil.test/x.png) <script>alert(1)</script>"
-FACT = Evidence(1, "loss", f"5e+20 of {HOSTILE} lost by 0xbb", (), 11.5, 0.00001)
+FACT = Evidence(1, "loss", f"5e+20 of {HOSTILE} lost by 0xbb", (), 11.5, 0.00001, 1 / 685)
 VALUE = Evidence(1, "log_data", HOSTILE, ("10^18",), 9.0, 0.0004)
 
 
@@ -109,8 +109,13 @@ def test_facts_are_named_and_claim_no_expectation(incident_store: Path, open_vie
     assert list(table["expected instead"]) == ["", "10^18"]
     assert list(table["surprise (nats)"]) == ["", "9.00"]
     detail = [each.value for each in app.text]
-    shown = [line for line in detail if "(p = " in line]
-    assert shown == ["loss of a contract: 1 in 100,000 (p = 1e-05)", "log data: 1 in 2,500 (p = 0.0004)"]
+    shown = [line for line in detail if "(p " in line]
+    assert shown == [
+        "loss of a contract: beyond all 684 compared (p < 0.0015)",
+        "log data: 1 in 2,500 (p = 0.0004)",
+    ]
+    assert list(table["rarity"]) == ["beyond all 684 compared", "1 in 2,500"]
+    assert list(table["p-value"]) == [1 / 685, 0.0004]
     expected = [each.value for each in app.caption].count("The model expected instead")
     assert expected == 1
 

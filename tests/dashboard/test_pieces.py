@@ -9,7 +9,7 @@ from blockscan.findings import Evidence, Frame
 from dashboard.charts import alerts_over_time, p_value_histogram
 from dashboard.components.call_tree import HEAT_LABELS, heat_level, hottest, tree_rows
 from dashboard.components.call_tree_assets import HTML, JS
-from dashboard.wording import rarity, short, utc, verdict
+from dashboard.wording import evidence_rarity, rarity, short, utc, verdict
 
 DASHBOARD = Path(__file__).parents[2] / "dashboard"
 
@@ -36,6 +36,13 @@ def make_frame(node: int, parent: int, depth: int, heat: float = 0.0) -> Frame:
 )
 def test_rarity_never_overstates(p_value: float | None, words: str) -> None:
     assert rarity(p_value) == words
+
+
+def test_evidence_claims_no_more_than_the_calibration_can_show() -> None:
+    far = Evidence(0, "depth", "28 deep", (), 15.5, 1.8e-7, 1 / 685)
+    assert evidence_rarity(far) == "beyond all 684 compared"
+    assert evidence_rarity(replace(far, p_value=0.0019)) == "1 in 520"
+    assert evidence_rarity(replace(far, least=0.0)) == "1 in over a million"  # of a store of before
 
 
 def test_the_verdict_fits_the_p_value() -> None:

@@ -35,7 +35,7 @@ def make_transaction(root, status=TraceStatus.COMPLETE):
     )
 
 
-def make_reading(tokens, *, texts=None, piece_text=lambda piece: f"piece{piece}"):
+def make_reading(tokens, *, texts=None, piece_text=lambda piece: f"piece{piece}", least=1e-9):
     """`tokens`: (field, node, unit, p) each; surprise is -ln p, the model expects pieces 5 and 6."""
     field, node, unit, p = (np.array(column) for column in zip(*tokens, strict=True))
     p = p.astype(np.float64)
@@ -55,7 +55,7 @@ def make_reading(tokens, *, texts=None, piece_text=lambda piece: f"piece{piece}"
     expected = np.where(scored[:, None], [[5, 6, 4]], -1).astype(np.int32)
     losses = TokenLosses("0xabc", -np.log(p).astype(np.float32), np.zeros(count, np.int32), expected, 1)
     unit_text = texts.__getitem__ if texts else "unit{}".format
-    return Reading(sequence, losses, p, unit_text, piece_text)
+    return Reading(sequence, losses, p, unit_text, piece_text, lambda *_: least)
 
 
 STORY = make_transaction(
@@ -114,8 +114,24 @@ def test_reason_says_field_found_expected_and_place():
     line = reason(STORY, strongest_evidence(make_reading(STORY_TOKENS)))
     assert line == (
         "unusual call to unit4, in a CALL 2 deep, to 0xvault; expected piece5 or piece4; "
-        "rarer than 1 in a million such values (and 1 more rare value)"
+        "about 1 in 10,000,000 such values (and 1 more rare value)"
     )
+
+
+def test_reason_claims_no_more_than_the_benign_ones_can_show():
+    (value,) = strongest_evidence(make_reading([(Field.VALUE, 0, 0, 1e-7)], least=1 / 20_001))
+    assert value.extrapolated and value.least == 1 / 20_001 and value.p_value == pytest.approx(1e-7)
+    line = reason(STORY, (value,))
+    assert line.endswith("; beyond all 20,000 such values that it was compared with")
+    (shown,) = strongest_evidence(make_reading([(Field.VALUE, 0, 0, 1e-4)], least=1e-4))
+    assert not shown.extrapolated and reason(STORY, (shown,)).endswith("; about 1 in 10,000 such values")
+    fact = Evidence(0, "depth", "28 deep", (), 15.5, 1.8e-7, 1 / 685)
+    line = reason(STORY, (fact,))
+    assert line.startswith("unusual depth, 28 deep, in the outermost call")
+    assert line.endswith("; beyond all 684 benign transactions that it was compared with")
+    common = dataclasses.replace(fact, p_value=1 / 500)
+    assert reason(STORY, (common,)).endswith("; not rare, p = 0.002")
+    assert not Evidence(0, "depth", "28 deep", (), 15.5, 1e-12).extrapolated  # noted before that was noted
 
 
 def test_reason_at_the_root_and_without_expectation():

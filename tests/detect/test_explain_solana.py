@@ -68,7 +68,10 @@ def read(rare):
     expected = np.full((len(p), 3), -1, np.int32)
     losses = TokenLosses("sig", -np.log(p).astype(np.float32), np.zeros(len(p), np.int32), expected, 1)
     unit_text = tokenizer.unit_text(transaction)
-    return transaction, Reading(sequence, losses, p, unit_text, lambda piece: tokenizer.describe([piece]))
+    reading = Reading(
+        sequence, losses, p, unit_text, lambda piece: tokenizer.describe([piece]), lambda *_: 1e-9
+    )
+    return transaction, reading
 
 
 def test_instructions_have_names_and_logs_their_words():

@@ -184,8 +184,10 @@ def test_thousand_frames_deep_and_hostile_names(history):
 
 def test_only_rare_facts_are_evidence(history):
     facts = facts_of(swap(10**9), history)
-    told = fact_evidence(facts, {"gain": 3.0, "loss": 1.31, "depth": 1.29, "fisher": 9.0})
+    rarities = {"gain": 3.0, "loss": 1.31, "depth": 1.29, "fisher": 9.0}
+    told = fact_evidence(facts, rarities, dict.fromkeys(rarities, 0.01))
     assert [each.field for each in told] == ["gain", "loss"]
+    assert [each.extrapolated for each in told] == [True, False]
     assert told[0].p_value == pytest.approx(1e-3) and told[0].surprise == pytest.approx(math.log(1000))
 
 

@@ -385,3 +385,19 @@ def test_a_fact_that_nothing_showed_is_rare_and_no_more():
     three, six = (model.rarities(told(np.full(9, 0.5), drained=x))["drained"] for x in (3.0, 6.0))
     per_balance = 1 / (PART_SCALE_FLOOR * math.log(10))
     assert six - three == pytest.approx(3 * per_balance) and three > known  # balances have a scale
+
+
+@pytest.mark.parametrize("lengths", [np.full(400, 7), np.arange(900) % 60 + 1])
+def test_what_a_sample_can_show_is_where_extrapolation_begins(lengths):
+    """One class of size or many: rarer than `least` is what no benign transaction reaches."""
+    rng = np.random.default_rng(5)
+    past = [
+        told(np.full(n, 0.5), gain=gain) for n, gain in zip(lengths, rng.random(len(lengths)), strict=True)
+    ]
+    model = ScoreModel.fit(past, parts=["calls", "gain"])
+    least = model.least(past[0].size)
+    classes = len(model.anchors)
+    assert least["calls"] == pytest.approx(1 / (1 + len(past)))
+    assert least["gain"] == pytest.approx(1 / (1 + len(past) / classes), rel=0.4)
+    in_it, above = (told(np.full(lengths[0], 0.5), gain=gain) for gain in (0.5, 1.5))
+    assert 10 ** -model.rarities(above)["gain"] < least["gain"] < 10 ** -model.rarities(in_it)["gain"]

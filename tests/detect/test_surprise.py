@@ -152,3 +152,11 @@ def test_nothing_scored_is_an_error(observe):
     empty = observe(np.random.default_rng(4), 0)
     with pytest.raises(ValueError, match="no scored token"):
         FieldCalibration.fit([(empty.sequence, empty.losses)])
+
+
+def test_the_least_p_value_is_that_of_the_sample_it_comes_from(benign):
+    fields = FieldCalibration.fit((each.sequence, each.losses) for each in benign[:200])
+    pair, own = next(iter(fields.fields.items()))
+    assert fields.least(*pair) == 1 / (1 + own.count) > 1 / (1 + fields.pooled.count)
+    unknown = next((f, m) for f in Field for m in Modality if (f, m) not in fields.fields)
+    assert fields.least(*unknown) == 1 / (1 + fields.pooled.count)

@@ -52,7 +52,7 @@ def judge(transactions: Sequence[Transaction], detector: Any, *, recent: Any) ->
             1.0, 0.001 if alarming(each.hash) else 0.5, "a reason", (), 1, 1, 1, each.source.value,
             each.status.value, "m", "c",
         )  # fmt: skip
-        yield Scored(score, "high" if alarming(each.hash) else None, None, {}, {})
+        yield Scored(score, "high" if alarming(each.hash) else None, None, {}, {}, {})
 
 
 @pytest.fixture(autouse=True)
