@@ -18,7 +18,7 @@ from blockscan.detect.calibration_file import KIND, fingerprint, load_calibratio
 from blockscan.detect.density import require_kind
 from blockscan.detect.history_file import KIND as HISTORY
 from blockscan.detect.history_file import load_history
-from blockscan.detect.levels import alarm_band, fpr_bound
+from blockscan.detect.levels import alarm_band, fpr_bound, period_band
 from blockscan.detect.score import kept_parts
 from blockscan.errors import ArtifactError, ConfigError
 from blockscan.model.embed import embeddings
@@ -163,12 +163,35 @@ def facts(made: Calibration) -> Facts:
         found[f"held out, {source}"] = len(values)
         if made.contracts is None:
             found[f"false alarm rate, 95 % bound, {source}"] = _short(fpr_bound(len(values), level))
+            found |= _periods(made, source)
         if (alerts := made.alerts_per_day(source)) is not None:
             found[f"transactions a day, {source}"] = round(made.traffic.per_day[source], 1)
             found[f"false alerts a day, expected, {source}"] = _short(alerts[0])
             if made.contracts is None:  # the bound is of one set of values, not of many small ones
                 found[f"false alerts a day, 95 % bound, {source}"] = _short(alerts[1])
     return found
+
+
+def _periods(made: Calibration, source: str) -> Facts:
+    """How far apart the periods of a calibration lie, with a warning where they are not alike."""
+    counts, n, level = made.periods.get(source), len(made.values[source]), made.alarm_level
+    if not counts:
+        return {}
+    own = n / len(counts)
+    (low, high), (fewest, most) = period_band(n, level), (min(counts), max(counts))
+    found = f"{_percent(fewest / own)} to {_percent(most / own)} %"
+    alike = f"{_percent(low / own)} to {_percent(high / own)} %"
+    if not low <= fewest <= most <= high:
+        console.print(
+            f"the calibration of {source} is uneven: of its fifths in time {found} alarm at the level of "
+            f"the others, {alike} if they were alike; so will false alarms change from day to day. Calibrate "
+            "on more blocks, close to the time that is to be watched"
+        )
+    return {f"false alarms in fifths of it, {source}": f"{found} ({alike} if alike)"}
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g}"
 
 
 def renewed_facts(renewed: Renewed) -> Facts:

@@ -19,7 +19,7 @@ value, so that values and thresholds of before and after are on one scale.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -33,9 +33,10 @@ from blockscan.detect.density import Density, fit_density
 from blockscan.detect.levels import (
     UNKNOWN_TRAFFIC,
     Traffic,
-    confident_need,
+    alarms_by_period,
     fpr_bound,
     rank,
+    require,
     transactions_needed,
 )
 from blockscan.detect.score import PARTS, ScoreModel, Summary, summarize
@@ -95,6 +96,7 @@ class Calibration:
     the settings under which they were computed: a judgement needs losses of the same kind. A calibration
     that replaces another names it among its parents, as "calibration". `contracts`, where p-values are taken
     within contracts, holds the values by source and contract; `density` gives the part of that name.
+    `periods` counts alarms by source and part of the time, see levels.alarms_by_period.
     """
 
     fields: FieldCalibration
@@ -106,6 +108,7 @@ class Calibration:
     traffic: Traffic = UNKNOWN_TRAFFIC
     contracts: Mapping[str, Mapping[str, NDArray[np.float64]]] | None = None
     density: Density | None = None
+    periods: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def recent(self) -> Recent:
         """Nothing known of any account yet; give it values in time order."""
@@ -134,7 +137,7 @@ class Calibration:
             ConfigError: the calibration holds too few transactions of the source for this target.
         """
         values = self.values.get(source, np.empty(0))
-        _require(len(values), source, fpr)
+        require(len(values), source, fpr)
         return float(values[-rank(len(values), fpr)])
 
     def alerts_per_day(self, source: str) -> tuple[float, float] | None:
@@ -299,16 +302,16 @@ def _hold_out(
     draft: Calibration, by_source: Mapping[str, Sequence[Observed]], *, per_contract: bool
 ) -> Calibration:
     """The same with the values of held-out transactions by source, and if wanted by contract as well."""
-    values, contracts = {}, {}
+    values, contracts, periods = {}, {}, {}
     for source, items in by_source.items():
         found = np.array(_values_in_time(draft, items))
-        values[source] = np.sort(found)
+        values[source], periods[source] = np.sort(found), alarms_by_period(found, draft.alarm_level)
         if per_contract:
             names = [item.contract for item in items if item.contract is not None]
             if len(names) != len(items):
                 raise ValueError("a calibration per contract needs the contract of every transaction")
             contracts[source] = split(found, names, transactions_needed(draft.alarm_level))
-    return replace(draft, values=values, contracts=contracts if per_contract else None)
+    return replace(draft, values=values, contracts=contracts if per_contract else None, periods=periods)
 
 
 def _values_in_time(draft: Calibration, items: Sequence[Observed]) -> list[float]:
@@ -323,16 +326,7 @@ def _require_best(by_source: Mapping[str, Sequence[Observed]], fpr: float, *, us
     """Refuse a level that not even the commonest source supports, before any value is computed."""
     source = max(by_source, key=lambda name: len(by_source[name]), default="any")
     needed = factor * transactions_needed(fpr)
-    _require(len(by_source.get(source, ())), source, fpr, advice=f"{used}, so give {needed:,}")
-
-
-def _require(n: int, source: str, fpr: float, *, advice: str = "calibrate on more") -> None:
-    needed = transactions_needed(fpr)
-    if n < needed:
-        raise ConfigError(
-            f"calibration holds {n:,} held-out transactions of source {source}; FPR {100 * fpr:g} % needs at "
-            f"least {needed:,} ({confident_need(fpr):,} to be 95 % sure of it); {advice} or raise the FPR"
-        )
+    require(len(by_source.get(source, ())), source, fpr, advice=f"{used}, so give {needed:,}")
 
 
 def _halves(items: Sequence[Observed]) -> tuple[list[Observed], dict[str, list[Observed]]]:

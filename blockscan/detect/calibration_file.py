@@ -93,6 +93,7 @@ def load_calibration(path: Path) -> Calibration:
         traffic = _traffic(manifest.config.get("traffic", {}))
         contracts = _contracts(arrays, values) if manifest.config.get("per_contract") else None
         density = _density(arrays, manifest.config["density"]) if "density" in manifest.config else None
+        periods = {source: tuple(each) for source, each in manifest.config.get("periods", {}).items()}
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise ArtifactError(
             f"{path} is no calibration this program can read: {error}; calibrate again"
@@ -107,6 +108,7 @@ def load_calibration(path: Path) -> Calibration:
         traffic,
         contracts,
         density,
+        periods,
     )
 
 
@@ -120,6 +122,8 @@ def _config(calibration: Calibration) -> dict[str, Any]:
         optional["per_contract"] = True
     if calibration.density is not None:
         optional["density"] = calibration.density.kind
+    if calibration.periods:
+        optional["periods"] = {source: list(each) for source, each in sorted(calibration.periods.items())}
     return optional | {
         "facts": FACTS_AS,
         "alarm_level": calibration.alarm_level,

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.special import betaincinv
 
 from blockscan.errors import ConfigError
@@ -26,6 +28,8 @@ class Traffic:
 
 
 UNKNOWN_TRAFFIC = Traffic()
+PERIODS = 5
+"""Parts of a calibration in time that are held against each other."""
 
 
 def transactions_needed(fpr: float) -> int:
@@ -69,6 +73,41 @@ def alarm_band(n: int, fpr: float, seen: int, *, confidence: float = 0.95) -> tu
 
     low, high = betabinom.ppf(edges, seen, k, n + 1 - k)
     return int(low), int(high)
+
+
+def alarms_by_period(values: NDArray[np.float64], fpr: float) -> tuple[int, ...]:
+    """How many of each of PERIODS equal parts of the values (n,), in time order, the others' level alarms.
+
+    Transactions that are alike throughout keep to `period_band`. Empty where the other parts are too few.
+    """
+    periods = np.array_split(np.arange(len(values)), PERIODS)
+    found = []
+    for own in periods:
+        rest = np.sort(np.delete(values, own))
+        if len(rest) < transactions_needed(fpr):
+            return ()
+        found.append(int(np.sum(values[own] > rest[-rank(len(rest), fpr)])))
+    return tuple(found)
+
+
+def period_band(n: int, fpr: float) -> tuple[int, int]:
+    """Where all of `alarms_by_period` of n values lie with 95 %, if the values are exchangeable."""
+    own = n // PERIODS
+    return alarm_band(n - own, fpr, own, confidence=1 - 0.05 / PERIODS)
+
+
+def require(n: int, source: str, fpr: float, *, advice: str = "calibrate on more") -> None:
+    """Refuse a level that n held-out transactions of a source cannot support.
+
+    Raises:
+        ConfigError: it says how many are needed.
+    """
+    needed = transactions_needed(fpr)
+    if n < needed:
+        raise ConfigError(
+            f"calibration holds {n:,} held-out transactions of source {source}; FPR {100 * fpr:g} % needs at "
+            f"least {needed:,} ({confident_need(fpr):,} to be 95 % sure of it); {advice} or raise the FPR"
+        )
 
 
 def rank(n: int, fpr: float) -> int:

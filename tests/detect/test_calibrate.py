@@ -20,11 +20,14 @@ from blockscan.detect.calibration_file import (
 )
 from blockscan.detect.density import KINDS
 from blockscan.detect.levels import (
+    PERIODS,
     Traffic,
     alarm_band,
+    alarms_by_period,
     confident_need,
     fpr_bound,
     level_for,
+    period_band,
     transactions_needed,
 )
 from blockscan.detect.score import PARTS, kept_parts, view_of
@@ -238,6 +241,33 @@ def test_later_false_alarms_stay_in_their_band_for_95_of_100_calibrations(calibr
     assert 0.95 - 5 * math.sqrt(0.05 * 0.95 / runs) <= inside / runs <= 0.985
 
 
+def test_periods_that_are_alike_keep_to_their_band_in_95_of_100_calibrations():
+    rng = np.random.default_rng(8)
+    n, fpr, runs = 1000, 0.02, 1500
+    low, high = period_band(n, fpr)
+    counts = np.array([alarms_by_period(rng.standard_normal(n), fpr) for _ in range(runs)])
+    assert counts.shape == (runs, PERIODS) and counts.mean() == pytest.approx(fpr * n / PERIODS, rel=0.02)
+    inside = np.mean((counts.min(axis=1) >= low) & (counts.max(axis=1) <= high))
+    # Five bands of whole numbers; five standard errors below.
+    assert 0.95 - 5 * math.sqrt(0.05 * 0.95 / runs) <= inside <= 0.995
+
+
+def test_a_period_that_is_not_alike_shows(calibration, benign):
+    rng = np.random.default_rng(9)
+    values = rng.standard_normal(1000)
+    values[600:800] += 1
+    counts, (_, high) = alarms_by_period(values, 0.02), period_band(1000, 0.02)
+    assert counts.index(max(counts)) == 3 and max(counts) > high
+    by_hand = np.array([0.0, 9.0, 1.0, 2.0, 3.0, 4.0, 8.0, 6.0, 7.0, 5.0])
+    assert alarms_by_period(by_hand, 0.2) == (1, 0, 0, 0, 0)  # above all eight others
+    assert alarms_by_period(by_hand, 0.3) == (1, 0, 0, 1, 0)  # above all but one
+    assert alarms_by_period(by_hand, 0.1) == ()  # of eight others none can be so rare
+    n = len(calibration.values["callTracer"])
+    (source,) = calibration.periods
+    assert source == "callTracer" and len(calibration.periods[source]) == PERIODS
+    assert sum(calibration.periods[source]) == pytest.approx(0.01 * n, abs=6)
+
+
 def test_a_budget_of_alerts_is_a_share_of_the_traffic(calibration):
     assert level_for(20, 100_000) == 0.0002
     for alerts, traffic in ((0, 100), (-1, 100), (100, 100), (math.nan, 100), (1, 0)):
@@ -343,6 +373,7 @@ def test_saved_calibration_comes_back_bit_for_bit(calibration, benign, tmp_path)
     save_calibration(wider, tmp_path / "c")
     assert load_calibration(tmp_path / "c").alarm_level == 0.02
     assert manifest.parents == PARENTS and loaded.alarm_level == 0.01 and loaded.scoring == SCORING
+    assert loaded.periods == calibration.periods and loaded.periods
     for each in benign[-50:]:
         before, after = judge(calibration, each), judge(loaded, each)
         assert (before.value, before.p_value) == (after.value, after.p_value)

@@ -16,6 +16,7 @@ from blockscan.detect.calibration_file import fingerprint, load_calibration, new
 from blockscan.detect.levels import alarm_band, fpr_bound
 from blockscan.store import open_store
 from pipelines import verify as verify_step
+from pipelines.calibrate import facts
 
 SOURCE = "callTracer+logs"
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "evm"
@@ -61,6 +62,21 @@ def test_alerts_a_day_become_a_level_and_are_shown(road: Any, cli: Any, tmp_path
     assert 0.8 * 5000 < made[f"false_alerts_a_day_expected_{SOURCE}"] <= 5000
     stored = load_calibration(model / "calibration")
     assert stored.alarm_level == made["alarm_level"] and stored.traffic.blocks == (90, 149)
+
+
+def test_an_uneven_calibration_says_that_its_level_will_not_hold_from_day_to_day(
+    road: Any, cli: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = copied(road.model, tmp_path / "model", calibrated=False)
+    even = cli("calibrate", road.archive, "--model", model, "--blocks", "90:200", "--json")
+    told = answer(even)[f"false_alarms_in_fifths_of_it_{SOURCE}"]
+    assert told.endswith("% if alike)") and "uneven" not in even.stderr
+    made = load_calibration(model / "calibration")
+    n = len(made.values[SOURCE])
+    uneven = replace(made, periods={SOURCE: (0, 0, n // 10, 0, 0)})
+    assert facts(uneven)[f"false alarms in fifths of it, {SOURCE}"].startswith("0 to 50 % (0 to ")
+    line = " ".join(capsys.readouterr().err.split())
+    assert f"the calibration of {SOURCE} is uneven: of its fifths in time 0 to 50 % alarm" in line
 
 
 def test_a_budget_the_data_cannot_support_is_refused(road: Any, cli: Any, tmp_path: Path) -> None:
