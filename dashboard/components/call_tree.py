@@ -15,8 +15,9 @@ from blockscan.safetext import safe_text
 from dashboard.components.call_tree_assets import CSS, HTML, JS
 from dashboard.wording import short
 
-# `heat` is -log10(p) / 4, so each quarter is a power of ten: the words say what the colour says.
-HEAT_LABELS = ("ordinary", "1 in 10", "1 in 100", "1 in 1,000", "1 in 10,000")
+# `heat` is -log10(p) / 4, so each quarter is a power of ten. Words and no numbers: beyond what the benign
+# sample shows, p only orders.
+HEAT_LABELS = ("ordinary", "uncommon", "unusual", "rare", "very rare")
 HOTTEST = 30
 _ANCESTORS = 12
 

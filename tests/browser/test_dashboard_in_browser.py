@@ -79,7 +79,7 @@ def test_from_the_overview_to_a_decision(
     expect(page.get_by_text("reason 0 ![](http://evil.test/m.png)")).to_be_visible()
     rows = page.locator(".tree .row")
     expect(rows).to_have_count(5)
-    expect(page.locator(".row.selected .heat3")).to_have_text("1 in 1,000")
+    expect(page.locator(".row.selected .heat3")).to_have_text("rare")
     expect(page.get_by_text("Frame 3, depth 2")).to_be_visible()
     expect(page.locator("code", has_text="transfer(address,uint256)")).to_be_visible()
     watch.assert_quiet()
