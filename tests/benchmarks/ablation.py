@@ -77,6 +77,7 @@ VARIANTS: Mapping[str, Variant] = {
     "seed-1": Variant(("train.seed=1",)),
     "short": Variant((f"model.longest={SHORT}",), weights=DEFAULT),
     "no-rope": Variant(rope=False),
+    "tree-bias": Variant(("model.depth_bias=true", "model.role_bias=8", "model.lca_bias=5")),
     **{f"no-{each.name.lower()}": Variant(without=each) for each in Modality},
     "size-2x64": _size(2, 64),
     "size-6x192": _size(6, 192),

@@ -71,6 +71,7 @@ def rows() -> list[Row]:
         found.append(Row(f"{name}: not even seen", f"no-{name}"))
     found += [
         Row("no positions (RoPE off)", "no-rope"),
+        Row("bias by place in the call tree", "tree-bias"),
         Row(f"one mask of 1/{FOLDS} for {FOLDS} folds", keep=_one_fold),
         Row("one distribution for all fields", pooled=True),
         Row(f"windows of {SHORT} tokens", "short"),
