@@ -261,6 +261,7 @@ def test_a_period_that_is_not_alike_shows(calibration, benign):
     by_hand = np.array([0.0, 9.0, 1.0, 2.0, 3.0, 4.0, 8.0, 6.0, 7.0, 5.0])
     assert alarms_by_period(by_hand, 0.2) == (1, 0, 0, 0, 0)  # above all eight others
     assert alarms_by_period(by_hand, 0.3) == (1, 0, 0, 1, 0)  # above all but one
+    assert alarms_by_period(np.ones(100), 0.1) == (0,) * PERIODS  # a tie is as rare as all the others
     assert alarms_by_period(by_hand, 0.1) == ()  # of eight others none can be so rare
     n = len(calibration.values["callTracer"])
     (source,) = calibration.periods

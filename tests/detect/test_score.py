@@ -1,6 +1,7 @@
 """The value of a transaction: statistics by hand, no effect of length, sparse attacks on top."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -400,4 +401,6 @@ def test_what_a_sample_can_show_is_where_extrapolation_begins(lengths):
     assert least["calls"] == pytest.approx(1 / (1 + len(past)))
     assert least["gain"] == pytest.approx(1 / (1 + len(past) / classes), rel=0.4)
     in_it, above = (told(np.full(lengths[0], 0.5), gain=gain) for gain in (0.5, 1.5))
+    few_kept = {"calls": (Survival.fit(np.arange(5000.0), scale_floor=1.0, cap=10),)}
+    assert replace(model, tails=few_kept).least(1.0)["calls"] == pytest.approx(1 / 5001)
     assert 10 ** -model.rarities(above)["gain"] < least["gain"] < 10 ** -model.rarities(in_it)["gain"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from blockscan.detect.calibration_file import load_calibration
 from blockscan.detect.facts import FACTS
 from blockscan.detect.habits import function_of
 from blockscan.detect.history_file import load_history
@@ -63,6 +64,28 @@ def test_scoring_again_says_what_the_value_is_the_sum_of(road: Any, cli: Any, st
     facts = [each for each in found["score"]["evidence"] if each["field"] in FACTS]
     assert facts and all(heat[each["node"]] >= min(1.0, -math.log10(each["p_value"]) / 4) for each in facts)
     assert found["nearest"] is None and found["attribution"] is None
+
+
+def test_evidence_says_how_much_the_benign_sample_can_show(road: Any, cli: Any, strongest: TxScore) -> None:
+    found = answer(cli, road, strongest.tx_hash)
+    evidence = [
+        *found["score"]["evidence"],
+        *(each for frame in found["frames"] for each in frame["evidence"]),
+    ]
+    calibration = load_calibration(ModelDir(road.model).calibration)
+    of_size = calibration.score.least(math.log(found["score"]["calls"]))
+    assert found["least_p"] == of_size and of_size["gain"] != calibration.score.least(0.0)["gain"]
+    facts = [each for each in evidence if each["field"] in FACTS]
+    values = [each for each in evidence if each["field"] not in FACTS]
+    assert facts and all(each["least"] == of_size[each["field"]] for each in facts)
+    known = {1 / (1 + each.count) for each in calibration.fields.fields.values()}
+    assert values and {each["least"] for each in values} <= {
+        *known,
+        1 / (1 + calibration.fields.pooled.count),
+    }
+    beyond = next(each for each in facts if each["p_value"] < each["least"])
+    shown = cli("explain", strongest.tx_hash, "--archive", road.archive, "--model", road.model).stdout
+    assert f"<{beyond['least']:.2g}" in shown and f"{beyond['p_value']:.2g}" not in shown
 
 
 def test_views_and_parts_say_what_they_are(road: Any, cli: Any, strongest: TxScore) -> None:

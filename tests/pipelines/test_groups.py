@@ -30,7 +30,8 @@ def shards_of(parts: Sequence[Sequence[Transaction]], reads: Counter[str]) -> li
 
 
 def chain(blocks: int, per_block: int) -> list[Transaction]:
-    return [transaction(f"0x{block:04x}{i}", block) for block in range(blocks) for i in range(per_block)]
+    """In time order, by hash the other way round."""
+    return [transaction(f"0x{9999 - block}{i}", block) for block in range(blocks) for i in range(per_block)]
 
 
 def hashes(found: Sequence[Group]) -> list[str]:
