@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from blockscan.chains.solana_layouts import decode_instruction
 from blockscan.detect.fact import Fact
+from blockscan.detect.score import SIZE_PARTS
 from blockscan.findings import Evidence, Frame
 from blockscan.safetext import safe_text
 from blockscan.tokens import Field, Modality, TokenLosses, TokenSequence
@@ -250,9 +251,11 @@ def _instruction_place(step: Call, depth: int) -> str:
 
 def _rarity(evidence: Evidence) -> str:
     """How rare it is, as far as the benign ones that it was compared with can tell."""
-    p, things = evidence.p_value, "benign transactions" if evidence.field in _FACT_WORDS else "such values"
+    p, things = evidence.p_value, "such values of benign transactions"
+    if evidence.field in _FACT_WORDS:
+        things = "benign transactions" + ("" if evidence.field in SIZE_PARTS else " of its size")
     if evidence.extrapolated:
-        return f"beyond all {round(1 / evidence.least) - 1:,} {things} that it was compared with"
+        return f"beyond all {round(1 / evidence.least) - 1:,} {things}"
     return f"about 1 in {1 / p:,.0f} {things}" if p <= RARE_P else f"not rare, p = {p:.2g}"
 
 

@@ -114,7 +114,7 @@ def test_reason_says_field_found_expected_and_place():
     line = reason(STORY, strongest_evidence(make_reading(STORY_TOKENS)))
     assert line == (
         "unusual call to unit4, in a CALL 2 deep, to 0xvault; expected piece5 or piece4; "
-        "about 1 in 10,000,000 such values (and 1 more rare value)"
+        "about 1 in 10,000,000 such values of benign transactions (and 1 more rare value)"
     )
 
 
@@ -122,13 +122,17 @@ def test_reason_claims_no_more_than_the_benign_ones_can_show():
     (value,) = strongest_evidence(make_reading([(Field.VALUE, 0, 0, 1e-7)], least=1 / 20_001))
     assert value.extrapolated and value.least == 1 / 20_001 and value.p_value == pytest.approx(1e-7)
     line = reason(STORY, (value,))
-    assert line.endswith("; beyond all 20,000 such values that it was compared with")
+    assert line.endswith("; beyond all 20,000 such values of benign transactions")
     (shown,) = strongest_evidence(make_reading([(Field.VALUE, 0, 0, 1e-4)], least=1e-4))
-    assert not shown.extrapolated and reason(STORY, (shown,)).endswith("; about 1 in 10,000 such values")
+    assert not shown.extrapolated and reason(STORY, (shown,)).endswith(
+        "; about 1 in 10,000 such values of benign transactions"
+    )
     fact = Evidence(0, "depth", "28 deep", (), 15.5, 1.8e-7, 1 / 685)
     line = reason(STORY, (fact,))
     assert line.startswith("unusual depth, 28 deep, in the outermost call")
-    assert line.endswith("; beyond all 684 benign transactions that it was compared with")
+    assert line.endswith("; beyond all 684 benign transactions")
+    of_its_size = dataclasses.replace(fact, field="gain", least=1 / 53)
+    assert reason(STORY, (of_its_size,)).endswith("; beyond all 52 benign transactions of its size")
     common = dataclasses.replace(fact, p_value=1 / 500)
     assert reason(STORY, (common,)).endswith("; not rare, p = 0.002")
     assert not Evidence(0, "depth", "28 deep", (), 15.5, 1e-12).extrapolated  # noted before that was noted
@@ -138,7 +142,10 @@ def test_reason_at_the_root_and_without_expectation():
     reading = make_reading([(Field.SELECTOR, 0, 0, 1e-3)])
     reading.losses.expected[:] = -1
     line = reason(STORY, strongest_evidence(reading))
-    assert line == "unusual function unit0, in the outermost call, to 0xrouter; about 1 in 1,000 such values"
+    assert line == (
+        "unusual function unit0, in the outermost call, to 0xrouter; "
+        "about 1 in 1,000 such values of benign transactions"
+    )
 
 
 def test_reason_of_truncated_and_of_unscored():
