@@ -36,10 +36,10 @@ def drift(store: Path, model: Path, *, seed: int) -> tuple[Facts, str, bool]:
             "scored it, or score something first"
         )
     facts: Facts = {}
-    for source, (evidence, alarms) in found.items():
-        facts |= drift_facts(source, evidence, alarms, calibration)
-    advice = [drift_line(source, *each, calibration) for source, each in found.items()]
-    return facts, "\n".join(advice), any(evidence.drifted for evidence, _ in found.values())
+    for source, seen in found.items():
+        facts |= drift_facts(source, seen, calibration)
+    advice = [drift_line(source, seen, calibration) for source, seen in found.items()]
+    return facts, "\n".join(advice), any(seen.drift.drifted for seen in found.values())
 
 
 def bundle(tx_hash: str, store: Path, archive: Path, model: Path, out: Path, *, device: str) -> Facts:

@@ -1,6 +1,8 @@
 """Does the traffic of a set of scores still look like the calibration, and what to do if not, in words."""
 
+import math
 from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,11 +13,21 @@ from blockscan.detect.levels import alarm_band
 from blockscan.findings import TxScore
 from pipelines.calibrate import Facts
 
+MIX_SCATTER = 4
+"""Standard errors by which the mix of sizes differs before a drift is put down to it."""
 RENEW = "renew it: `blockscan recalibrate ARCHIVE --model DIR --blocks ...` on recent benign blocks"
 
 
+class Seen(NamedTuple):
+    """Of the scores of a trace source: evidence of drift, alarms, and how many have two calls or more."""
+
+    drift: Drift
+    alarms: int
+    several: int
+
+
 class DriftTests:
-    """Evidence of drift and number of alarms by trace source; `add` takes scores in time order.
+    """Looks for drift, by trace source; `add` takes scores in time order.
 
     Only those of this calibration count. Sources without enough calibration values to be tested are left out.
     """
@@ -28,6 +40,7 @@ class DriftTests:
         self._supported = set(calibration.values) - set(calibration.unsupported_sources())
         self._tests: dict[str, DriftTest] = {}
         self._alarms: Counter[str] = Counter()
+        self._several: Counter[str] = Counter()
 
     def add(self, score: TxScore) -> None:
         """Take the next score."""
@@ -38,23 +51,26 @@ class DriftTests:
             self._tests[source] = DriftTest(self._calibration.values[source], self._rng)
         self._tests[source].add(score.value)
         self._alarms[source] += self._calibration.alarms(score)
+        self._several[source] += score.calls > 1
 
-    def found(self) -> dict[str, tuple[Drift, int]]:
+    def found(self) -> dict[str, Seen]:
         """What has been found so far."""
         return {
-            source: (test.evidence(), self._alarms[source]) for source, test in sorted(self._tests.items())
+            source: Seen(test.evidence(), self._alarms[source], self._several[source])
+            for source, test in sorted(self._tests.items())
         }
 
 
-def drift_line(source: str, evidence: Drift, alarms: int, calibration: Calibration) -> str:
+def drift_line(source: str, seen: Seen, calibration: Calibration) -> str:
     """One sentence for a person: has the traffic of a source drifted, and what to do about it."""
+    evidence, alarms = seen.drift, seen.alarms
     if evidence.drifted:
         off = (evidence.mean_place - 0.5) * (12 * evidence.body) ** 0.5
         how = "differently spread" if abs(off) < 2 else "higher" if off < 0 else "lower"
         return (
             f"{source}: drift: benign values are {how} than at calibration (evidence 10^{evidence.peak:.1f}, "
-            f"called after {(evidence.crossed or 0) + 1:,} of {evidence.seen:,} transactions), so the alarm "
-            f"level does not hold; {RENEW}"
+            f"called after {(evidence.crossed or 0) + 1:,} of {evidence.seen:,} transactions"
+            f"{_mix(seen, calibration)}), so the alarm level does not hold; {RENEW}"
         )
     low, high = _alarm_band(source, evidence, calibration)
     if alarms > high:
@@ -65,8 +81,21 @@ def drift_line(source: str, evidence: Drift, alarms: int, calibration: Calibrati
     return f"{source}: no drift in {evidence.seen:,} transactions; the alarm level stands"
 
 
-def drift_facts(source: str, evidence: Drift, alarms: int, calibration: Calibration) -> Facts:
+def _mix(seen: Seen, calibration: Calibration) -> str:
+    """That the share of transactions with two calls or more has changed, by far more than by chance."""
+    calls = calibration.score.tails.get("calls")
+    if calls is None or len(calibration.values) > 1:  # sizes are fitted over all sources
+        return ""
+    before, now = 10 ** calls[0].log10_p_of(math.log(2)), seen.several / seen.drift.seen
+    scatter = math.sqrt(before * (1 - before) * (1 / calls[0].count + 1 / seen.drift.seen))
+    if abs(now - before) <= MIX_SCATTER * scatter:
+        return ""
+    return f"; {now:.0%} of them have two calls or more, of the calibration's first half {before:.0%}"
+
+
+def drift_facts(source: str, seen: Seen, calibration: Calibration) -> Facts:
     """The same in numbers."""
+    evidence = seen.drift
     low, high = _alarm_band(source, evidence, calibration)
     facts: Facts = {
         "transactions": evidence.seen,
@@ -78,8 +107,9 @@ def drift_facts(source: str, evidence: Drift, alarms: int, calibration: Calibrat
         "Kolmogorov-Smirnov p": float(f"{evidence.ks_p:.3g}"),
         "in the upper 5 %": evidence.tail,
         "in the upper 5 %, expected with 95 %": f"{evidence.tail_band[0]:,} to {evidence.tail_band[1]:,}",
-        "alarms": alarms,
+        "alarms": seen.alarms,
         "alarms, expected with 95 %": f"{low:,} to {high:,}",
+        "with two calls or more": seen.several,
     }
     return {f"{name}, {source}": value for name, value in facts.items()}
 

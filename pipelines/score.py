@@ -119,9 +119,9 @@ def score(
         counts["windowed"],
         time.time() - started,
         tuple(
-            drift_line(source, evidence, alarms, detector.calibration)
-            for source, (evidence, alarms) in drifts.found().items()
-            if evidence.drifted
+            drift_line(source, seen, detector.calibration)
+            for source, seen in drifts.found().items()
+            if seen.drift.drifted
         ),
     )
 

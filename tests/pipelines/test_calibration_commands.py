@@ -15,8 +15,12 @@ from blockscan.archive import Archive
 from blockscan.detect.calibration_file import fingerprint, load_calibration, newest, save_calibration
 from blockscan.detect.levels import alarm_band, fpr_bound
 from blockscan.store import open_store
+from blockscan.transaction import call_count
 from pipelines import verify as verify_step
 from pipelines.calibrate import facts
+from pipelines.drift import DriftTests, drift_line
+from pipelines.ranges import parse_range
+from pipelines.sources import Rejects, open_shards, read_transactions, time_order
 
 SOURCE = "callTracer+logs"
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "evm"
@@ -190,6 +194,31 @@ def test_drift_says_whether_and_what_to_do(
     assert (other.exit_code, "has no score of the calibration" in other.stderr) == (
         (0, False) if factor == 1.0 else (1, True)
     )
+
+
+def test_a_drift_by_a_change_of_mix_is_said_to_be_one(
+    cli: Any, benign: Path, settled: Path, tmp_path: Path
+) -> None:
+    made, store = load_calibration(settled / "calibration"), tmp_path / "s.sqlite"
+    calmer = replace(made, values={source: 0.7 * values for source, values in made.values.items()})
+    answer(cli("score", benign, "--model", settled, "--blocks", "200:260", "--store", store, "--json"))
+    scores = [replace(each, calibration=fingerprint(calmer)) for each in rows(store)]
+    lines = {}
+    for name, calls in (("as it was", None), ("larger", 9)):
+        tests = DriftTests(calmer, np.random.default_rng(0))
+        for each in scores:
+            tests.add(each if calls is None else replace(each, calls=calls))
+        seen = tests.found()[SOURCE]
+        assert seen.drift.drifted and seen.several == sum(calls is not None or x.calls > 1 for x in scores)
+        lines[name] = drift_line(SOURCE, seen, calmer)
+    assert "two calls" not in lines["as it was"]
+    said = "transactions; 100% of them have two calls or more, of the calibration's first half "
+    assert said in lines["larger"]
+    shards = open_shards(benign, Rejects(), parse_range("90:200"))
+    past = sorted(read_transactions(shards), key=time_order)
+    first = [call_count(each.root) > 1 for each in past[: len(past) // 2]]
+    before = float(lines["larger"].partition(said)[2].partition("%")[0])
+    assert before == pytest.approx(100 * sum(first) / len(first), abs=0.6)
 
 
 def test_later_benign_alarms_stay_in_their_band(road: Any, cli: Any, early: Path, tmp_path: Path) -> None:
