@@ -19,7 +19,7 @@ from blockscan import store_chain
 from blockscan.errors import StoreError
 from blockscan.findings import Alert, Frame, TxScore
 from blockscan.store_chain import Correction, ScoredBlock
-from blockscan.store_db import Database
+from blockscan.store_db import Database, file_of
 from blockscan.store_labels import Label, LabelsWritten, labels_of, put_labels
 from blockscan.store_report import callers_of_parties, summarise, verify
 from blockscan.store_schema import (
@@ -80,19 +80,7 @@ def open_store(location: str | Path, *, read_only: bool = False) -> "ScoreStore"
     Raises:
         StoreError: another kind of URL, no such directory or file, not a store, or a newer schema.
     """
-    scheme, separator, rest = str(location).partition("://")
-    if separator and scheme != "sqlite":
-        raise StoreError(f"a store at {scheme}://... is not supported yet; give the path of a SQLite file")
-    path = Path(rest.removeprefix("/") if separator else scheme)
-    if path.is_dir():
-        raise StoreError(f"{path} is a directory; give the path of a file for the store")
-    if read_only and not path.exists():
-        raise StoreError(f"there is no store at {path}; run `blockscan score` to make one")
-    if not path.parent.is_dir():
-        raise StoreError(
-            f"there is no directory {path.parent} to hold the store {path.name}; create it first"
-        )
-    return ScoreStore(Database(path, read_only=read_only))
+    return ScoreStore(Database(file_of(location, read_only=read_only), read_only=read_only))
 
 
 class ScoreStore:

@@ -15,6 +15,27 @@ from blockscan.store_schema import MIGRATIONS
 _BUSY_SECONDS = 30
 
 
+def file_of(location: str | Path, *, read_only: bool) -> Path:
+    """Where the store of a path or sqlite:/// URL lies; it need not be there yet unless `read_only`.
+
+    Raises:
+        StoreError: another kind of URL, a directory, or no such directory or file.
+    """
+    scheme, separator, rest = str(location).partition("://")
+    if separator and scheme != "sqlite":
+        raise StoreError(f"a store at {scheme}://... is not supported yet; give the path of a SQLite file")
+    path = Path(rest.removeprefix("/") if separator else scheme)
+    if path.is_dir():
+        raise StoreError(f"{path} is a directory; give the path of a file for the store")
+    if read_only and not path.exists():
+        raise StoreError(f"there is no store at {path}; run `blockscan score` to make one")
+    if not path.parent.is_dir():
+        raise StoreError(
+            f"there is no directory {path.parent} to hold the store {path.name}; create it first"
+        )
+    return path
+
+
 class Database:
     """One connection to a store's file, with the newest schema in place."""
 

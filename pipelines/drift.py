@@ -83,8 +83,8 @@ def drift_line(source: str, seen: Seen, calibration: Calibration) -> str:
 
 def _mix(seen: Seen, calibration: Calibration) -> str:
     """That the share of transactions with two calls or more has changed, by far more than by chance."""
-    calls = calibration.score.tails.get("calls")
-    if calls is None or len(calibration.values) > 1:  # sizes are fitted over all sources
+    calls, renewed = calibration.score.tails.get("calls"), "calibration" in calibration.parents
+    if calls is None or renewed or len(calibration.values) > 1:  # sizes are the first's, of all sources
         return ""
     before, now = 10 ** calls[0].log10_p_of(math.log(2)), seen.several / seen.drift.seen
     scatter = math.sqrt(before * (1 - before) * (1 / calls[0].count + 1 / seen.drift.seen))

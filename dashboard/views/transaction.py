@@ -134,6 +134,8 @@ def _evidence_table(evidence: Sequence[Evidence]) -> None:
             "A fact compares the whole transaction with ordinary ones of its size; a value compares one "
             "place of the trace with what the model expected there."
         )
+    if any(item.extrapolated for item in evidence):
+        st.caption("Where something is beyond all compared, the p-value is the smallest that these can show.")
 
 
 def _evidence_row(item: Evidence) -> dict[str, str | int | float]:

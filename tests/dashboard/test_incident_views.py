@@ -116,6 +116,7 @@ def test_facts_are_named_and_claim_no_expectation(incident_store: Path, open_vie
     ]
     assert list(table["rarity"]) == ["beyond all 684 compared", "1 in 2,500"]
     assert list(table["p-value"]) == [1 / 685, 0.0004]
+    assert any("the smallest that these can show" in each.value for each in app.caption)
     expected = [each.value for each in app.caption].count("The model expected instead")
     assert expected == 1
 

@@ -211,6 +211,8 @@ def test_a_drift_by_a_change_of_mix_is_said_to_be_one(
         seen = tests.found()[SOURCE]
         assert seen.drift.drifted and seen.several == sum(calls is not None or x.calls > 1 for x in scores)
         lines[name] = drift_line(SOURCE, seen, calmer)
+    renewed = replace(calmer, parents={**calmer.parents, "calibration": "a"})
+    assert "two calls" not in drift_line(SOURCE, seen, renewed)  # its sizes are of the one before
     assert "two calls" not in lines["as it was"]
     said = "transactions; 100% of them have two calls or more, of the calibration's first half "
     assert said in lines["larger"]

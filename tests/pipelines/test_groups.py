@@ -44,7 +44,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("parts", [10, 50])
-def test_an_archive_of_any_length_is_read_about_twice(parts: int) -> None:
+def test_a_shard_is_read_once_and_once_for_each_of_its_groups(parts: int) -> None:
     reads: Counter[str] = Counter()
     transactions = chain(parts * 8, 5)
     found = list(groups_of(shards_of([transactions[i * 40 :][:40] for i in range(parts)], reads)))
