@@ -80,7 +80,8 @@ def calibrate(
 
     Raises:
         ArtifactError: the model directory lacks a part, or is already calibrated.
-        ConfigError: too few transactions for the target, or no such density, part or share.
+        ConfigError: too few transactions for the target, not later than the training data, or no such
+            density, part or share.
     """
     out = directory.path / KIND
     require_empty(out)
@@ -91,7 +92,7 @@ def calibrate(
         raise ConfigError(f"score.carried is {config.carried:g}; give a share from 0 (nothing) to below 1")
     tokenizer, model, checkpoint = load_model(directory, device)
     census = Census(load_history(directory.history))
-    observed = _observe(census.watching(shards), tokenizer, model, config, census, exclude)
+    observed = _observe(census.watching(shards, exclude), tokenizer, model, config, census, exclude)
     if config.mode == "cascade":  # one threshold from here on, so that no score depends on its company
         first_looks = [item.losses.replaced for item in observed if item.losses.replaced is not None]
         config = replace(config, cascade_from=cascade_threshold(first_looks, config.cascade))
@@ -144,7 +145,7 @@ def recalibrate(
         raise ArtifactError(f"{known[-1]} was made for another checkpoint; run `blockscan calibrate` again")
     config = config_from({"score": dict(previous.scoring)}, str(known[-1])).score
     census = Census(load_history(directory.history))
-    observed = _observe(census.watching(shards), tokenizer, model, config, census, exclude)
+    observed = _observe(census.watching(shards, exclude), tokenizer, model, config, census, exclude)
     traffic = census.traffic(covered, transactions_per_day=target.transactions_per_day)
     level = target.level(traffic, otherwise=previous.alarm_level)
     calibration = renew(previous, observed, fpr=level, parent=fingerprint(previous), traffic=traffic)
@@ -243,6 +244,7 @@ def _observe(
 ) -> list[Observed]:
     """Every transaction of shards that `census` watches, as the model sees it, in time order."""
     encoded = encode_all(shards, tokenizer, exclude=exclude)
+    census.require_later()
     sequences = [each.sequence for each in encoded]
     with progress("calibrate (tokens)", None) as bar:
         losses = token_losses(model, sequences, config, progress=bar.to)
@@ -250,7 +252,7 @@ def _observe(
     observed, recent = [], Recent(0.0)
     for each, loss, vector in zip(encoded, losses, vectors, strict=True):
         name = each.sequence.tx_hash
-        (account, time), contract = census.senders[name], census.contracts[name]
+        (account, time), contract = census.accounts[name], census.contracts[name]
         facts = census.facts_after(name, recent.dealings(account, time))
         recent.add(account, time, 0.0, census.dealings[name])
         kind = each.source, each.status

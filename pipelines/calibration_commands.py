@@ -29,8 +29,8 @@ def drift(store: Path, model: Path, *, seed: int) -> tuple[Facts, str, bool]:
     with open_store(store, read_only=True) as results:
         for score in results.iter_scores():
             tests.add(score)
-    found = tests.found()
-    if not found:
+    found, untested = tests.found(), tests.untested()
+    if not found and not untested:
         raise StoreError(
             f"{store} has no score of the calibration {newest(ModelDir(model).path)}; give the model that "
             "scored it, or score something first"
@@ -38,7 +38,7 @@ def drift(store: Path, model: Path, *, seed: int) -> tuple[Facts, str, bool]:
     facts: Facts = {}
     for source, seen in found.items():
         facts |= drift_facts(source, seen, calibration)
-    advice = [drift_line(source, seen, calibration) for source, seen in found.items()]
+    advice = [*untested, *(drift_line(source, seen, calibration) for source, seen in found.items())]
     return facts, "\n".join(advice), any(seen.drift.drifted for seen in found.values())
 
 

@@ -10,6 +10,7 @@ from blockscan.detect.calibrate import Calibration
 from blockscan.detect.calibration_file import fingerprint
 from blockscan.detect.drift import Drift, DriftTest
 from blockscan.detect.levels import alarm_band
+from blockscan.errors import ConfigError
 from blockscan.findings import TxScore
 from pipelines.calibrate import Facts
 
@@ -29,36 +30,46 @@ class Seen(NamedTuple):
 class DriftTests:
     """Looks for drift, by trace source; `add` takes scores in time order.
 
-    Only those of this calibration count. Sources without enough calibration values to be tested are left out.
+    Only those of this calibration count, and only sources of which enough was calibrated to raise alarms.
     """
 
     def __init__(self, calibration: Calibration, rng: np.random.Generator) -> None:
         """`rng` breaks ties, see blockscan.detect.drift.drift."""
         self._calibration = calibration
-        self._rng = rng
         self._name = fingerprint(calibration)
-        self._supported = set(calibration.values) - set(calibration.unsupported_sources())
         self._tests: dict[str, DriftTest] = {}
+        self._too_few: dict[str, str] = {}
+        self._seen: set[str] = set()
+        for source in sorted(set(calibration.values) - set(calibration.unsupported_sources())):
+            try:
+                self._tests[source] = DriftTest(calibration.values[source], rng)
+            except ConfigError as error:
+                self._too_few[source] = f"{source}: drift cannot be seen: {error}"
         self._alarms: Counter[str] = Counter()
         self._several: Counter[str] = Counter()
 
     def add(self, score: TxScore) -> None:
         """Take the next score."""
         source = score.source
-        if score.calibration != self._name or source not in self._supported:
+        if score.calibration != self._name:
             return
-        if source not in self._tests:
-            self._tests[source] = DriftTest(self._calibration.values[source], self._rng)
-        self._tests[source].add(score.value)
-        self._alarms[source] += self._calibration.alarms(score)
-        self._several[source] += score.calls > 1
+        self._seen.add(source)
+        if source in self._tests:
+            self._tests[source].add(score.value)
+            self._alarms[source] += self._calibration.alarms(score)
+            self._several[source] += score.calls > 1
 
     def found(self) -> dict[str, Seen]:
-        """What has been found so far."""
+        """What has been found so far, by source."""
         return {
             source: Seen(test.evidence(), self._alarms[source], self._several[source])
-            for source, test in sorted(self._tests.items())
+            for source, test in self._tests.items()
+            if source in self._seen
         }
+
+    def untested(self) -> list[str]:
+        """A sentence for each source that came, and that too little was calibrated of to see a drift."""
+        return [why for source, why in self._too_few.items() if source in self._seen]
 
 
 def drift_line(source: str, seen: Seen, calibration: Calibration) -> str:

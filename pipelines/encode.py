@@ -20,7 +20,7 @@ from blockscan.errors import ConfigError
 from blockscan.tokens import TokenSequence
 from blockscan.transaction import Transaction
 from pipelines.progress import progress
-from pipelines.sources import Rejects, Shard, time_order
+from pipelines.sources import Rejects, Shard, TimeOrder, time_order
 from tokenizer.txtokenizer import TxTokenizer
 from tokenizer.vocabulary import vocabulary_from
 
@@ -32,7 +32,7 @@ WORTH_PROCESSES = 100_000
 class Encoded:
     """A transaction's tokens with what scoring must know besides them; `order` sorts by time."""
 
-    order: tuple[int, int, str]
+    order: TimeOrder
     sequence: TokenSequence
     source: str
     status: str
@@ -150,7 +150,7 @@ _ARRAYS = tuple(field.name for field in fields(TokenSequence) if field.name != "
 class _Flat:
     """The encoded transactions of one shard with their arrays end to end: few objects to send."""
 
-    orders: list[tuple[int, int, str]]
+    orders: list[TimeOrder]
     origins: list[tuple[str, str]]
     lengths: list[int]
     arrays: list[NDArray[Any]]
@@ -162,7 +162,7 @@ class _Flat:
         for order, origin, length in zip(self.orders, self.origins, self.lengths, strict=True):
             own = [array[begin : begin + length] for array in self.arrays]
             begin += length
-            yield Encoded(order, TokenSequence(order[2], *own), *origin)
+            yield Encoded(order, TokenSequence(order[-1], *own), *origin)
 
 
 _tokenizer_here: TxTokenizer | None = None

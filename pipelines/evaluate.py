@@ -6,6 +6,7 @@ skeleton once, and each attack among benign transactions of its own chain and tr
 of tokens) is the first baseline, since a detector that does not beat it has learned nothing else.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -105,6 +106,7 @@ def evaluate(
     selection = select(runs, labels, rules, facts)
     cases = selection.ranked
     values = rankings(cases, rng, train_counts=train_counts, baselines=baselines)
+    one_scale = _one_scale(cases, values)
     sample = _Sample(cases, values, rng, resamples)
     levels = sorted({*ALARM_LEVELS, alarm_level})
     return Evaluation(
@@ -114,13 +116,34 @@ def evaluate(
         length_matched=_length_matched(sample),
         groups=_groups(sample),
         contracts=contract_ranks(cases, values, rng=rng, resamples=resamples),
-        pools=paper_pools(cases, values, rng=rng, pools=pools) if pools else None,
+        pools=paper_pools(cases, one_scale, rng=rng, pools=pools) if pools else None,
         alarms=alarms_at(selection.cases, alarm_level),
         alarm_levels={f"{level:g}": alarms_at(selection.cases, level) for level in levels},
         calibration=realised(selection.cases),
         seeds=len(runs),
-        curves=curves(values, np.array([case.attack for case in cases])),
+        curves=curves(one_scale, np.array([case.attack for case in cases]), next(iter(values.values()))[0]),
     )
+
+
+def _one_scale(cases: Sequence[Case], values: Mapping[str, Floats]) -> Mapping[str, Floats]:
+    """Values (R, N) that may be ranked across chains and trace sources: places among benign ones of the own.
+
+    An attack as high as a benign transaction stands below it. Values of a single set are left as they are.
+    """
+    sets: dict[object, list[int]] = defaultdict(list)
+    for place, case in enumerate(cases):
+        sets[case.set].append(place)
+    if len(sets) < 2:
+        return values
+    benign = np.array([not case.attack for case in cases])
+    found = {name: np.empty_like(rows) for name, rows in values.items()}
+    for places in map(np.array, sets.values()):
+        own = places[benign[places]]
+        for name, rows in values.items():
+            for run, row in enumerate(rows):
+                below = np.searchsorted(np.sort(row[own]), row[places]) + 0.5 * benign[places]
+                found[name][run, places] = below / max(len(own), 1)
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

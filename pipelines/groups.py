@@ -1,8 +1,8 @@
 """The transactions of many shards in groups that fit into memory, each group and all of them in time order.
 
-Cut is where blocks end, by the hash of the transaction where its block is unknown, so that which
-transactions belong together depends on no order of files or lines. A shard is read once to see where it
-lies, and once more for each group that it has transactions of.
+Cut is where blocks end, between times where blocks are unknown, and by the hash where times are as well, so
+that which transactions belong together depends on no order of files or lines. A shard is read once to see
+where it lies, and once more for each group that it has transactions of.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from blockscan.transaction import Transaction
 from pipelines.encode import watched
-from pipelines.sources import Shard, time_order
+from pipelines.sources import Shard, place_of, time_order
 
 GROUP = 8000
 """Transactions held in memory and packed together; a group ends with the block that reaches so many."""
@@ -33,20 +33,29 @@ class Group(NamedTuple):
     ended: list[str]
 
 
-class _Plan(NamedTuple):
-    """`begins`: the first block of each group that has blocks; `needs`: the groups each shard is read for."""
+_NOWHERE = -1, -1
+"""The place of a transaction of unknown block and time."""
 
-    begins: list[int]
+
+class _Plan(NamedTuple):
+    """`begins`: the first place of each group that has places; `needs`: the groups each shard is read for.
+
+    `blockless`: hashes that occur without a block; the same ones may occur with it, in another group.
+    """
+
+    begins: list[tuple[int, int]]
     total: int
     needs: list[set[int]]
+    blockless: set[str]
 
 
 def groups_of(shards: Sequence[Shard]) -> Iterator[Group]:
     """Every transaction of the shards once; one group at least."""
-    plan = _planned(shards)
+    plan, taken = _planned(shards), set[str]()
     for number in range(plan.total):
         here = [shard for shard, needed in zip(shards, plan.needs, strict=True) if number in needed]
-        transactions, owner = _read(here, number, plan)
+        transactions, owner = _read(here, number, plan, taken)
+        taken |= plan.blockless & owner.keys()
         last = [max(needed, default=0) for needed in plan.needs]
         ended = [shard.name for shard, until in zip(shards, last, strict=True) if until == number]
         yield Group(number, plan.total, transactions, owner, ended)
@@ -54,45 +63,55 @@ def groups_of(shards: Sequence[Shard]) -> Iterator[Group]:
 
 def _planned(shards: Sequence[Shard]) -> _Plan:
     if sum(shard.rows for shard in shards) <= GROUP:
-        return _Plan([0], 1, [{0} for _ in shards])
-    sizes: Counter[int | None] = Counter()
-    blocks: dict[str, set[int | None]] = {shard.name: set() for shard in shards}
+        return _Plan([_NOWHERE], 1, [{0} for _ in shards], set())
+    sizes: Counter[tuple[int, int]] = Counter()
+    places: dict[str, set[tuple[int, int]]] = {shard.name: set() for shard in shards}
+    blockless: set[str] = set()
     for name, transaction in watched("read", shards):
-        sizes[transaction.block_number] += 1
-        blocks[name].add(transaction.block_number)
+        place = place_of(transaction)
+        sizes[place] += 1
+        places[name].add(place)
+        if transaction.block_number is None:
+            blockless.add(transaction.hash)
+    scattered = math.ceil(sizes.pop(_NOWHERE, 0) / GROUP)
     begins = _begins(sizes)
-    count = max(len(begins), math.ceil(sizes[None] / GROUP))
-    return _Plan(begins, count, [_needed(blocks[shard.name], begins, count) for shard in shards])
+    count = max(len(begins), scattered)
+    needs = [_needed(places[shard.name], begins, count) for shard in shards]
+    return _Plan(begins, count, needs, blockless)
 
 
-def _begins(sizes: Counter[int | None]) -> list[int]:
-    begins, held = [0], 0
-    for block in sorted(block for block in sizes if block is not None):
+def _begins(sizes: Counter[tuple[int, int]]) -> list[tuple[int, int]]:
+    begins, held = [_NOWHERE], 0
+    for place in sorted(sizes):
         if held >= GROUP:
-            begins.append(block)
+            begins.append(place)
             held = 0
-        held += sizes[block]
+        held += sizes[place]
     return begins
 
 
-def _needed(blocks: set[int | None], begins: Sequence[int], count: int) -> set[int]:
-    if None in blocks:
+def _needed(places: set[tuple[int, int]], begins: Sequence[tuple[int, int]], count: int) -> set[int]:
+    if _NOWHERE in places:
         return set(range(count))
-    return {bisect_right(begins, block) - 1 for block in blocks if block is not None}
+    return {bisect_right(begins, place) - 1 for place in places}
 
 
-def _read(shards: Sequence[Shard], number: int, plan: _Plan) -> tuple[list[Transaction], dict[str, str]]:
+def _read(
+    shards: Sequence[Shard], number: int, plan: _Plan, taken: set[str]
+) -> tuple[list[Transaction], dict[str, str]]:
     owner: dict[str, str] = {}
     found = []
     for name, transaction in watched(f"read {number + 1}/{plan.total}", shards):
-        if transaction.hash not in owner and _group_of(transaction, plan) == number:
+        known = transaction.hash in owner or transaction.hash in taken
+        if not known and _group_of(transaction, plan) == number:
             owner[transaction.hash] = name
             found.append(transaction)
     return sorted(found, key=time_order), owner
 
 
 def _group_of(transaction: Transaction, plan: _Plan) -> int:
-    if transaction.block_number is not None:
-        return bisect_right(plan.begins, transaction.block_number) - 1
+    place = place_of(transaction)
+    if place != _NOWHERE:
+        return bisect_right(plan.begins, place) - 1
     digest = hashlib.blake2b(transaction.hash.encode(), digest_size=8).digest()
     return int.from_bytes(digest) % plan.total

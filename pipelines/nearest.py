@@ -16,13 +16,13 @@ from blockscan.detect.neighbours import Differences, Neighbour, differences, ent
 from blockscan.transaction import Call, Transaction, walk
 from pipelines.encode import watched
 from pipelines.ranges import BlockRange
-from pipelines.sources import Rejects, open_shards, time_order
+from pipelines.sources import Rejects, TimeOrder, open_shards, time_order
 
 MOST_COMPARED = 500
 """Only the latest so many transactions that run the same function are compared."""
 _MOST_ANCHORS = 8
 
-_Latest = list[tuple[tuple[int, int, str], Transaction]]
+_Latest = list[tuple[TimeOrder, Transaction]]
 
 
 @dataclass(frozen=True, slots=True)

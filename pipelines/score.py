@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockscan.chains.families import main_target
-from blockscan.detect.accounts import Carrying, Recent
+from blockscan.detect.accounts import Carrying, Recent, account_of
 from blockscan.detect.calibrate import Observed, judge
 from blockscan.detect.dealings import dealing_in, joint_of, with_joint
 from blockscan.detect.explain import Reading, fact_evidence, paint, reason, strongest_evidence
@@ -62,7 +62,10 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class ScoreReport:
-    """What a run of scoring did; `drifts` has a sentence for each trace source whose traffic has drifted."""
+    """What a run of scoring did.
+
+    `drifts` has a sentence for each trace source whose traffic has drifted, or might have unseen.
+    """
 
     scored: int
     alerts: int
@@ -118,10 +121,13 @@ def score(
         counts["without_p"],
         counts["windowed"],
         time.time() - started,
-        tuple(
-            drift_line(source, seen, detector.calibration)
-            for source, seen in drifts.found().items()
-            if seen.drift.drifted
+        (
+            *drifts.untested(),
+            *(
+                drift_line(source, seen, detector.calibration)
+                for source, seen in drifts.found().items()
+                if seen.drift.drifted
+            ),
         ),
     )
 
@@ -141,7 +147,8 @@ def judge_all(
     """
     known = detector.calibration.recent() if recent is None else recent
     for transaction, seen in zip(transactions, _look(transactions, detector, label), strict=True):
-        account, history = (transaction.sender, transaction.time), detector.history
+        account = account_of(transaction.chain, transaction.sender), transaction.time
+        history = detector.history
         facts, dealing = facts_of(transaction, history), dealing_in(transaction, history)
         joint = joint_of(facts, known.dealings(*account), dealing, history)
         scored = _judge(transaction, seen, facts, joint, known.carried(*account), detector, kept_p)

@@ -22,6 +22,9 @@ from pipelines.ranges import BlockRange
 LONGEST_LINE = 512 * 1024 * 1024
 """Bytes of one JSONL line read at all; the longest real one seen is 32 MB."""
 
+TimeOrder = tuple[int, int, int, str]
+"""Block, time of an unknown block, place in the block, hash; see time_order."""
+
 
 @dataclass(slots=True)
 class Rejects:
@@ -94,10 +97,17 @@ def read_transactions(shards: list[Shard]) -> Iterator[Transaction]:
         yield from shard.read()
 
 
-def time_order(transaction: Transaction) -> tuple[int, int, str]:
-    """Sort key: block, place in the block, hash; unknown blocks come first."""
-    block = -1 if transaction.block_number is None else transaction.block_number
-    return block, -1 if transaction.index is None else transaction.index, transaction.hash
+def time_order(transaction: Transaction) -> TimeOrder:
+    """Sort key: block, place in the block, hash; unknown blocks come first, by their time."""
+    block, when = place_of(transaction)
+    return block, when, -1 if transaction.index is None else transaction.index, transaction.hash
+
+
+def place_of(transaction: Transaction) -> tuple[int, int]:
+    """Its block and 0, or if that is unknown -1 and its time (Unix seconds), -1 without one."""
+    if transaction.block_number is not None:
+        return transaction.block_number, 0
+    return -1, -1 if transaction.time is None else transaction.time
 
 
 def read_lines(path: Path, *, after: int = 0) -> Iterator[Line]:

@@ -4,7 +4,7 @@ From the last an alarm level follows for a budget of alerts.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from blockscan.archive import Archive, covered_ranges
 from blockscan.chains.families import main_target
 from blockscan.chains.networks import NETWORKS
+from blockscan.detect.accounts import account_of
 from blockscan.detect.dealings import Dealing, dealing_in, dealings_facts
 from blockscan.detect.facts import FACTS, fact_values, facts_of
 from blockscan.detect.history import History
@@ -58,25 +59,27 @@ class Target:
 
 @dataclass(slots=True)
 class Census:
-    """Notes the transactions that pass: by hash facts (F,), dealing, contract and sender, and where."""
+    """Notes the transactions that pass: by hash facts (F,), dealing, contract and account, and where."""
 
     history: History
     facts: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     dealings: dict[str, Dealing] = field(default_factory=dict)
     contracts: dict[str, str] = field(default_factory=dict)
-    senders: dict[str, tuple[str, int | None]] = field(default_factory=dict)
+    accounts: dict[str, tuple[str, int | None]] = field(default_factory=dict)
     sources: Counter[str] = field(default_factory=Counter)
     chains: set[str] = field(default_factory=set)
     _places: set[tuple[int | None, int | None]] = field(default_factory=set)
+    _firsts: dict[str, int] = field(default_factory=dict)
 
-    def watching(self, shards: Sequence[Shard]) -> list[Shard]:
-        """The same shards, whose transactions are noted as they are read, in this process."""
-        return [self._watched(shard) for shard in shards]
+    def watching(self, shards: Sequence[Shard], exclude: Collection[str] = ()) -> list[Shard]:
+        """The same shards; transactions but those excluded are noted as they are read, in this process."""
+        return [self._watched(shard, exclude) for shard in shards]
 
-    def _watched(self, shard: Shard) -> Shard:
+    def _watched(self, shard: Shard, exclude: Collection[str]) -> Shard:
         def read() -> Iterator[Transaction]:
             for transaction in shard.read():
-                self._note(transaction)
+                if transaction.hash not in exclude:
+                    self._note(transaction)
                 yield transaction
 
         return Shard(shard.name, read, shard.rows)
@@ -86,10 +89,28 @@ class Census:
             self.facts[transaction.hash] = fact_values(facts_of(transaction, self.history))
             self.dealings[transaction.hash] = dealing_in(transaction, self.history)
             self.contracts[transaction.hash] = main_target(transaction) or ""
-            self.senders[transaction.hash] = transaction.sender, transaction.time
+            account = account_of(transaction.chain, transaction.sender)
+            self.accounts[transaction.hash] = account, transaction.time
             self.sources[transaction.source.value] += 1
             self.chains.add(transaction.chain)
             self._places.add((transaction.block_number, transaction.time))
+            if transaction.block_number is not None:
+                first = self._firsts.get(transaction.chain, transaction.block_number)
+                self._firsts[transaction.chain] = min(first, transaction.block_number)
+
+    def require_later(self) -> None:
+        """Refuse transactions of blocks that the past was counted in: to those a model is too kind.
+
+        Raises:
+            ConfigError: some lie there; it says where training ends.
+        """
+        for chain, until in self.history.until.items():
+            first = self._firsts.get(chain, until + 1)
+            if first <= until:
+                raise ConfigError(
+                    f"{chain}: block {first:,} is not later than block {until:,}, the last the model was "
+                    f"trained on or has counted; calibrate on later ones: --blocks {until + 1}:"
+                )
 
     def facts_after(self, tx_hash: str, earlier: Sequence[Dealing]) -> NDArray[np.float64]:
         """The facts (F,) of a transaction, with what it shows together with earlier ones of its account."""

@@ -17,7 +17,7 @@ import numpy as np
 from blockscan.archive import RawBlock, read_part
 from blockscan.archive_compact import compact
 from blockscan.chains.families import parse
-from blockscan.detect.accounts import SECONDS
+from blockscan.detect.accounts import SECONDS, account_of
 from blockscan.detect.dealings import Dealing, dealing_in
 from blockscan.errors import ChainError, ConfigError
 from blockscan.safetext import safe_text
@@ -222,7 +222,8 @@ class Watcher:
         for raw in self._archived(lambda number, _: number in numbers, min(numbers, default=0)):
             dealings |= {each.hash: dealing_in(each, self._detector.history) for each in parse(raw)}
         for each in known:
-            self._recent.add(each.sender, each.time, each.value, dealings.get(each.tx_hash))
+            account = account_of(self._node.chain, each.sender)
+            self._recent.add(account, each.time, each.value, dealings.get(each.tx_hash))
 
     def _score_leftovers(self, stop: int) -> None:
         """Score blocks that are stored, and that no run got round to scoring."""

@@ -9,8 +9,10 @@ is taken off.
 """
 
 import math
-from collections import defaultdict, deque
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable
+from heapq import heappop, heappush
+from operator import attrgetter
 from typing import NamedTuple
 
 from blockscan.detect.dealings import Dealing
@@ -37,6 +39,9 @@ class _Past(NamedTuple):
     dealing: Dealing | None
 
 
+_TIME = attrgetter("time")
+
+
 class Recent:
     """Values and dealings of the last minutes by account. Give it transactions in time order.
 
@@ -46,8 +51,8 @@ class Recent:
     def __init__(self, share: float) -> None:
         """`share`: how much of the highest value is carried over, from 0 to below 1."""
         self._share = share
-        self._known: dict[str, deque[_Past]] = defaultdict(deque)
-        self._order: deque[tuple[int, str]] = deque()
+        self._known: dict[str, list[_Past]] = {}  # each in time order
+        self._oldest: list[tuple[int, str]] = []  # a heap: a single time far ahead must not keep all others
 
     def carried(self, account: str, time: int | None) -> Carrying:
         """What is carried over to a transaction at `time` (Unix seconds); 0 where the time is unknown."""
@@ -70,15 +75,27 @@ class Recent:
         """Note a value, with what was carried over to it; an infinite one says nothing of the account."""
         if time is None:
             return
-        self._known[account].append(_Past(time, value if math.isfinite(value) else 0.0, dealing))
-        self._order.append((time, account))
-        while self._order[0][0] < time - SECONDS:
-            _, gone = self._order.popleft()
-            self._known[gone].popleft()
-            if not self._known[gone]:
-                del self._known[gone]
+        past = _Past(time, value if math.isfinite(value) else 0.0, dealing)
+        insort(self._known.setdefault(account, []), past, key=_TIME)
+        heappush(self._oldest, (time, account))
+        while self._oldest[0][0] < time - SECONDS:
+            self._forget(*heappop(self._oldest))
+
+    def _forget(self, time: int, account: str) -> None:
+        """What the account did until then."""
+        known = self._known.get(account, [])
+        del known[: bisect_right(known, time, key=_TIME)]
+        if not known:
+            self._known.pop(account, None)
 
     def _before(self, account: str, time: int | None, seconds: int) -> list[_Past]:
-        if time is None or account not in self._known:
+        known = self._known.get(account, [])
+        if time is None:
             return []
-        return [past for past in self._known[account] if time - seconds <= past.time <= time]
+        first = bisect_left(known, time - seconds, key=_TIME)
+        return known[first : bisect_right(known, time, key=_TIME)]
+
+
+def account_of(chain: str, sender: str) -> str:
+    """How `Recent` is to know a sender: the same address on another chain may be somebody else's."""
+    return f"{chain}:{sender}"

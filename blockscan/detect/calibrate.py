@@ -120,15 +120,19 @@ class Calibration:
         Raises:
             ValueError: the calibration is per contract, and the contract is not given.
         """
-        values = self.values.get(source)
-        if values is None:
+        if source not in self.values:
             return None
-        if self.contracts is not None:
-            if contract is None:
-                raise ValueError("this calibration is per contract: a p-value needs the contract")
-            values = comparable(self.contracts[source], contract, transactions_needed(self.alarm_level))
+        values = self._compared(source, contract)
         at_least = len(values) - int(np.searchsorted(values, value, side="left"))
         return (1 + at_least) / (1 + len(values))
+
+    def _compared(self, source: str, contract: str | None) -> NDArray[np.float64]:
+        """The held-out values, ascending, that a transaction of a source with values is compared with."""
+        if self.contracts is None:
+            return self.values[source]
+        if contract is None:
+            raise ValueError("this calibration is per contract: a p-value needs the contract")
+        return comparable(self.contracts[source], contract, transactions_needed(self.alarm_level))
 
     def threshold(self, source: str, fpr: float) -> float:
         """The value above which a transaction of this source has p <= fpr.
@@ -169,13 +173,13 @@ class Calibration:
     def severity(self, score: TxScore) -> str:
         """How urgent an alarm is, by p-value, alarm level and evidence.
 
-        high: p at most a tenth of the alarm level, or a value above all benign calibration values, or
-        a truncated trace. critical: high, with at least three values whose token p-value is 1e-4 or
+        high: p at most a tenth of the alarm level, or a value above all benign ones that it is compared
+        with, or a truncated trace. critical: high, with at least three values whose token p-value is 1e-4 or
         less. medium: p at most half the alarm level. low: any other.
         """
         p = 1.0 if score.p_value is None else score.p_value
-        lowest_p = 1 / (1 + len(self.values.get(score.source, ())))
-        if math.isinf(score.value) or p <= max(self.alarm_level / 10, lowest_p):
+        held_out = self._compared(score.source, score.target or "") if score.source in self.values else ()
+        if math.isinf(score.value) or p <= max(self.alarm_level / 10, 1 / (1 + len(held_out))):
             strong = sum(each.p_value <= STRONG_EVIDENCE for each in score.evidence)
             return "critical" if strong >= CRITICAL_UNITS else "high"
         return "medium" if p <= self.alarm_level / 2 else "low"

@@ -5,8 +5,8 @@ say "never before"; these counts can. They are kept as hashes (blockscan.detect.
 matter of how many different things a chain does, not of how many transactions it has.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from blockscan.chains.solana_layouts import SYSTEM
 from blockscan.detect.flow import LARGEST, Frames, Transfer, frames_of
@@ -65,10 +65,11 @@ ARGUMENTS = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
-    """Frozen counts by KINDS, and the number of transactions they are from."""
+    """Frozen counts by KINDS, the number of transactions they are from, and their last block by chain."""
 
     tallies: dict[str, Tally]
     transactions: int
+    until: Mapping[str, int] = field(default_factory=dict)
 
     def seen(self, kind: str, *parts: str | bytes | int) -> int:
         """In how many transactions of the past something was seen."""
@@ -92,15 +93,18 @@ class History:
 def history_of(transactions: Iterable[Transaction]) -> History:
     """Count in one pass; the order of the transactions changes nothing."""
     counts: dict[str, dict[int, int]] = {kind: {} for kind in KINDS}
-    number = 0
+    number, until = 0, dict[str, int]()
     for transaction in transactions:
         number += 1
+        if transaction.block_number is not None:
+            last = until.get(transaction.chain, 0)
+            until[transaction.chain] = max(last, transaction.block_number)
         frames = frames_of(transaction)
         _count_calls(counts, frames, transaction)
         _count_amounts(counts, frames)
         _count_habits(counts, frames, transaction)
         count_all(counts["unsigned"], map(key_of, unsigned_losers(frames, transaction)))
-    return History({kind: Tally.of(counts[kind]) for kind in KINDS}, number)
+    return History({kind: Tally.of(counts[kind]) for kind in KINDS}, number, until)
 
 
 def edges_of(frames: Frames) -> dict[tuple[str, str], int]:
@@ -190,7 +194,9 @@ def merged(one: History, other: History) -> History:
     Callers of a contract or function that both saw are counted twice among its different callers.
     """
     tallies = {kind: tally.plus(other.tallies[kind]) for kind, tally in one.tallies.items()}
-    return History(tallies, one.transactions + other.transactions)
+    chains = {*one.until, *other.until}
+    until = {chain: max(one.until.get(chain, 0), other.until.get(chain, 0)) for chain in chains}
+    return History(tallies, one.transactions + other.transactions, until)
 
 
 def _count_habits(counts: dict[str, dict[int, int]], frames: Frames, transaction: Transaction) -> None:

@@ -26,7 +26,7 @@ def save_history(history: History, path: Path, parents: Mapping[str, str] | None
     Raises:
         ArtifactError: `path` already holds something.
     """
-    config = {"transactions": history.transactions}
+    config = {"transactions": history.transactions, "until": dict(sorted(history.until.items()))}
     with artifact.create(path, KIND, config=config, parents=parents or {}) as draft:
         (draft / ARRAYS).write_bytes(_bytes(history))
 
@@ -41,8 +41,9 @@ def load_history(path: Path) -> History:
     try:
         arrays = load_arrays((path / ARRAYS).read_bytes())
         tallies = {kind: Tally(arrays[f"{kind}/keys"], arrays[f"{kind}/before"]) for kind in KINDS}
-        return History(tallies, int(manifest.config["transactions"]))
-    except (OSError, KeyError, ValueError, TypeError) as error:
+        until = {str(chain): int(block) for chain, block in manifest.config.get("until", {}).items()}
+        return History(tallies, int(manifest.config["transactions"]), until)
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise ArtifactError(
             f"{path} is no history this program can read ({error!r:.120}); count it anew: "
             "blockscan recount ARCHIVE --model MODEL --out NEW"

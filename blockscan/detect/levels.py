@@ -78,15 +78,16 @@ def alarm_band(n: int, fpr: float, seen: int, *, confidence: float = 0.95) -> tu
 def alarms_by_period(values: NDArray[np.float64], fpr: float) -> tuple[int, ...]:
     """How many of each of PERIODS equal parts of the values (n,), in time order, the others' level alarms.
 
-    Transactions that are alike throughout keep to `period_band`. Empty where the other parts are too few.
+    Transactions that are alike throughout keep to `period_band`. Equal values are told apart at random, or
+    many of them would look like parts that are too quiet. Empty where the other parts are too few.
     """
-    periods = np.array_split(np.arange(len(values)), PERIODS)
+    places = np.argsort(np.lexsort((np.random.default_rng(0).random(len(values)), values)))
     found = []
-    for own in periods:
-        rest = np.sort(np.delete(values, own))
+    for own in np.array_split(np.arange(len(values)), PERIODS):
+        rest = np.sort(np.delete(places, own))
         if len(rest) < transactions_needed(fpr):
             return ()
-        found.append(int(np.sum(values[own] > rest[-rank(len(rest), fpr)])))
+        found.append(int(np.sum(places[own] > rest[-rank(len(rest), fpr)])))
     return tuple(found)
 
 

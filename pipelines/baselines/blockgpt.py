@@ -4,8 +4,9 @@ Its scores are the summed and the mean -log likelihood. A trace longer than the 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -79,26 +80,30 @@ def learn(model: CausalLM, traces: Sequence[Trace], setting: Setting) -> None:
     vectors = [weight for weight in model.parameters() if weight.ndim == 1]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}]
     optimizer = torch.optim.AdamW([*groups, {"params": vectors, "weight_decay": 0.0}], betas=BETAS)
-    lengths = np.array([len(trace.ids) for trace in traces])
-    step = 0
-    while step < config.steps:
-        for chosen in epoch_batches(lengths, config.batch_tokens, setting.rng):
-            batch = causal_batch([traces[i] for i in chosen.tolist()], setting.device)
+    batches = _batches(np.array([len(trace.ids) for trace in traces]), setting)
+    for step in range(config.steps):
+        optimizer.zero_grad(set_to_none=True)
+        chosen = list(islice(batches, config.accumulate))
+        words = sum(len(traces[i].ids) for rows in chosen for i in rows.tolist())
+        for rows in chosen:
+            batch = causal_batch([traces[i] for i in rows.tolist()], setting.device)
             with autocast(torch.device(setting.device), bf16=config.bf16):
-                loss = model.next_word_losses(encode(model, batch), batch.target_T).mean()
+                loss = model.next_word_losses(encode(model, batch), batch.target_T).sum() / words
             if not math.isfinite(loss.item()):
                 raise ConfigError(f"BlockGPT broke at step {step + 1}; lower train.learning_rate")
-            optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, config)
-            optimizer.step()
-            step += 1
-            if setting.on_step:
-                setting.on_step(step, config.steps)
-            if step == config.steps:
-                return
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, config)
+        optimizer.step()
+        if setting.on_step:
+            setting.on_step(step + 1, config.steps)
+
+
+def _batches(lengths: NDArray[np.int64], setting: Setting) -> Iterator[NDArray[np.int64]]:
+    """Places of the traces of each batch, epoch after epoch, without end."""
+    while True:
+        yield from epoch_batches(lengths, setting.config.train.batch_tokens, setting.rng)
 
 
 def causal_batch(traces: Sequence[Trace], device: torch.device | str) -> CausalBatch:

@@ -4,6 +4,7 @@ Over every transaction after the time split, repeated ones too: the guarantee is
 repetitions are what a person sees. Intervals are Clopper-Pearson's.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,7 +43,7 @@ class Alarms:
 
 
 def alarms_at(cases: Sequence[Case], level: float) -> Alarms:
-    """The alarms p <= level; a transaction without p-value cannot alarm."""
+    """The alarms p <= level; without a p-value only a trace that was cut off is one."""
     exploits = [case for case in cases if case.attack]
     benign = [case for case in cases if not case.attack]
     caught, false = _hits(exploits, level), _hits(benign, level)
@@ -73,11 +74,13 @@ def realised(cases: Sequence[Case]) -> dict[str, Estimate]:
 def _hits(cases: Sequence[Case], level: float) -> Hits:
     """Alarms (R, N) by training seed."""
     runs = len(cases[0].p_values)
-    return np.array([[_alarms(case.p_values[run], level) for case in cases] for run in range(runs)])
+    return np.array([[_alarms(case, run, level) for case in cases] for run in range(runs)])
 
 
-def _alarms(p_value: float | None, level: float) -> bool:
-    return p_value is not None and p_value <= level
+def _alarms(case: Case, run: int, level: float) -> bool:
+    """As blockscan.detect.calibrate.Calibration.alarms."""
+    p_value = case.p_values[run]
+    return math.isinf(case.values[run]) if p_value is None else p_value <= level
 
 
 def _share(hits: Hits) -> Estimate:

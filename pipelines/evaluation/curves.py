@@ -26,7 +26,7 @@ class Histogram:
 class Curves:
     """By detector: `roc` as (share of false alarms, recall), `precision_recall` as (recall, precision).
 
-    The first training seed's. `values` is the histogram of the first detector. The least share of false
+    The first training seed's. `values` is the histogram of the first detector's. The least share of false
     alarms that can be told from none is `finest`.
     """
 
@@ -36,12 +36,14 @@ class Curves:
     finest: float
 
 
-def curves(values: Mapping[str, Floats], attack: NDArray[np.bool_]) -> Curves:
-    """Curves of values (R, n) by detector over all transactions; attacks (n,) True."""
+def curves(values: Mapping[str, Floats], attack: NDArray[np.bool_], ours: Floats) -> Curves:
+    """Curves of values (R, n) by detector, all on one scale; attacks (n,) True.
+
+    The histogram is of `ours` (n,).
+    """
     roc, precision_recall = {}, {}
     for name, rows in values.items():
         roc[name], precision_recall[name] = _both(rows[0], attack)
-    ours = next(iter(values.values()))[0]
     return Curves(roc, precision_recall, _histogram(ours, attack), 1 / float((~attack).sum()))
 
 

@@ -81,7 +81,7 @@ class Coverage:
     asked for. `earlier_*`: at or before block `after`, or of unknown block, left out; `earlier_kept`:
     attacks kept in spite of that. The alarm figures are over what is left now; the ranking leaves out
     `duplicate_*` (None: not looked for, as no archive was given) and `unmatched_*`, which are of a chain
-    and trace source without the other class. `without_p`: rows without p-value, which cannot alarm.
+    and trace source without the other class. `without_p`: rows without p-value.
     `blocks`: first and last. `label_sources`: labels used, by who says so.
     """
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from blockscan.detect.accounts import AT_MOST, CARRIED_SECONDS, SECONDS, Recent
+from blockscan.detect.accounts import AT_MOST, CARRIED_SECONDS, SECONDS, Recent, account_of
 from blockscan.detect.calibrate import fit_calibration, judge
 from blockscan.detect.facts import FACTS
 
@@ -58,7 +58,22 @@ def test_what_is_old_is_forgotten():
     recent = Recent(0.5)
     for time in range(5000):
         recent.add(f"0x{time}", time, 1.0)
-    assert len(recent._known) <= SECONDS + 1 and len(recent._order) <= SECONDS + 1
+    assert len(recent._known) <= SECONDS + 1 and len(recent._oldest) <= SECONDS + 1
+
+
+def test_a_time_far_ahead_does_not_keep_what_is_old_or_forget_what_comes():
+    recent = Recent(0.5)
+    recent.add(WHOM, 10**10, 9.0)
+    for time in range(5000):
+        recent.add(WHOM, time, 1.0)
+        recent.add(f"0x{time}", time, 1.0)
+    assert len(recent._known) <= SECONDS + 2 and len(recent._known[WHOM]) <= SECONDS + 2
+    assert recent.carried(WHOM, 5000)(9.0, 0.0) == 0.5
+    assert recent.carried(WHOM, 10**10)(9.0, 0.0) == AT_MOST / 2
+
+
+def test_the_same_address_on_another_chain_is_another_account():
+    assert account_of("ethereum", WHOM) != account_of("base", WHOM)
 
 
 def test_unknown_times_and_cut_traces_carry_nothing():

@@ -252,6 +252,24 @@ def test_periods_that_are_alike_keep_to_their_band_in_95_of_100_calibrations():
     assert 0.95 - 5 * math.sqrt(0.05 * 0.95 / runs) <= inside <= 0.995
 
 
+@pytest.mark.parametrize("equal", [1.0, 0.02])
+def test_periods_of_equal_values_are_as_alike_as_others(equal):
+    """All values the same, or one in fifty cut off: what looks at values alone finds no alarm in any."""
+    rng = np.random.default_rng(12)
+    n, fpr, runs = 1000, 0.02, 400
+    low, high = period_band(n, fpr)
+    counts = []
+    for _ in range(runs):
+        values = np.where(rng.random(n) < equal, np.inf, rng.standard_normal(n))
+        counts.append(alarms_by_period(values, fpr))
+        assert alarms_by_period(values, fpr) == counts[-1]
+    if equal < 1:  # equal values are told apart in the same way each time
+        inside = np.mean((np.min(counts, axis=1) >= low) & (np.max(counts, axis=1) <= high))
+        assert inside >= 0.95 - 5 * math.sqrt(0.05 * 0.95 / runs)
+    else:
+        assert low <= min(counts[0]) <= max(counts[0]) <= high
+
+
 def test_a_period_that_is_not_alike_shows(calibration, benign):
     rng = np.random.default_rng(9)
     values = rng.standard_normal(1000)
@@ -261,7 +279,6 @@ def test_a_period_that_is_not_alike_shows(calibration, benign):
     by_hand = np.array([0.0, 9.0, 1.0, 2.0, 3.0, 4.0, 8.0, 6.0, 7.0, 5.0])
     assert alarms_by_period(by_hand, 0.2) == (1, 0, 0, 0, 0)  # above all eight others
     assert alarms_by_period(by_hand, 0.3) == (1, 0, 0, 1, 0)  # above all but one
-    assert alarms_by_period(np.ones(100), 0.1) == (0,) * PERIODS  # a tie is as rare as all the others
     assert alarms_by_period(by_hand, 0.1) == ()  # of eight others none can be so rare
     n = len(calibration.values["callTracer"])
     (source,) = calibration.periods
@@ -480,3 +497,19 @@ def test_a_calibration_of_other_facts_is_refused(calibration, tmp_path, monkeypa
     monkeypatch.undo()
     with pytest.raises(ArtifactError, match="computes otherwise; calibrate again"):
         load_calibration(tmp_path / "before")
+
+
+def test_what_is_above_all_of_its_contract_is_high(calibration):
+    """150 held-out values support 1 %, and no p-value of a tenth of it."""
+    by_contract = {"callTracer": {"": np.empty(0), "few": np.arange(150.0), "many": np.arange(900.0)}}
+    made = dataclasses.replace(calibration, contracts=by_contract)
+    for contract, value, severity in (
+        ("few", 1e6, "high"),
+        ("few", 148.5, "low"),
+        ("many", 1e6, "high"),
+        ("many", 896.5, "medium"),
+        ("many", 892.5, "low"),
+    ):
+        p_value = made.p_value(value, "callTracer", contract)
+        verdict = dataclasses.replace(make_score(value, p_value), target=contract)
+        assert (contract, value, made.severity(verdict)) == (contract, value, severity)

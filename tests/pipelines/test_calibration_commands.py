@@ -196,6 +196,34 @@ def test_drift_says_whether_and_what_to_do(
     )
 
 
+def test_a_calibration_too_small_to_show_drift_scores_all_the_same(
+    road: Any, cli: Any, tmp_path: Path
+) -> None:
+    """100 held-out transactions support 1 %, but of 95 below the cut no drift could be told from chance."""
+    model = copied(road.model, tmp_path / "model")
+    made = load_calibration(model / "calibration")
+    shutil.rmtree(model / "calibration")
+    few = {source: values[:100] for source, values in made.values.items()}
+    save_calibration(replace(made, values=few, alarm_level=0.01), model / "calibration")
+    store = tmp_path / "s.sqlite"
+    given = ("--model", model, "--store", store)
+    scored = cli("score", road.archive, *given, "--blocks", "377:400", "--parquet", tmp_path / "p", "--json")
+    assert answer(scored)["scored"] == len(rows(store)) and list((tmp_path / "p").glob("*.parquet"))
+    assert "drift cannot be seen" in scored.stderr and calibrated_until(store) is not None
+    told = cli("drift", "--store", store, "--model", model, "--json")
+    assert (told.exit_code, answer(told)) == (0, {}) and "drift cannot be seen" in told.stderr
+
+
+def test_calibration_on_training_blocks_is_refused(road: Any, cli: Any, tmp_path: Path) -> None:
+    model = copied(road.model, tmp_path / "model", calibrated=False)
+    given = ("calibrate", road.archive, "--model", model, "--fpr", 0.05)
+    for blocks in ("60:150", "89:150"):
+        result = cli(*given, "--blocks", blocks)
+        assert result.exit_code == 1 and "is not later than block 89" in result.stderr
+        assert "--blocks 90:" in result.stderr and not (model / "calibration").exists()
+    assert cli(*given, "--blocks", "90:150").exit_code == 0
+
+
 def test_a_drift_by_a_change_of_mix_is_said_to_be_one(
     cli: Any, benign: Path, settled: Path, tmp_path: Path
 ) -> None:

@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -293,6 +293,23 @@ def test_sources_are_never_compared_unless_asked_for():
     assert (
         run(rows, labels, rules=Rules(source="a")).overall.detectors["BlockScan"]["auroc"].value == apart[0]
     )
+
+
+def test_pools_and_curves_rank_each_source_among_its_own():
+    """Attacks stand above all benign ones of their own source, and those of one below all of the other."""
+    rows, labels = [], {}
+    for source, shift in (("a", 0.0), ("b", 1000.0)):
+        for place in range(420):
+            name, attack = f"0x{source}{place}", place >= 410
+            value = shift + (500 if attack else place / 420)
+            rows.append(ScoredRow(name, value, 0.5, 9, 2, block=place, chain="c", source=source))
+            labels[name] = Label("attack", incident=name) if attack else Label("benign")
+    result = run(rows, labels, pools=20)
+    assert result.pools.detectors["BlockScan"]["recall@k=10"].value == 1.0
+    assert result.curves.roc["BlockScan"][1:] == [(0.0, 1.0), (1.0, 1.0)]
+    assert result.curves.values.edges[-1] == 1500.0, "the histogram is of values"
+    below = [replace(row, value=row.value - 500.5) if row.tx_hash == "0xb419" else row for row in rows]
+    assert run(below, labels, pools=20).pools.detectors["BlockScan"]["recall@k=10"].value < 1.0
 
 
 def test_several_seeds_are_shown_with_their_range():

@@ -1,5 +1,7 @@
 """Skeletons, baselines from files, ranks per contract, the paper's pools, alarms: by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -65,7 +67,9 @@ def case(name, *, incident="", touched=(), calls=2, p=0.5, time=None, **label):
     row = ScoredRow(name, 0.0, p, tokens=len(name), calls=calls, time=time)
     facts = TxFacts(np.full(13, float(calls)), b"", None, frozenset(touched))
     p_values = p if isinstance(p, tuple) else (p,)
-    return Case(row, Label(kind, incident=incident, **label), (0.0,), p_values, facts, ("", ""))
+    return Case(
+        row, Label(kind, incident=incident, **label), (0.0,) * len(p_values), p_values, facts, ("", "")
+    )
 
 
 def test_rank_of_the_best_exploit_at_each_contract():
@@ -124,6 +128,8 @@ def test_alarms_by_hand_with_two_seeds():
         case("x3", p=(None, 0.9), incident="two", family="g"),
     ]
     found = alarms_at(cases, 0.01)
+    cut_off = replace(cases[-1], values=(np.inf, 1.0))  # its trace, of a source without calibration
+    assert alarms_at([*cases[:-1], cut_off], 0.01).incident_recall.runs == (1.0, 0.5)
     assert (found.realised_fpr.value, found.realised_fpr.runs, found.realised_fpr.n) == (0.25, (0.5, 0.0), 2)
     assert (found.hard_benign_fpr.value, found.hard_benign_ratio.value) == (0.5, pytest.approx(50))
     assert found.recall.value == pytest.approx(1 / 3)

@@ -99,7 +99,8 @@ def test_a_report_that_cannot_be_written_is_one_line(tmp_path):
 def test_curves_by_hand():
     """Ranking: A B (A B) B, the two in brackets tied."""
     attack = np.array([1, 0, 1, 0, 0], dtype=bool)
-    found = curves({"it": np.array([[9.0, 8, 7, 7, np.inf * -1]])}, attack)
+    values = np.array([9.0, 8, 7, 7, np.inf * -1])
+    found = curves({"it": values[np.newaxis]}, attack, values)
     assert found.roc["it"] == [
         (0.0, 0.0),
         (0.0, 0.5),

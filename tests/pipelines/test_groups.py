@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -12,10 +13,10 @@ from pipelines.groups import Group, groups_of
 from pipelines.sources import Shard
 
 
-def transaction(name: str, block: int | None) -> Transaction:
+def transaction(name: str, block: int | None, time: int | None = None) -> Transaction:
     root = Call(CallKind.CALL, "0xa", "0xb", b"", b"", 0, None, None, ())
     plain = TraceSource.CALL_TRACER
-    return Transaction("ethereum", name, block, None, 0, None, "0xa", True, 1, root, plain, LogOrder.EXACT)
+    return Transaction("ethereum", name, block, None, 0, time, "0xa", True, 1, root, plain, LogOrder.EXACT)
 
 
 def shards_of(parts: Sequence[Sequence[Transaction]], reads: Counter[str]) -> list[Shard]:
@@ -77,6 +78,29 @@ def test_transactions_of_unknown_blocks_fill_groups_as_well() -> None:
     found = list(groups_of(shards_of([[transaction(f"0x{i}", None) for i in range(200)]], Counter())))
     assert len(found) == 10 and len(hashes(found)) == 200
     assert max(len(group.transactions) for group in found) < 40
+
+
+def test_unknown_blocks_are_in_the_order_of_their_times() -> None:
+    dated = [transaction(f"0x{999 - i}", None, i // 3) for i in range(120)]
+    mixed = random.Random(3).sample(dated, len(dated))
+    reads: Counter[str] = Counter()
+    found = list(groups_of(shards_of([mixed[:50], mixed[50:], chain(5, 4)], reads)))
+    assert hashes(found)[-20:] == [each.hash for each in chain(5, 4)]
+    times = [each.time for group in found for each in group.transactions if each.time is not None]
+    assert times == sorted(times) and len(times) == 120
+    assert all(each.transactions[0].time != each.transactions[-1].time for each in found[:-1])
+    assert reads["2"] < len(found), "a shard of known blocks is not read for the others"
+    starts = [{each.time for each in group.transactions} for group in found[:-1]]
+    assert not any(one & other for one, other in pairwise(starts))
+
+
+def test_a_transaction_with_and_without_its_block_is_one() -> None:
+    placed = chain(30, 4)
+    lacking = [transaction(each.hash, None, 7) for each in placed[::5]]
+    scattered = [transaction(each.hash, None) for each in placed[1::5]]
+    for parts in ([placed, lacking, scattered], [lacking, scattered, placed]):
+        found = hashes(list(groups_of(shards_of(parts, Counter()))))
+        assert len(found) == len(set(found)) == len(placed)
 
 
 def test_shards_without_a_transaction_end_at_once() -> None:

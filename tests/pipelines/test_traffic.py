@@ -1,6 +1,7 @@
 """Transactions a day, and an alarm level from alerts a day."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import pytest
 
@@ -92,6 +93,24 @@ def test_sources_are_counted_apart_and_scaled_together() -> None:
     assert measured["callTracer+logs"] == pytest.approx(3 * measured["callTracer"])
     told = mixed.traffic([], transactions_per_day=1000).per_day
     assert told == {"callTracer+logs": pytest.approx(750), "callTracer": pytest.approx(250)}
+
+
+def test_blocks_that_the_past_was_counted_in_are_refused_by_chain() -> None:
+    def read() -> Iterator[Transaction]:
+        yield from (transaction(f"{chain}{n}", n, None, chain=chain) for chain, n in places)
+
+    history = history_of(transaction(f"{c}{n}", n, None, chain=c) for c, n in (("a", 9), ("a", 4), ("b", 90)))
+    for places, excluded, refused in (
+        ([("a", 10), ("b", 91), ("c", 1)], [], ""),
+        ([("a", 10), ("b", 90)], [], "b: block 90 is not later than block 90,"),
+        ([("a", 12), ("a", 9), ("a", 11)], [], "a: block 9 is not later .* --blocks 10:"),
+        ([("a", 12), ("a", 9)], ["a9"], ""),
+    ):
+        found = Census(history)
+        (shard,) = found.watching([Shard("s", read, len(places))], excluded)
+        assert len(list(shard.read())) == len(places)
+        with pytest.raises(ConfigError, match=refused) if refused else nullcontext():
+            found.require_later()
 
 
 def test_contracts_are_noted_by_hash() -> None:

@@ -84,6 +84,23 @@ def test_training_learns_what_comes_next(setting):
     assert found[0] < 0.5 < 2.0 < found[1]
 
 
+def test_batches_of_a_step_are_added_up_by_their_words(setting):
+    """Two traces in one batch, or one in each of two, of other lengths: the same step."""
+    zeros = np.zeros(24, dtype=np.int64)
+    traces = [Trace(zeros[:n] + 1, zeros[:n], zeros[:n]) for n in (4, 12)]
+    weights = []
+    for batch_tokens, accumulate in ((16, 1), (12, 2)):
+        given, model = setting(), CausalLM(SMALL, WORDS, torch.Generator().manual_seed(0))
+        train = dataclasses.replace(
+            given.config.train, steps=1, warmup=1, batch_tokens=batch_tokens, accumulate=accumulate, clip=1e9
+        )
+        learn(
+            model, traces, dataclasses.replace(given, config=dataclasses.replace(given.config, train=train))
+        )
+        weights.append(model.token.weight.detach())
+    assert torch.allclose(weights[0], weights[1], atol=1e-7)
+
+
 def test_words_by_hand():
     log = Log("0xe", (b"\x11" * 32, (7).to_bytes(32)), b"abc")
     inner = Call(CallKind.STATICCALL, "0xb", "0xc", b"\1\2\3\4", (0).to_bytes(32), 0, "reverted", None, ())
