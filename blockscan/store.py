@@ -250,9 +250,11 @@ class ScoreStore:
         """Number of the first block noted for a chain, or None."""
         return store_chain.first_block(self._db, chain)
 
-    def last_values(self, chain: str, calibration: str, seconds: int) -> list[store_chain.LastValue]:
-        """What a calibration judged in the chain's last seconds, oldest first."""
-        return store_chain.last_values(self._db, chain, calibration, seconds)
+    def last_values(
+        self, chain: str, calibration: str, seconds: int, *, before: int | None = None
+    ) -> list[store_chain.LastValue]:
+        """What a calibration judged in the chain's last seconds, or in those before a block; oldest first."""
+        return store_chain.last_values(self._db, chain, calibration, seconds, before=before)
 
     def orphans(self, chain: str, tx_hashes: Sequence[str]) -> set[str]:
         """Which of these transactions are on no block of the chain any more."""

@@ -95,14 +95,18 @@ class LastValue(NamedTuple):
     value: float
 
 
-def last_values(db: Database, chain: str, calibration: str, seconds: int) -> list[LastValue]:
-    """What one calibration judged in the chain's last seconds, oldest first."""
+def last_values(
+    db: Database, chain: str, calibration: str, seconds: int, *, before: int | None = None
+) -> list[LastValue]:
+    """What one calibration judged in the chain's last seconds, or in those before a block; oldest first."""
     of_chain = "FROM scores WHERE chain = ? AND calibration = ? AND orphaned = 0"
+    which: tuple[str | int | None, ...] = (storable(chain), storable(calibration))
+    if before is not None:
+        of_chain, which = f"{of_chain} AND block_number < ?", (*which, before)
     sql = (
         f"SELECT {', '.join(LastValue._fields)} {of_chain} AND time >= (SELECT MAX(time) {of_chain}) - ? "
         "ORDER BY time, block_number, tx_index"
     )
-    which = (storable(chain), storable(calibration))
     return [LastValue(*row) for row in db.rows(sql, (*which, *which, seconds))]
 
 

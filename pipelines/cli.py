@@ -271,7 +271,7 @@ def score(
         _say(f"would score {source or 'blocks of a node'} with {model} into {store}")
         return
     with commands.scorable(source, rpc, blocks) as (shards, rejects):
-        facts = commands.score(shards, model, store, parquet, device=device.value)
+        facts = commands.score(shards, model, store, parquet, device=device.value, source=source)
     commands.show(facts, "Scored", as_json=as_json)
     _finish(rejects)
 

@@ -16,6 +16,7 @@ from blockscan.errors import ConfigError, StoreError
 from blockscan.findings import NOTHING_BEFORE, Before
 from blockscan.store import open_store
 from blockscan.store_labels import addresses_of
+from blockscan.transaction import Transaction
 from pipelines import calibrate as calibrate_step
 from pipelines import data_commands
 from pipelines import pretrain as pretrain_step
@@ -32,7 +33,7 @@ from pipelines.ranges import BlockRange, parse_range
 from pipelines.render import pairs as pairs_table
 from pipelines.render import print_json, to_stdout
 from pipelines.render_explanation import as_dict, explanation
-from pipelines.sources import Rejects, Shard, open_shards
+from pipelines.sources import Rejects, Shard, open_shards, read_transactions
 from pipelines.traffic import Blocks, Target
 from pipelines.training.event_log import event_log
 from pipelines.training.processes import first_process
@@ -184,11 +185,23 @@ def scorable(
         yield shards_of(archive, None)
 
 
-def score(shards: list[Shard], model: Path, store: Path, parquet: Path | None, *, device: str) -> Facts:
-    """`blockscan score`."""
+def score(
+    shards: list[Shard],
+    model: Path,
+    store: Path,
+    parquet: Path | None,
+    *,
+    device: str,
+    source: Path | None = None,
+) -> Facts:
+    """`blockscan score`; what accounts did just before is read from `source`."""
+
+    def reread(blocks: BlockRange) -> Iterator[Transaction]:
+        return read_transactions(open_shards(source, Rejects(), blocks) if source else [])
+
     detector = load_detector(ModelDir(model), device)
     with open_store(store) as results:
-        report = score_step.score(shards, detector, results, parquet=parquet)
+        report = score_step.score(shards, detector, results, parquet=parquet, reread=reread)
     if report.without_p:
         console.print(
             f"{report.without_p:,} transactions have a trace source without calibration: no p-value"

@@ -1,12 +1,14 @@
 """Names and arguments on a painted call tree, for people to read; scores and tokens know nothing of them."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from re import Match
 
 from blockscan.chains.anchor import Idl, load_idl
 from blockscan.errors import ArtifactError, ParseError
-from blockscan.findings import Frame
+from blockscan.findings import Evidence, Frame
 from blockscan.safetext import safe_text
 from blockscan.transaction import Call, CallKind, Log, Transaction, walk
 from tokenizer.signature_file import load
@@ -15,6 +17,8 @@ from tokenizer.signatures import BUILT_IN, Signatures
 LONGEST = 300
 _WITHOUT_SELECTOR = (CallKind.CREATE, CallKind.CREATE2, CallKind.INSTRUCTION)
 _SELECTOR_BYTES = 4
+_CODE = re.compile(r"\b0x([0-9a-f]{8}|[0-9a-f]{64})\b")
+"""A selector or a topic; an address has forty digits."""
 
 
 def signatures_in(path: Path) -> Signatures:
@@ -57,6 +61,18 @@ def name_frames(
     """
     steps = (visit.step for visit in walk(transaction.root))
     return tuple(_named(*each, signatures, idls) for each in zip(frames, steps, strict=True))
+
+
+def name_evidence(evidence: Iterable[Evidence], signatures: Signatures) -> tuple[Evidence, ...]:
+    """Facts, whose texts give functions and events by their codes, with the names of those that are known."""
+
+    def named(found: Match[str]) -> str:
+        name = signatures.name(bytes.fromhex(found[1]))
+        return f"{name[:10]}..." if name == found[0] and len(name) > 10 else name
+
+    return tuple(
+        replace(each, found=safe_text(_CODE.sub(named, each.found), limit=LONGEST)) for each in evidence
+    )
 
 
 def _named(frame: Frame, step: Call | Log, signatures: Signatures, idls: Mapping[str, Idl]) -> Frame:

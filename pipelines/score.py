@@ -30,7 +30,8 @@ from blockscan.model.losses import token_losses
 from blockscan.store import Run, ScoreStore
 from blockscan.tokens import TokenLosses, TokenSequence
 from blockscan.transaction import Transaction, call_count
-from pipelines.decoding import name_frames
+from pipelines.before import Reread, remember_before
+from pipelines.decoding import name_evidence, name_frames
 from pipelines.drift import DriftTests, drift_line
 from pipelines.groups import groups_of
 from pipelines.model_dir import Detector
@@ -76,15 +77,21 @@ class ScoreReport:
 
 
 def score(
-    shards: list[Shard], detector: Detector, store: ScoreStore, *, parquet: Path | None = None
+    shards: list[Shard],
+    detector: Detector,
+    store: ScoreStore,
+    *,
+    parquet: Path | None = None,
+    reread: Reread = lambda _: (),
 ) -> ScoreReport:
     """Score every transaction of the shards once.
 
     Args:
         shards: what to score; see pipelines.sources.
         detector: tokenizer, model and calibration.
-        store: takes scores, alerts and painted trees.
+        store: takes scores, alerts and painted trees; knows what accounts did in the minutes before.
         parquet: directory for one Parquet file per shard, or None.
+        reread: gives earlier transactions of the same source.
 
     Raises:
         ConfigError: there is nothing to score.
@@ -96,6 +103,8 @@ def score(
     counts: Counter[str] = Counter()
     recent, drifts = detector.calibration.recent(), DriftTests(detector.calibration, np.random.default_rng(0))
     for group in groups_of(shards):
+        if group.number == 0:
+            remember_before(recent, group.transactions, store, reread, detector)
         label = f"score {group.number + 1}/{group.total} (tokens)"
         scored = list(judge_all(group.transactions, detector, label=label, recent=recent))
         store.write((each.score, each.severity, each.frames) for each in scored)
@@ -208,7 +217,7 @@ def _judge(
         calibration.fields.least,
     )
     least = calibration.score.least(facts["calls"].value)
-    shown = fact_evidence(facts, judgement.rarities, least)
+    shown = name_evidence(fact_evidence(facts, judgement.rarities, least), detector.signatures)
     evidence = strongest_evidence(reading, shown)
     verdict = TxScore(
         chain=transaction.chain,

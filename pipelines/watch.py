@@ -17,11 +17,11 @@ import numpy as np
 from blockscan.archive import RawBlock, read_part
 from blockscan.archive_compact import compact
 from blockscan.chains.families import parse
-from blockscan.detect.accounts import SECONDS, account_of
-from blockscan.detect.dealings import Dealing, dealing_in
+from blockscan.detect.accounts import SECONDS
 from blockscan.errors import ChainError, ConfigError
 from blockscan.safetext import safe_text
 from blockscan.store import Correction, Run, ScoredBlock, ScoreStore
+from pipelines.before import remember
 from pipelines.block_writer import BlockWriter, Node
 from pipelines.model_dir import Detector
 from pipelines.prefetch import prefetch
@@ -218,12 +218,9 @@ class Watcher:
         """What the accounts did in the last minutes before a run that ended."""
         known = self._store.last_values(self._node.chain, self._detector.calibrated_as, SECONDS)
         numbers = {each.block_number for each in known if each.block_number is not None}
-        dealings: dict[str, Dealing] = {}
-        for raw in self._archived(lambda number, _: number in numbers, min(numbers, default=0)):
-            dealings |= {each.hash: dealing_in(each, self._detector.history) for each in parse(raw)}
-        for each in known:
-            account = account_of(self._node.chain, each.sender)
-            self._recent.add(account, each.time, each.value, dealings.get(each.tx_hash))
+        raws = self._archived(lambda number, _: number in numbers, min(numbers, default=0))
+        earlier = (each for raw in raws for each in parse(raw))
+        remember(self._recent, self._node.chain, known, earlier, self._detector)
 
     def _score_leftovers(self, stop: int) -> None:
         """Score blocks that are stored, and that no run got round to scoring."""

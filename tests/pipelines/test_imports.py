@@ -11,12 +11,12 @@ import typer
 from typer.testing import CliRunner, Result
 
 from blockscan.errors import ArtifactError, ParseError, StoreError
-from blockscan.findings import Frame
+from blockscan.findings import Evidence, Frame
 from blockscan.store import open_store
 from blockscan.store_labels import Label
 from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, Transaction, walk
 from pipelines.cli_import import labels_app, signatures_app
-from pipelines.decoding import name_frames, signatures_in
+from pipelines.decoding import name_evidence, name_frames, signatures_in
 from pipelines.imports import import_labels, import_signatures
 from pipelines.signature_exports import candidates_of
 from tokenizer.signature_file import load
@@ -206,6 +206,22 @@ def test_names_and_arguments_appear_on_the_painted_tree(tmp_path: Path) -> None:
         signatures_in(path)
     with pytest.raises(ValueError, match="zip"):
         name_frames(frames[:-1], tx, signatures_in(tmp_path / "none"), {})
+
+
+def test_functions_and_events_in_facts_have_their_names(tmp_path: Path) -> None:
+    done = topic_of("Done(address,uint256)")
+    unknown = "ab" * 32
+    import_signatures([write(tmp_path / "Vault.json", ABI)], tmp_path / "s.json", date=DAY)
+    told = {
+        f"7 as argument 1 of 0x{FOO_CODE}": f"7 as argument 1 of {FOO}",
+        f"0x{FOO_CODE} of {A} beside 0x0badf00d": f"{FOO} of {A} beside 0x0badf00d",
+        f"number 1 of event 0x{done} is small": "number 1 of event Done(address,uint256) is small",
+        f"number 1 of event 0x{unknown} is small": "number 1 of event 0xabababab... is small",
+        f"90% of the {A} of {B}": f"90% of the {A} of {B}",
+    }
+    facts = [Evidence(0, "number_high", found, (), 1.0, 0.01) for found in told]
+    named = name_evidence(facts, signatures_in(tmp_path / "s.json"))
+    assert [each.found for each in named] == list(told.values())
 
 
 FORTA = {

@@ -112,6 +112,22 @@ def test_scoring_twice_changes_nothing(road: Any, cli: Any, tmp_path: Path) -> N
         assert path.read_bytes() == (road.parquet / path.name).read_bytes()
 
 
+def test_ranges_one_after_the_other_are_scored_as_if_at_once(road: Any, cli: Any, tmp_path: Path) -> None:
+    """What an account did before the range counts, where the store knows it."""
+    rows = {score.tx_hash: (score, frames) for score, frames in exported(road.store)}
+    halves = tmp_path / "halves.sqlite"
+    for blocks in ("377:390", "390:400"):
+        given = ("--model", road.model, "--blocks", blocks, "--store")
+        assert cli("score", road.archive, *given, halves).exit_code == 0
+    together, alone = exported(halves), tmp_path / "alone.sqlite"
+    assert len(together) == len(rows)
+    for score, _ in together:
+        assert score.value == pytest.approx(rows[score.tx_hash][0].value, abs=TOLERANCE)
+        assert [each.name for each in score.joint] == [each.name for each in rows[score.tx_hash][0].joint]
+    assert cli("score", road.archive, *given, alone).exit_code == 0
+    assert any(score.value < rows[score.tx_hash][0].value - 0.1 for score, _ in exported(alone))
+
+
 def test_order_does_not_matter_to_the_byte(road: Any, cli: Any, tmp_path: Path) -> None:
     lines = records(road.archive, 380, 392)
     results = []

@@ -1,0 +1,45 @@
+"""What accounts did in the minutes before the first transaction that is to be scored.
+
+A run goes on where another ended: values are those that the store holds of the same calibration, what was
+taken and given is read from the transactions themselves, where they are at hand.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from blockscan.detect.accounts import SECONDS, Recent, account_of
+from blockscan.detect.dealings import dealing_in
+from blockscan.store import ScoreStore
+from blockscan.store_chain import LastValue
+from blockscan.transaction import Transaction
+from pipelines.model_dir import Detector
+from pipelines.ranges import BlockRange
+
+Reread = Callable[[BlockRange], Iterable[Transaction]]
+"""The transactions of some blocks, as far as they are at hand."""
+
+
+def remember(
+    recent: Recent, chain: str, known: Sequence[LastValue], earlier: Iterable[Transaction], detector: Detector
+) -> None:
+    """Give what was judged of a chain, oldest first, to `recent`, with the dealings of `earlier` ones."""
+    hashes = {each.tx_hash for each in known}
+    dealings = {each.hash: dealing_in(each, detector.history) for each in earlier if each.hash in hashes}
+    for each in known:
+        recent.add(account_of(chain, each.sender), each.time, each.value, dealings.get(each.tx_hash))
+
+
+def remember_before(
+    recent: Recent, first: Sequence[Transaction], store: ScoreStore, reread: Reread, detector: Detector
+) -> None:
+    """What the store holds of the SECONDS before the first blocks of `first`, by chain."""
+    starts: dict[str, tuple[int, int]] = {}
+    for each in first:
+        if each.block_number is not None and each.time is not None:
+            place = each.block_number, each.time
+            starts[each.chain] = min(starts.get(each.chain, place), place)
+    for chain, (block, time) in starts.items():
+        judged = store.last_values(chain, detector.calibrated_as, SECONDS, before=block)
+        known = [each for each in judged if time - SECONDS <= each.time <= time]
+        numbers = [each.block_number for each in known if each.block_number is not None]
+        if numbers:
+            remember(recent, chain, known, reread(BlockRange(min(numbers), block)), detector)
