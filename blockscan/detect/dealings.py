@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from blockscan.detect.fact import EACH, Fact, Facts, by_value, rarity_of, worst_of
+from blockscan.detect.fact import EACH, Fact, Facts, amount_in_words, by_value, rarity_of, worst_of
 from blockscan.detect.flow import ZERO, Frames, Transfer, frames_of
 from blockscan.detect.gains import Side, own_side, possible_tool
 from blockscan.detect.history import History
@@ -103,10 +103,10 @@ def _seen_from(
         traded = sales[who] > ((who, asset) in sold_back)  # for something else than this asset
         robbed = gave[who, asset] and who not in paid and not traded
         if surplus > 0 and robbed and not _may_own_part(own, who, history):
-            text = f"{got[who, asset]:.3g} of {asset} out of {who}, {gave[who, asset]:.3g} put in"
+            text = f"{amount_in_words(surplus, asset)} more out of {who} than put in"
             overdrawn.append(Fact(EACH + rarity_of(asset, surplus, history), node, text))
         if together and not at_a_loss and who not in own and total[asset] > 0:
-            text = f"{total[asset]:.3g} of {asset} over several transactions"
+            text = f"{amount_in_words(total[asset], asset)} over several transactions"
             gains.append(Fact(EACH + rarity_of(asset, total[asset], history), node, text))
     return {"overdrawn": max(overdrawn, key=by_value), "joint_gain": max(gains, key=by_value)}
 

@@ -93,6 +93,8 @@ _FACT_WORDS = {
     "joint_gain": "gain without a payment within minutes,",
 }
 """What a fact of blockscan.detect.facts is called in a reason."""
+WHOLE = ("calls", "input_bytes")
+"""Facts of all calls together, which no frame shows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,13 +160,22 @@ def reason(transaction: Transaction, evidence: Sequence[Evidence], *, after_othe
         cut += "follows unusual transactions of the same account; "
     if not evidence:
         return f"{cut}nothing in it could be scored"
-    first = evidence[0]
-    others = sum(each.p_value <= RARE_P for each in evidence[1:])
+    first = _leading(evidence)
+    others = sum(each.p_value <= RARE_P for each in evidence if each is not first)
     more = f" (and {others} more rare value{'s' if others > 1 else ''})" if others else ""
     expected = f"; expected {' or '.join(first.expected[:2])}" if first.expected else ""
-    words = _words(transaction, first)
-    place = _place(transaction, first.node)
-    return f"{cut}unusual {words} {first.found}, {place}{expected}; {_rarity(first)}{more}"
+    place = "" if first.field in WHOLE else f", {_place(transaction, first.node)}"
+    found = f"{_words(transaction, first)} {first.found}{place}"
+    return f"{cut}unusual {found}{expected}; {_rarity(first)}{more}"
+
+
+def _leading(evidence: Sequence[Evidence]) -> Evidence:
+    """The rarest, but for size where there is a rare fact besides: that it is large says nothing of how."""
+    first = evidence[0]
+    if first.field not in SIZE_PARTS:
+        return first
+    rare = (each for each in evidence if each.field in _FACT_WORDS and each.p_value <= RARE_P)
+    return next((each for each in rare if each.field not in SIZE_PARTS), first)
 
 
 def paint(transaction: Transaction, reading: Reading, facts: Sequence[Evidence] = ()) -> tuple[Frame, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from blockscan.detect.flow import ETHER
 from blockscan.detect.history import History
 
 ESTABLISHED = 3
@@ -27,6 +28,11 @@ Facts = dict[str, Fact]
 def by_value(fact: Fact) -> float:
     """What facts are ordered by."""
     return fact.value
+
+
+def amount_in_words(amount: int, asset: str) -> str:
+    """For people; how many decimals a token has, nobody asks it here."""
+    return f"{amount / 10**18:.4g} ether" if asset == ETHER else f"{amount:.3g} units of {asset}"
 
 
 def worst_of(readings: Iterable[Facts]) -> Facts:

@@ -18,6 +18,7 @@ from blockscan.detect.gains import gains_and_losses
 from blockscan.detect.habits import CALLER, Pair, company_of, in_words, reports_of, roles_of, sequences_of
 from blockscan.detect.history import (
     History,
+    argument_at,
     arguments_of,
     edges_of,
     functions_of,
@@ -152,11 +153,16 @@ def _arguments(frames: Frames, history: History) -> Facts:
     for (argument, here), node in arguments_of(frames).items():
         if history.amounts("argument", "", *argument) >= MEASURED:
             name, place = argument
-            text = f"argument {place + 1} of {in_words(('', name))}"
+            number = argument_at(frames.calls[node], place)
+            text = f"{_short(number)} as argument {place + 1} of {in_words(('', name))}"
             high, low = (history.argument_rarity(argument, here, below=below) for below in (False, True))
             highs.append(Fact(high, node, text))
             lows.append(Fact(low, node, text))
     return {"number_high": max(highs, key=by_value), "number_low": max(lows, key=by_value)}
+
+
+def _short(number: int) -> str:
+    return f"{number:,}" if abs(number) < 10**6 else f"{number:.3g}"
 
 
 def _habits(frames: Frames, transaction: Transaction, history: History) -> Facts:
@@ -190,7 +196,7 @@ def _report(frames: Frames, history: History) -> Fact:
             history.seen("report", event, place, what),
             history.seen("report", event, place),
             node,
-            f"number {place + 1} of event 0x{event[:4].hex()} is {_REPORTS[what]}",
+            f"number {place + 1} of event 0x{event.hex()} is {_REPORTS[what]}",
         )
         for (event, place, what), node in reports_of(frames).items()
     ]

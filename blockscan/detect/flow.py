@@ -42,13 +42,15 @@ class Transfer:
 class Frames:
     """The frames of a transaction in pre-order, (F,) each, what moved, and the logs with their frames.
 
-    `ok`: the frame and all above it succeeded. What a failed frame moved or logged never was.
+    `ok`: the frame and all above it succeeded. What a failed frame moved or logged never was. `moved`: how
+    many of the transfers came before the frame was entered.
     """
 
     calls: list[Call]
     depth: list[int]
     parent: list[int]
     ok: list[bool]
+    moved: list[int]
     transfers: list[Transfer]
     logs: list[tuple[Log, int]]
 
@@ -63,7 +65,7 @@ class Frames:
 
 def frames_of(transaction: Transaction) -> Frames:
     """Walk a transaction once."""
-    frames = Frames([], [], [], [], [], [])
+    frames = Frames([], [], [], [], [], [], [])
     from_logs = transaction.log_order is not LogOrder.ABSENT
     for visit in walk(transaction.root):
         step = visit.step
@@ -72,6 +74,7 @@ def frames_of(transaction: Transaction) -> Frames:
             frames.depth.append(visit.depth)
             frames.parent.append(visit.parent)
             frames.ok.append(step.ok and (visit.parent < 0 or frames.ok[visit.parent]))
+            frames.moved.append(len(frames.transfers))
             moved = _of_call(step, visit.node, from_logs=from_logs)
         else:
             moved = _of_log(step, visit.node)

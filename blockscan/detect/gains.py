@@ -7,7 +7,17 @@ tool as well as his victim, so the flow is read both ways and the worse reading 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 
-from blockscan.detect.fact import EACH, ESTABLISHED, MEASURED, Fact, Facts, by_value, rarity_of, worst_of
+from blockscan.detect.fact import (
+    EACH,
+    ESTABLISHED,
+    MEASURED,
+    Fact,
+    Facts,
+    amount_in_words,
+    by_value,
+    rarity_of,
+    worst_of,
+)
 from blockscan.detect.flow import ZERO, Frames, Transfer, shares_lost
 from blockscan.detect.habits import in_words
 from blockscan.detect.history import History, asked_by, unsigned_losers
@@ -64,7 +74,8 @@ def _seen_from(own: Side, frames: Frames, transaction: Transaction, history: His
             taken.append(_amount(asset, -amount, first[asset], history, f"from {holder}"))
     if transaction.root.kind is CallKind.INSTRUCTION:
         gained, lost = {}, [Fact(0.0)]
-    gains = [_amount(asset, x, first[asset], history, "gained") for asset, x in gained.items() if x > 0]
+    by = "gained by the sender" + (" and the target" if transaction.root.target in own else "")
+    gains = [_amount(asset, x, first[asset], history, by) for asset, x in gained.items() if x > 0]
     paid = sum(x < 0 for x in gained.values())
     emptied_of_others = _emptied(transaction, lambda owner: owner not in own)
     best = max(gains, key=by_value, default=Fact(0.0))
@@ -85,7 +96,7 @@ def _seen_from(own: Side, frames: Frames, transaction: Transaction, history: His
 
 def _amount(asset: str, amount: int, node: int, history: History, what: str) -> Fact:
     """How rare so large a transfer of the token is, in decades of probability."""
-    return Fact(rarity_of(asset, amount, history), node, f"{amount:.3g} of {asset} {what}")
+    return Fact(rarity_of(asset, amount, history), node, f"{amount_in_words(amount, asset)} {what}")
 
 
 def _moved(transfer: Transfer, frames: Frames, history: History) -> Fact:
@@ -94,7 +105,7 @@ def _moved(transfer: Transfer, frames: Frames, history: History) -> Fact:
     if history.amounts("moved", *by, transfer.asset) < MEASURED:
         return _amount(transfer.asset, transfer.amount, transfer.node, history, to)
     rarity = history.rarity("moved", *by, transfer.asset, amount=transfer.amount)
-    text = f"{transfer.amount:.3g} of {transfer.asset} {to} by {in_words(by)}"
+    text = f"{amount_in_words(transfer.amount, transfer.asset)} {to} by {in_words(by)}"
     return Fact(rarity, transfer.node, text)
 
 
@@ -103,12 +114,12 @@ def _loss(holder: str, asset: str, amount: int, node: int, history: History) -> 
     if history.amounts("outflow", holder, asset) < MEASURED:
         return _amount(asset, amount, node, history, f"lost by {holder}")
     rarity = history.rarity("outflow", holder, asset, amount=amount)
-    return Fact(rarity, node, f"{amount:.3g} of {asset} lost by {holder}")
+    return Fact(rarity, node, f"{amount_in_words(amount, asset)} lost by {holder}")
 
 
 def _drained(frames: Frames, net: Mapping[tuple[str, str], int], own: Side, called: set[str | None]) -> Fact:
     """The largest share of a balance that a called contract lost, where the trace asks for balances."""
-    left = {}
+    read = {}
     for node, (call, ok) in enumerate(zip(frames.calls, frames.ok, strict=True)):
         if (
             ok
@@ -117,14 +128,27 @@ def _drained(frames: Frames, net: Mapping[tuple[str, str], int], own: Side, call
             and len(call.data) >= 36
             and len(call.output) == 32
         ):
-            left["0x" + call.data[16:36].hex(), call.target] = int.from_bytes(call.output), node
+            read["0x" + call.data[16:36].hex(), call.target] = int.from_bytes(call.output), node
+    since = _gained_until({pair: node for pair, (_, node) in read.items()}, frames)
     shares = [Fact(0.0)]
-    for (holder, asset), (balance, node) in left.items():
+    for (holder, asset), (balance, node) in read.items():
         lost = -net.get((holder, asset), 0)
         if lost > 0 and holder in called and holder not in own:
-            share = lost / (lost + balance)
+            # What it had at first; a token that keeps other books may say less than what was moved.
+            share = lost / max(balance - since[holder, asset], lost)
             shares.append(Fact(share, node, f"{share:.0%} of the {asset} of {holder}"))
     return max(shares, key=by_value)
+
+
+def _gained_until(nodes: Mapping[tuple[str, str], int], frames: Frames) -> dict[tuple[str, str], int]:
+    """What each (holder, asset) had gained, less what it gave, when its frame was entered."""
+    found = dict.fromkeys(nodes, 0)
+    for place, each in enumerate(frames.transfers):
+        for holder, amount in ((each.giver, -each.amount), (each.taker, each.amount)):
+            pair = holder, each.asset
+            if pair in found and place < frames.moved[nodes[pair]]:
+                found[pair] += amount
+    return found
 
 
 def _emptied(transaction: Transaction, counts: Callable[[str], bool]) -> Fact:

@@ -55,6 +55,8 @@ def function_of(call: Call) -> Function:
 def in_words(function: Function) -> str:
     """A function, or a name without a contract, for people."""
     target, selector = function
+    if not selector:
+        return f"a call of {target} without a function" if target else "a call without a function"
     name = selector.decode() if selector.isalpha() else f"0x{selector.hex()}"
     return f"{name} of {target}" if target else name
 

@@ -26,7 +26,7 @@ from blockscan.detect.tally import (
     key_of,
     signed_bin,
 )
-from blockscan.transaction import CallKind, Transaction
+from blockscan.transaction import Call, CallKind, Transaction
 
 KINDS = (
     "edge",
@@ -148,11 +148,16 @@ def arguments_of(frames: Frames) -> dict[tuple[Argument, int], int]:
         if len(selector) != 4 or call.kind is CallKind.INSTRUCTION:
             continue
         for place in range(min((len(call.data) - 4) // _WORD, ARGUMENTS)):
-            begin = 4 + place * _WORD
-            number = int.from_bytes(call.data[begin : begin + _WORD], signed=True)
+            number = argument_at(call, place)
             if abs(number) < LARGEST:
                 found.setdefault(((selector, place), signed_bin(number)), node)
     return found
+
+
+def argument_at(call: Call, place: int) -> int:
+    """The signed number at a place of the calldata."""
+    begin = 4 + place * _WORD
+    return int.from_bytes(call.data[begin : begin + _WORD], signed=True)
 
 
 def unsigned_losers(frames: Frames, transaction: Transaction) -> set[str]:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from blockscan.detect.explain import SHOWN_P
+from blockscan.detect.explain import SHOWN_P, WHOLE
 from blockscan.findings import Evidence, Frame
 from blockscan.tokens import Field
 
@@ -34,11 +34,12 @@ def ranked_frames(frames: Sequence[Frame], evidence: Iterable[Evidence]) -> list
 
     Args:
         frames: of `paint`; their evidence is the rare values.
-        evidence: of the transaction; its facts, which are no values, are put on the call that shows them.
+        evidence: of the transaction; its facts, which are no values, are put on the call that shows them, but
+            for those of all calls together.
     """
     facts: dict[int, list[Evidence]] = defaultdict(list)
     for each in evidence:
-        if each.field not in _TOKEN_FIELDS:
+        if each.field not in _TOKEN_FIELDS and each.field not in WHOLE:
             facts[each.node].append(each)
     ranked = []
     for place, frame in enumerate(frames):

@@ -138,6 +138,19 @@ def test_reason_claims_no_more_than_the_benign_ones_can_show():
     assert not Evidence(0, "depth", "28 deep", (), 15.5, 1e-12).extrapolated  # noted before that was noted
 
 
+def test_a_rare_fact_leads_before_size_which_is_in_no_frame():
+    size = Evidence(0, "calls", "641 calls", (), 15.5, 1e-7, 1e-9)
+    gain = Evidence(1, "gain", "9 ether gained", (), 9.0, 1e-4, 1e-9)
+    line = reason(STORY, (size, gain))
+    assert line.startswith("unusual gain of the sender's side, 9 ether gained, in a DELEGATECALL 1 deep")
+    assert line.endswith(" (and 1 more rare value)")
+    value = Evidence(1, "value", "5", (), 9.0, 1e-5, 1e-9)
+    for others in ((), (dataclasses.replace(gain, p_value=0.002),), (value,)):
+        line = reason(STORY, (size, *others))
+        assert line.startswith("unusual size, 641 calls; about 1 in 10,000,000 benign transactions")
+    assert reason(STORY, (value, gain)).startswith("unusual value sent 5,"), "the rarest, where it is no size"
+
+
 def test_reason_at_the_root_and_without_expectation():
     reading = make_reading([(Field.SELECTOR, 0, 0, 1e-3)])
     reading.losses.expected[:] = -1

@@ -30,6 +30,7 @@ def test_frames_are_ordered_by_the_decades_of_all_their_evidence():
 def test_a_fact_counts_on_the_call_that_shows_it_and_not_on_its_logs():
     frames = [frame(0, found("value", 0, 1e-3)), frame(1), frame(1, kind="LOG")]
     facts = [found("gain", 1, 1e-5), found("loss", 1, 1e-2), found("value", 0, 1e-3)]
+    facts += [found("calls", 0, 1e-9), found("input_bytes", 0, 1e-9)]  # of all calls together
     ranked = ranked_frames(frames, facts)
     assert [each.place for each in ranked] == [1, 0]
     assert [one.field for one in ranked[0].evidence] == ["gain", "loss"]

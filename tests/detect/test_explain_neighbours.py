@@ -71,7 +71,7 @@ def test_what_sets_a_transaction_apart_is_named(history):
     names = [each.name for each in found.facts]
     assert "largest_transfer" in names and "new_edges" in names
     largest = next(each for each in found.facts if each.name == "largest_transfer")
-    assert "1e+12" in largest.found and "e+03 of" in largest.usual and largest.reached == 0
+    assert "1e+12" in largest.found and "e+03 units of" in largest.usual and largest.reached == 0
 
 
 def test_what_all_neighbours_run_and_this_one_does_not_is_named(history):

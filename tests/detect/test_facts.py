@@ -8,6 +8,7 @@ import pytest
 from blockscan.chains.solana_layouts import SYSTEM
 from blockscan.chains.solana_layouts import TOKEN as SPL_TOKEN
 from blockscan.detect.explain import fact_evidence
+from blockscan.detect.fact import amount_in_words
 from blockscan.detect.facts import FACTS, fact_values, facts_of
 from blockscan.detect.flow import ETHER, frames_of
 from blockscan.detect.habits import function_of
@@ -172,6 +173,34 @@ def test_a_drained_balance_is_told_by_the_trace(history):
     assert facts_of(transaction(emptied), history)["drained"].value == pytest.approx(0.99)
 
 
+@pytest.mark.parametrize(("balance", "share"), [(100, 0.99), (990, 0.1), (40, 1.0)])
+def test_a_balance_read_before_the_loss_is_what_there_was(history, balance, share):
+    """Of a token that says less than what was taken it is all."""
+    ask = call(POOL, TOKEN, BALANCE_OF + word(POOL), kind=CallKind.STATICCALL, output=word(balance))
+    take = call(POOL, TOKEN, b"move", moved(POOL, THIEF, 99))
+    found = facts_of(transaction(call(THIEF, POOL, SWAP, ask, take)), history)["drained"]
+    assert found.value == pytest.approx(share) and found.found == f"{share:.0%} of the {TOKEN} of {POOL}"
+
+
+def test_a_balance_read_between_two_losses_counts_what_was_gone_already(history):
+    ask = call(POOL, TOKEN, BALANCE_OF + word(POOL), kind=CallKind.STATICCALL, output=word(60))
+    first, second = (call(POOL, TOKEN, b"move", moved(POOL, THIEF, part)) for part in (40, 59))
+    found = facts_of(transaction(call(THIEF, POOL, SWAP, first, ask, second)), history)["drained"]
+    assert found.value == pytest.approx(0.99)
+
+
+def test_a_balance_is_as_it_was_when_it_was_asked_for(history):
+    """A log of the frame that asks comes after the calls that it made before."""
+    ask = call(POOL, TOKEN, BALANCE_OF + word(POOL), kind=CallKind.STATICCALL, output=word(100))
+    entry = call(THIEF, POOL, SWAP, ask, moved(POOL, THIEF, 25))
+    assert facts_of(transaction(entry), history)["drained"].value == pytest.approx(0.25)
+
+
+def test_amounts_are_in_words():
+    assert amount_in_words(12 * 10**18 + 5 * 10**17, ETHER) == "12.5 ether"
+    assert amount_in_words(123456, TOKEN) == f"1.23e+05 units of {TOKEN}"
+
+
 def test_thousand_frames_deep_and_hostile_names(history):
     root = call("\ud800", "0x", b"\0" * 3)
     for depth in range(1024):
@@ -217,8 +246,8 @@ def test_an_argument_beyond_what_a_function_is_called_with_stands_out_on_its_sid
     assert high["number_high"].value > 6 and high["number_low"].value < 0.1
     assert low["number_low"].value > 5 and low["number_high"].value < 0.1
     assert negative["number_low"].value > low["number_low"].value
-    assert facts_of(pay(10**6, 10**9), known)["number_high"].found.startswith("argument 2 of ")
-    assert high["number_high"].found == "argument 1 of 0xaabbccdd"
+    assert facts_of(pay(10**6, 10**9), known)["number_high"].found.startswith("1e+09 as argument 2 of ")
+    assert high["number_high"].found == "1e+12 as argument 1 of 0xaabbccdd"
 
 
 def test_arguments_that_are_no_amounts_and_functions_without_a_past_say_nothing():

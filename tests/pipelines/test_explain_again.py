@@ -117,7 +117,7 @@ def test_what_several_transactions_show_together_is_known_as_well(road: Any, cli
     assert told["rarities"]["overdrawn"] > 1 > alone["rarities"]["overdrawn"]
     assert alone["score"]["value"] < one.value - one.carried
     found = next(each for each in told["score"]["evidence"] if each["field"] == "overdrawn")
-    assert " out of 0x" in found["found"] and found["found"].endswith(" put in")
+    assert " more out of 0x" in found["found"] and found["found"].endswith(" than put in")
 
 
 def test_frames_are_ranked_from_the_store_as_well(road: Any, cli: Any, strongest: TxScore) -> None:
