@@ -12,7 +12,7 @@ from blockscan.detect.fact import amount_in_words
 from blockscan.detect.facts import FACTS, fact_values, facts_of
 from blockscan.detect.flow import ETHER, frames_of
 from blockscan.detect.habits import function_of
-from blockscan.detect.history import history_of
+from blockscan.detect.history import history_of, merged
 from blockscan.detect.tally import Tally, amount_bin, count_all, key_of, signed_bin
 from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, Transaction
 
@@ -355,3 +355,14 @@ def test_lamports_that_move_with_accounts_rob_nobody(pool):
     closing = message("user", Log(SYSTEM, (), data, accounts=("account of user",)))
     assert facts_of(closing, pool)["bystander_loss"].value == 0.0
     assert facts_of(closing, pool)["drained"].value == 0.0
+
+
+def test_two_histories_together_are_what_both_saw():
+    one, other = (
+        history_of([replace(swap(1000), hash=f"0x{n}", block_number=n) for n in blocks])
+        for blocks in (range(5, 9), range(3, 6))
+    )
+    elsewhere = history_of([replace(swap(1000), chain="base", block_number=2)])
+    both = merged(merged(one, other), elsewhere)
+    assert (both.transactions, both.seen("address", POOL)) == (8, 8)
+    assert both.until == {"ethereum": 8, "base": 2} == merged(elsewhere, merged(other, one)).until

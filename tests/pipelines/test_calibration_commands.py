@@ -203,13 +203,14 @@ def test_a_calibration_too_small_to_show_drift_scores_all_the_same(
     model = copied(road.model, tmp_path / "model")
     made = load_calibration(model / "calibration")
     shutil.rmtree(model / "calibration")
-    few = {source: values[:100] for source, values in made.values.items()}
+    few = {source: values[:100] for source in (SOURCE, "never seen") for values in made.values.values()}
     save_calibration(replace(made, values=few, alarm_level=0.01), model / "calibration")
     store = tmp_path / "s.sqlite"
     given = ("--model", model, "--store", store)
     scored = cli("score", road.archive, *given, "--blocks", "377:400", "--parquet", tmp_path / "p", "--json")
     assert answer(scored)["scored"] == len(rows(store)) and list((tmp_path / "p").glob("*.parquet"))
     assert "drift cannot be seen" in scored.stderr and calibrated_until(store) is not None
+    assert "never seen" not in scored.stderr
     told = cli("drift", "--store", store, "--model", model, "--json")
     assert (told.exit_code, answer(told)) == (0, {}) and "drift cannot be seen" in told.stderr
 
