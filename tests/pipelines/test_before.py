@@ -1,0 +1,66 @@
+"""What a range that is scored knows of the minutes before it: from the store, by chain, and no more of it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from blockscan.detect.accounts import SECONDS, Recent, account_of
+from blockscan.detect.history import history_of
+from blockscan.findings import TxScore
+from blockscan.store import open_store
+from blockscan.transaction import Call, CallKind, LogOrder, TraceSource, Transaction
+from pipelines.before import remember_before
+from pipelines.ranges import BlockRange
+
+EVE = "0x" + "e" * 40
+DETECTOR: Any = SimpleNamespace(calibrated_as="c", history=history_of([]))
+
+
+def transaction(block: int, chain: str = "ethereum") -> Transaction:
+    root = Call(CallKind.CALL, EVE, "0xb", b"", b"", 7, None, None, ())
+    name, time = f"0x{chain}{block}", 10 * block
+    plain = TraceSource.CALL_TRACER
+    return Transaction(chain, name, block, None, 0, time, EVE, True, 1, root, plain, LogOrder.EXACT)
+
+
+def score(one: Transaction, calibration: str = "c") -> TxScore:
+    return TxScore(
+        one.chain, one.hash, one.block_number, 0, one.time, EVE, "0xb", 4.0, 0.01, "", (), 1, 9, 1,
+        one.source.value, "complete", "m", calibration,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("first", "asked", "dealings", "carried"),
+    [
+        (103, [(100, 103)], 3, True),
+        (102 + SECONDS // 10, [(102, 102 + SECONDS // 10)], 1, False),
+        (103 + SECONDS // 10, [], 0, False),
+        (101, [(100, 101)], 1, True),
+        (100, [], 0, False),
+    ],
+)
+def test_the_minutes_before_the_first_block_are_known(
+    tmp_path: Path, first: int, asked: list[tuple[int, int]], dealings: int, *, carried: bool
+) -> None:
+    """Blocks 100 to 102, ten seconds apart, were scored; nothing older is read, and nothing later."""
+    judged = [transaction(block) for block in (100, 101, 102)]
+    read: list[BlockRange] = []
+
+    def reread(blocks: BlockRange) -> Iterator[Transaction]:
+        read.append(blocks)
+        yield from (each for each in judged if (each.block_number or 0) in blocks)
+
+    recent = Recent(0.5)
+    with open_store(tmp_path / "s.sqlite") as store:
+        others = [score(transaction(99, "base")), score(transaction(98), "another")]
+        store.write((each, None, None) for each in (*map(score, judged), *others))
+        remember_before(recent, [transaction(first + 1), transaction(first)], store, reread, DETECTOR)
+    assert [(each.start, each.stop) for each in read] == asked
+    account = account_of("ethereum", EVE)
+    known = recent.dealings(account, 10 * first)
+    assert len(known) == dealings and all(each.transfers for each in known)
+    assert (recent.carried(account, 10 * first)(9.0, 0.0) > 0) == carried
