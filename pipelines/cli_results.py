@@ -67,13 +67,15 @@ def explain(
     """Show why a transaction was judged as it was: evidence, expectations, ranked calls, painted call tree.
 
     From an archive it is scored again, which shows more: what the value is the sum of, and on request its
-    nearest earlier transactions and which values made others surprising.
+    nearest earlier transactions and which values made others surprising. With --store, what its account did
+    in the minutes before counts as it did when the transaction was scored.
 
     Examples:
 
         blockscan explain 0x1234... --store scores.sqlite
 
-        blockscan explain 0x1234... --source archive --model model --nearest 5 --attribution integrated
+        blockscan explain 0x1234... --store scores.sqlite --source archive --model model --nearest 5
+        --attribution integrated
     """
     from pipelines import commands
 

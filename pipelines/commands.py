@@ -13,7 +13,7 @@ from blockscan.artifact import require_empty
 from blockscan.config import Config
 from blockscan.detect.history_file import load_history
 from blockscan.errors import ConfigError, StoreError
-from blockscan.findings import NOTHING_BEFORE, Before
+from blockscan.findings import Before
 from blockscan.store import open_store
 from blockscan.store_labels import addresses_of
 from blockscan.transaction import Transaction
@@ -225,7 +225,7 @@ def explain_stored(tx_hash: str, store: Path) -> Explanation:
         if found is None:
             raise StoreError(f"{store} has no score of {tx_hash}; score the transaction first")
         frames = results.frames(tx_hash)
-        return Explanation(found, frames, results.labels(addresses_of(found, frames), found.chain))
+        return Explanation(found, frames, labels=results.labels(addresses_of(found, frames), found.chain))
 
 
 def explain_again(
@@ -237,7 +237,7 @@ def explain_again(
         return explain(transaction, source, detector, wanted)
     with open_store(store, read_only=True) as results:
         stored = results.score(tx_hash)
-        before = NOTHING_BEFORE if stored is None else Before(stored.carried, stored.joint)
+        before = None if stored is None else Before(stored.carried, stored.joint)
         explained = explain(transaction, source, detector, wanted, before)
         addresses = addresses_of(explained.score, explained.frames)
         return replace(explained, labels=results.labels(addresses, explained.score.chain))

@@ -76,12 +76,14 @@ class Causes:
 class Explanation:
     """Score and painted tree, labels of its addresses, and what only a second look gives.
 
+    alone: it was scored without what its account did in the minutes before, which a store would know.
     rarities, views: see blockscan.detect.calibrate.Judgement. least: see pipelines.score.Scored. name: reads
     a selector.
     """
 
     score: TxScore
     frames: tuple[Frame, ...]
+    alone: bool = False
     labels: Mapping[str, Sequence[Label]] = field(default_factory=dict)
     rarities: Mapping[str, float] = field(default_factory=dict)
     least: Mapping[str, float] = field(default_factory=dict)
@@ -109,15 +111,17 @@ def explain(
     source: Path,
     detector: Detector,
     wanted: Wanted,
-    before: Before = NOTHING_BEFORE,
+    before: Before | None = None,
 ) -> Explanation:
-    """Judge a transaction again and say why; `before` comes from its account's other transactions.
+    """Judge a transaction again and say why.
+
+    `before` comes from its account's other transactions, None where nobody knows of them.
 
     Raises:
         ConfigError: an attribution is wanted of a transaction in which nothing was scored.
     """
     detector = replace(detector, scoring=replace(detector.scoring, expected=EXPECTED))
-    scored = judge_alone(transaction, detector, before)
+    scored = judge_alone(transaction, detector, before or NOTHING_BEFORE)
     near = causes = None
     if wanted.nearest:
         near = nearest_in(
@@ -134,6 +138,7 @@ def explain(
     return Explanation(
         scored.score,
         scored.frames or (),
+        alone=before is None,
         rarities=scored.rarities,
         least=scored.least,
         views=scored.views,

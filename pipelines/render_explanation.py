@@ -20,6 +20,10 @@ from pipelines.nearest import MOST_COMPARED, Nearest
 from pipelines.render import label_table, p_text, pairs, plain
 from tokenizer.signatures import Naming
 
+ALONE = (
+    "scored alone: what its account did in the minutes before is not counted; add --store with its score to "
+    "see the alert"
+)
 _HEAT = ("default", "yellow", "dark_orange", "bold red")
 SHOWN_FRAMES = 60
 MOST_RANKED = 10
@@ -31,8 +35,10 @@ def explanation(explained: Explanation, *, everything: bool) -> Group:
     score, frames = explained.score, explained.frames
     ranked = ranked_frames(frames, score.evidence)
     shown: list[RenderableType] = [_verdict(score)]
+    if explained.alone:
+        shown.append(Text(ALONE))
     if explained.views:
-        shown += [_views(explained.views), _parts(explained.rarities, explained.least)]
+        shown += [_views(explained.views, alone=explained.alone), _parts(explained.rarities, explained.least)]
     shown.append(_evidence(score))
     if ranked:
         shown.append(_ranking(ranked, everything=everything))
@@ -52,6 +58,7 @@ def as_dict(explained: Explanation) -> dict[str, Any]:
     near = explained.nearest
     return {
         "score": asdict(explained.score),
+        "scored_alone": explained.alone,
         "frames": [asdict(frame) for frame in explained.frames],
         "labels": [asdict(label) for each in explained.labels.values() for label in each],
         "ranked_frames": [
@@ -95,10 +102,11 @@ _VIEWS = {
 }
 
 
-def _views(views: Mapping[str, float]) -> Table:
+def _views(views: Mapping[str, float], *, alone: bool) -> Table:
     table = _table("What the anomaly value is the sum of", ("view", "decades", ""))
     for name, decades in sorted(views.items(), key=lambda item: -item[1]):
-        table.add_row(name, f"{decades:.2f}", _VIEWS[name])
+        unknown = alone and name == "carried"
+        table.add_row(name, "not known" if unknown else f"{decades:.2f}", _VIEWS[name])
     return table
 
 
