@@ -4,12 +4,12 @@
 of today, while values keep their meaning.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from blockscan.artifact import read_manifest, require_empty
+from blockscan.artifact import MANIFEST, read_manifest, require_empty
 from blockscan.config import ScoreConfig, config_from
 from blockscan.detect.accounts import Recent
 from blockscan.detect.calibrate import Calibration, Observed, fit_calibration
@@ -18,14 +18,14 @@ from blockscan.detect.calibration_file import KIND, fingerprint, load_calibratio
 from blockscan.detect.density import require_kind
 from blockscan.detect.history_file import KIND as HISTORY
 from blockscan.detect.history_file import load_history
-from blockscan.detect.levels import alarm_band, fpr_bound, period_band
+from blockscan.detect.levels import alarm_band, fpr_bound, period_band, require_enough, require_newer
 from blockscan.detect.score import kept_parts
 from blockscan.errors import ArtifactError, ConfigError
 from blockscan.model.embed import embeddings
 from blockscan.model.encoder import MaskedLM
 from blockscan.model.losses import token_losses
 from blockscan.model.replaced import cascade_threshold
-from pipelines.encode import encode_all
+from pipelines.encode import Encoded, encode_all
 from pipelines.model_dir import ModelDir, load_model
 from pipelines.progress import console, progress
 from pipelines.sources import Shard
@@ -84,6 +84,11 @@ def calibrate(
             density, part or share.
     """
     out = directory.path / KIND
+    if (out / MANIFEST).is_file():
+        raise ArtifactError(
+            f"{out} is not empty; give a new directory, or renew this calibration on newer blocks with "
+            "`blockscan recalibrate`"
+        )
     require_empty(out)
     parts = kept_parts(config.without, density=config.density)
     if config.density:
@@ -92,14 +97,17 @@ def calibrate(
         raise ConfigError(f"score.carried is {config.carried:g}; give a share from 0 (nothing) to below 1")
     tokenizer, model, checkpoint = load_model(directory, device)
     census = Census(load_history(directory.history))
-    observed = _observe(census.watching(shards, exclude), tokenizer, model, config, census, exclude)
+    encoded = _encode(shards, tokenizer, census, exclude)
+    traffic = census.traffic(covered, transactions_per_day=target.transactions_per_day)
+    level = target.level(traffic, otherwise=DEFAULT_FPR)
+    require_enough(census.sources, level, halved=True)
+    observed = _observe(encoded, model, config, census)
     if config.mode == "cascade":  # one threshold from here on, so that no score depends on its company
         first_looks = [item.losses.replaced for item in observed if item.losses.replaced is not None]
         config = replace(config, cascade_from=cascade_threshold(first_looks, config.cascade))
-    traffic = census.traffic(covered, transactions_per_day=target.transactions_per_day)
     calibration = fit_calibration(
         observed,
-        fpr=target.level(traffic, otherwise=DEFAULT_FPR),
+        fpr=level,
         parents={
             "checkpoint": checkpoint,
             "tokenizer": tokenizer.fingerprint,
@@ -145,9 +153,12 @@ def recalibrate(
         raise ArtifactError(f"{known[-1]} was made for another checkpoint; run `blockscan calibrate` again")
     config = config_from({"score": dict(previous.scoring)}, str(known[-1])).score
     census = Census(load_history(directory.history))
-    observed = _observe(census.watching(shards, exclude), tokenizer, model, config, census, exclude)
+    encoded = _encode(shards, tokenizer, census, exclude)
     traffic = census.traffic(covered, transactions_per_day=target.transactions_per_day)
     level = target.level(traffic, otherwise=previous.alarm_level)
+    require_newer(previous.traffic, traffic)
+    require_enough(census.sources, level, halved=False)
+    observed = _observe(encoded, model, config, census)
     calibration = renew(previous, observed, fpr=level, parent=fingerprint(previous), traffic=traffic)
     out = directory.path / f"{KIND}-{len(known) + 1}"
     save_calibration(calibration, out)
@@ -234,17 +245,21 @@ def _threshold(calibration: Calibration, source: str) -> float | None:
     return calibration.threshold(source, calibration.alarm_level)
 
 
-def _observe(
-    shards: list[Shard],
-    tokenizer: TxTokenizer,
-    model: MaskedLM,
-    config: ScoreConfig,
-    census: Census,
-    exclude: Collection[str],
-) -> list[Observed]:
-    """Every transaction of shards that `census` watches, as the model sees it, in time order."""
-    encoded = encode_all(shards, tokenizer, exclude=exclude)
+def _encode(
+    shards: list[Shard], tokenizer: TxTokenizer, census: Census, exclude: Collection[str]
+) -> list[Encoded]:
+    """Every transaction of the shards in time order; `census` notes them."""
+    encoded = encode_all(census.watching(shards, exclude), tokenizer, exclude=exclude)
     census.require_later()
+    if not encoded:
+        raise ConfigError("no transaction to calibrate on; widen the block range or ingest more")
+    return encoded
+
+
+def _observe(
+    encoded: Sequence[Encoded], model: MaskedLM, config: ScoreConfig, census: Census
+) -> list[Observed]:
+    """The same as the model sees them."""
     sequences = [each.sequence for each in encoded]
     with progress("calibrate (tokens)", None) as bar:
         losses = token_losses(model, sequences, config, progress=bar.to)

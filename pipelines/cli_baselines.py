@@ -49,6 +49,7 @@ def baselines(
     from tokenizer.txtokenizer import TxTokenizer
 
     config = preset_config(preset, set_)
+    run.require_known(only or ())
     past, past_rejects = commands.shards_of(source, train)
     later, later_rejects = commands.shards_of(test_source or source, test)
     if dry_run:

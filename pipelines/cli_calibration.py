@@ -45,8 +45,8 @@ def recalibrate(
     from pipelines import commands
     from pipelines.traffic import Target, covered_blocks
 
-    shards, rejects = commands.shards_of(source, blocks)
     target = Target(fpr, alerts_per_day, transactions_per_day)
+    shards, rejects = commands.shards_of(source, blocks)
     facts = commands.recalibrate(
         shards, model, target, exclude, covered=covered_blocks(source), device=device.value
     )

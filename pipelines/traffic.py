@@ -3,6 +3,7 @@
 From the last an alarm level follows for a budget of alerts.
 """
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from blockscan.detect.accounts import account_of
 from blockscan.detect.dealings import Dealing, dealing_in, dealings_facts
 from blockscan.detect.facts import FACTS, fact_values, facts_of
 from blockscan.detect.history import History
-from blockscan.detect.levels import Traffic, level_for
+from blockscan.detect.levels import Traffic, level_for, transactions_needed
 from blockscan.errors import ConfigError
 from blockscan.transaction import Transaction
 from pipelines.sources import Shard
@@ -33,22 +34,32 @@ class Target:
     """Which false alarms are accepted: a share of the benign transactions, or alerts a day.
 
     `transactions_per_day` overrules what is measured.
+
+    Raises:
+        ConfigError: both targets are given, or one that no data can support.
     """
 
     fpr: float | None = None
     alerts_per_day: float | None = None
     transactions_per_day: float | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse at once what would else be refused after everything has been scored."""
+        if self.fpr is not None and self.alerts_per_day is not None:
+            raise ConfigError("--fpr and --alerts-per-day are two ways to say one thing; give one of them")
+        if self.fpr is not None:
+            transactions_needed(self.fpr)
+        if self.alerts_per_day is not None:
+            level_for(self.alerts_per_day, self.transactions_per_day or math.inf)
+
     def level(self, traffic: Traffic, *, otherwise: float) -> float:
         """The alarm level; `otherwise` where no target is given.
 
         Raises:
-            ConfigError: both targets are given, or traffic is needed and not known.
+            ConfigError: traffic is needed and not known, or it is less than the alerts wanted.
         """
         if self.alerts_per_day is None:
             return otherwise if self.fpr is None else self.fpr
-        if self.fpr is not None:
-            raise ConfigError("--fpr and --alerts-per-day are two ways to say one thing; give one of them")
         if not traffic.per_day:
             raise ConfigError(
                 "the calibration data do not say how many transactions make a day: they have no timestamps, "

@@ -18,6 +18,7 @@ value, so that values and thresholds of before and after are on one scale.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -37,6 +38,8 @@ from blockscan.detect.levels import (
     fpr_bound,
     rank,
     require,
+    require_enough,
+    require_newer,
     transactions_needed,
 )
 from blockscan.detect.score import PARTS, ScoreModel, Summary, summarize
@@ -228,7 +231,7 @@ def fit_calibration(
         raise ConfigError(
             f"cannot calibrate on {len(items)} benign transactions: {error}; give more of them"
         ) from error
-    _require_best(later, fpr, used="half of the benign transactions are held out", factor=2)
+    require_enough(Counter(item.source for item in items), fpr, halved=True)
     draft = Calibration(fields, score, {}, fpr, dict(parents), dict(scoring), traffic, density=odd)
     return _hold_out(draft, later, per_contract=per_contract)
 
@@ -256,17 +259,12 @@ def recalibrate(
     Raises:
         ConfigError: the blocks overlap those of `previous`, or no source has enough transactions for `fpr`.
     """
-    before, now = previous.traffic.blocks, traffic.blocks
-    if before is not None and now is not None and now[0] <= before[1]:
-        raise ConfigError(
-            f"blocks {now[0]:,} to {now[1]:,} begin before block {before[1]:,}, the last calibration's end; "
-            f"recalibrate on later ones: --blocks {before[1] + 1}:"
-        )
+    require_newer(previous.traffic, traffic)
     transactions_needed(fpr)
     by_source: dict[str, list[Observed]] = {}
     for item in items:
         by_source.setdefault(item.source, []).append(item)
-    _require_best(by_source, fpr, used="all of the transactions given are held out", factor=1)
+    require_enough(Counter(item.source for item in items), fpr, halved=False)
     parents = {**previous.parents, "calibration": parent}
     draft = replace(previous, alarm_level=fpr, parents=parents, traffic=traffic)
     return _hold_out(draft, by_source, per_contract=previous.contracts is not None)
@@ -324,13 +322,6 @@ def _values_in_time(draft: Calibration, items: Sequence[Observed]) -> list[float
         found.append(_weigh(draft, item, recent.carried(item.account, item.time)).value)
         recent.add(item.account, item.time, found[-1])
     return found
-
-
-def _require_best(by_source: Mapping[str, Sequence[Observed]], fpr: float, *, used: str, factor: int) -> None:
-    """Refuse a level that not even the commonest source supports, before any value is computed."""
-    source = max(by_source, key=lambda name: len(by_source[name]), default="any")
-    needed = factor * transactions_needed(fpr)
-    require(len(by_source.get(source, ())), source, fpr, advice=f"{used}, so give {needed:,}")
 
 
 def _halves(items: Sequence[Observed]) -> tuple[list[Observed], dict[str, list[Observed]]]:

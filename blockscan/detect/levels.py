@@ -111,6 +111,37 @@ def require(n: int, source: str, fpr: float, *, advice: str = "calibrate on more
         )
 
 
+def require_enough(given: Mapping[str, int], fpr: float, *, halved: bool) -> None:
+    """Refuse a level that not even the commonest source supports.
+
+    Args:
+        given: how many benign transactions there are to calibrate on, by source.
+        fpr: the alarm level.
+        halved: the later half of them is held out, else all of them.
+
+    Raises:
+        ConfigError: it says how many are needed.
+    """
+    source = max(given, key=given.__getitem__, default="any")
+    parts, used = (2, "half of the benign transactions") if halved else (1, "all of the transactions given")
+    needed = parts * transactions_needed(fpr)
+    held_out = -(-given.get(source, 0) // parts)
+    require(held_out, source, fpr, advice=f"{used} are held out, so give {needed:,}")
+
+
+def require_newer(before: Traffic, now: Traffic) -> None:
+    """Refuse to renew a calibration on blocks that it was made from.
+
+    Raises:
+        ConfigError: it says where the last calibration ends.
+    """
+    if before.blocks is not None and now.blocks is not None and now.blocks[0] <= before.blocks[1]:
+        raise ConfigError(
+            f"blocks {now.blocks[0]:,} to {now.blocks[1]:,} begin before block {before.blocks[1]:,}, the "
+            f"last calibration's end; recalibrate on later ones: --blocks {before.blocks[1] + 1}:"
+        )
+
+
 def rank(n: int, fpr: float) -> int:
     """Largest k <= n with k / (n + 1) <= fpr, by the same division as the p-value's."""
     k = min(math.ceil(fpr * (n + 1)) + 1, n)
@@ -125,7 +156,9 @@ def level_for(alerts_per_day: float, transactions_per_day: float) -> float:
     Raises:
         ConfigError: not a positive number, or as many alerts as there are transactions.
     """
-    if not 0 < alerts_per_day < transactions_per_day:
+    if not 0 < alerts_per_day < math.inf:
+        raise ConfigError(f"{alerts_per_day:g} alerts a day is no share of traffic; give a number above 0")
+    if alerts_per_day >= transactions_per_day:
         raise ConfigError(
             f"{alerts_per_day:g} alerts a day is no share of {transactions_per_day:,.0f} transactions a day; "
             "give a number above 0 and well below the traffic"

@@ -101,10 +101,19 @@ def _compute(name: str, baseline: Baseline, request: Request, values: _Values) -
     values.seconds[name] = seconds
 
 
-def _check(request: Request) -> None:
-    for name in request.only:
+def require_known(only: Collection[str]) -> None:
+    """Refuse names of families that there are not.
+
+    Raises:
+        ConfigError: it says which there are.
+    """
+    for name in only:
         if name not in BASELINES:
             raise ConfigError(f"unknown baseline {name[:40]!r}; choose from {', '.join(BASELINES)}")
+
+
+def _check(request: Request) -> None:
+    require_known(request.only)
     if not request.train or not request.test:
         raise ConfigError(
             f"{len(request.train):,} transactions to fit on and {len(request.test):,} to score; "

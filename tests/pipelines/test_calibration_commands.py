@@ -98,6 +98,45 @@ def test_a_budget_the_data_cannot_support_is_refused(road: Any, cli: Any, tmp_pa
     assert not (model / "calibration").exists()
 
 
+def test_targets_are_refused_before_anything_is_scored(
+    road: Any, cli: Any, early: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def passed(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("the model was asked")
+
+    monkeypatch.setattr("pipelines.calibrate.token_losses", passed)
+    bare = copied(road.model, tmp_path / "bare", calibrated=False)
+    given = (
+        ("calibrate", road.archive, "--model", bare, "--blocks", "90:120"),
+        ("recalibrate", road.archive, "--model", early, "--blocks", "120:150"),
+    )
+    for step in given:
+        for target, word in (
+            (("--fpr", 0.001), "needs at least 999"),
+            (("--alerts-per-day", 1), "are held out, so give"),
+        ):
+            refused = cli(*step, *target)
+            assert refused.exit_code == 1 and word in refused.stderr, refused.output
+    overlap = cli("recalibrate", road.archive, "--model", early, "--blocks", "119:150")
+    assert "--blocks 120:" in overlap.stderr
+    none = cli("recalibrate", road.archive, "--model", early, "--blocks", "9M:")
+    assert "no transaction to calibrate on" in none.stderr
+    monkeypatch.setattr("pipelines.calibrate.encode_all", passed)
+    for step in given:
+        for target, word in (
+            (("--fpr", 0.01, "--alerts-per-day", 20), "two ways"),
+            (("--fpr", 0), "is not a share between 0 and 1"),
+            (("--fpr", 1), "is not a share between 0 and 1"),
+            (("--fpr", "nan"), "is not a share between 0 and 1"),
+            (("--alerts-per-day", 0), "0 alerts a day is no share of traffic"),
+            (("--alerts-per-day", "nan"), "nan alerts a day is no share of traffic"),
+        ):
+            refused = cli(*step, *target)
+            assert refused.exit_code == 1 and word in refused.stderr, refused.output
+    there = cli("calibrate", road.archive, "--model", early, "--blocks", "90:120")
+    assert there.exit_code == 1 and "`blockscan recalibrate`" in there.stderr
+
+
 def test_recalibration_is_a_new_artifact_that_counts_from_now_on(
     road: Any, cli: Any, early: Path, tmp_path: Path
 ) -> None:

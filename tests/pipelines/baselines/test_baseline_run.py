@@ -83,6 +83,13 @@ def test_bad_requests_say_what_is_wrong(tmp_path, request_of, train):
         run_baselines(request_of(), out)
 
 
+def test_unknown_names_are_refused_before_anything_is_read(road, cli, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.baselines.run.load", lambda *arguments: pytest.fail("it was read"))
+    where = ("--train", "1:90", "--test", "90:150", "--out", tmp_path / "values.parquet")
+    refused = cli("baselines", road.archive, *where, "--only", "lofe")
+    assert refused.exit_code == 1 and "unknown baseline 'lofe'; choose from" in refused.stderr
+
+
 def test_agreement_of_two_masks():
     columns = {"x": np.array([1.0, 2.0, 3.0]), "x_again": np.array([2.0, 4.0, 9.0])}
     assert agreement(columns, "x") == 1.0
