@@ -72,7 +72,7 @@ def drift(
     from pipelines import calibration_commands, commands
 
     facts, advice, drifted = calibration_commands.drift(store, model, seed=seed)
-    commands.show(facts, "Drift", as_json=as_json)
+    commands.show(facts, "Drift", as_json=as_json, missing="not called")
     typer.echo(advice, err=True)
     if drifted:
         raise typer.Exit(DRIFTED)

@@ -268,12 +268,12 @@ def show_explanation(explained: Explanation, *, everything: bool, as_json: bool)
         console.print("the call tree was not kept; --source ARCHIVE --model DIR paints it again")
 
 
-def show(facts: Facts, title: str, *, as_json: bool) -> None:
-    """Print the facts of a step."""
+def show(facts: Facts, title: str, *, as_json: bool, missing: str = "none") -> None:
+    """Print the facts of a step; `missing` is what people read where one is None."""
     if as_json:
         print_json({name.replace(",", "").replace(" ", "_"): value for name, value in facts.items()})
     else:
-        to_stdout(pairs_table(facts, title))
+        to_stdout(pairs_table(facts, title, missing=missing))
 
 
 def hashes_of(path: Path | None) -> frozenset[str]:

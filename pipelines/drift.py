@@ -8,7 +8,7 @@ import numpy as np
 
 from blockscan.detect.calibrate import Calibration
 from blockscan.detect.calibration_file import fingerprint
-from blockscan.detect.drift import Drift, DriftTest
+from blockscan.detect.drift import MOST_ATTACKS, Drift, DriftTest
 from blockscan.detect.levels import alarm_band
 from blockscan.errors import ConfigError
 from blockscan.findings import TxScore
@@ -75,19 +75,26 @@ class DriftTests:
 def drift_line(source: str, seen: Seen, calibration: Calibration) -> str:
     """One sentence for a person: has the traffic of a source drifted, and what to do about it."""
     evidence, alarms = seen.drift, seen.alarms
+    low, high = _alarm_band(source, evidence, calibration)
+    counted = f"{alarms:,} alarms where benign traffic alone gives {low:,} to {high:,}"
     if evidence.drifted:
         off = (evidence.mean_place - 0.5) * (12 * evidence.body) ** 0.5
         how = "differently spread" if abs(off) < 2 else "higher" if off < 0 else "lower"
-        return (
-            f"{source}: drift: benign values are {how} than at calibration (evidence 10^{evidence.peak:.1f}, "
-            f"called after {(evidence.crossed or 0) + 1:,} of {evidence.seen:,} transactions"
-            f"{_mix(seen, calibration)}), so the alarm level does not hold; {RENEW}"
+        so = (
+            "and fewer alarms than asked for are to be expected"
+            if how == "lower" and alarms <= high
+            else f"or more than {100 * MOST_ATTACKS:g} % of the traffic are attacks: look at the alerts"
         )
-    low, high = _alarm_band(source, evidence, calibration)
+        return (
+            f"{source}: drift: values are {how} than at calibration (evidence 10^{evidence.peak:.1f}, "
+            f"called after {(evidence.crossed or 0) + 1:,} of {evidence.seen:,} transactions"
+            f"{_mix(seen, calibration)}), with {counted}. The alarm level is no longer guaranteed, {so}; "
+            f"{RENEW}"
+        )
     if alarms > high:
         return (
-            f"{source}: no drift in ordinary transactions, but {alarms:,} alarms where benign traffic alone "
-            f"gives {low:,} to {high:,}: look at the alerts; if they are benign, {RENEW}"
+            f"{source}: no drift in ordinary transactions, but {counted}: look at the alerts; if they are "
+            f"benign, {RENEW}"
         )
     return f"{source}: no drift in {evidence.seen:,} transactions; the alarm level stands"
 

@@ -33,11 +33,11 @@ def plain(text: object) -> Text:
     return Text(safe_text(str(text), limit=400))
 
 
-def pairs(rows: dict[str, object], title: str) -> Table:
-    """A two-column table of facts."""
+def pairs(rows: dict[str, object], title: str, *, missing: str = "none") -> Table:
+    """A two-column table of facts; `missing` is said where one is None."""
     table = Table(title=title, show_header=False, title_justify="left")
     for name, value in rows.items():
-        shown = f"{value:,}" if isinstance(value, int) else str(value)
+        shown = missing if value is None else f"{value:,}" if isinstance(value, int) else str(value)
         table.add_row(name, plain(shown))
     return table
 

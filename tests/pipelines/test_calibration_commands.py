@@ -229,6 +229,8 @@ def test_drift_says_whether_and_what_to_do(
     assert ("blockscan recalibrate" in result.stderr) == bool(status)
     assert told[f"transactions_{SOURCE}"] == len(rows(store))
     assert told[f"drift_{SOURCE}"] == ("yes" if status else "no")
+    table = cli("drift", "--store", store, "--model", model).stdout
+    assert ("not called" in table) == (not status) and "None" not in table
     other = cli("drift", "--store", store, "--model", settled)
     assert (other.exit_code, "has no score of the calibration" in other.stderr) == (
         (0, False) if factor == 1.0 else (1, True)
@@ -289,6 +291,35 @@ def test_a_drift_by_a_change_of_mix_is_said_to_be_one(
     first = [call_count(each.root) > 1 for each in past[: len(past) // 2]]
     before = float(lines["larger"].partition(said)[2].partition("%")[0])
     assert before == pytest.approx(100 * sum(first) / len(first), abs=0.6)
+
+
+@pytest.mark.parametrize(
+    ("shift", "attacks", "how", "so"),
+    [
+        (-0.5, 0, "lower", ", and fewer alarms than asked for are to be expected; renew it"),
+        (0.5, 0, "higher", ", or more than 5 % of the traffic are attacks: look at the alerts; renew it"),
+        (0.0, 100, "differently spread", ", or more than 5 % of the traffic are attacks"),
+        (-0.5, 100, "lower", ", or more than 5 % of the traffic are attacks"),
+    ],
+)
+def test_a_drift_says_what_it_means_for_alarms(
+    road: Any, shift: float, attacks: int, how: str, so: str
+) -> None:
+    """Values of a known shape: what was calibrated on, moved, and mixed with what nothing benign reaches."""
+    rng = np.random.default_rng(0)
+    made = load_calibration(newest(road.model))
+    made = replace(made, values={SOURCE: np.sort(rng.normal(5.0, 1.0, 999))}, alarm_level=0.01)
+    values = rng.permutation([*rng.normal(5.0 + shift, 1.0, 600), *[99.0] * attacks])
+    one = replace(rows(road.store)[0], calibration=fingerprint(made))
+    tests = DriftTests(made, np.random.default_rng(0))
+    for value in values:
+        tests.add(replace(one, value=float(value), p_value=made.p_value(value, SOURCE)))
+    seen = tests.found()[SOURCE]
+    line = drift_line(SOURCE, seen, made)
+    low, high = alarm_band(999, 0.01, len(values))
+    assert f"drift: values are {how} than at calibration" in line and "benign values" not in line
+    assert f"with {seen.alarms} alarms where benign traffic alone gives {low} to {high}. The alarm" in line
+    assert f"is no longer guaranteed{so}" in line and "blockscan recalibrate" in line
 
 
 def test_later_benign_alarms_stay_in_their_band(road: Any, cli: Any, early: Path, tmp_path: Path) -> None:
