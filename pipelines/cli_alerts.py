@@ -1,6 +1,7 @@
 """The command that lists alerts, alone or put together into incidents; `pipelines.cli` adds it."""
 
 from collections import Counter
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,7 +29,8 @@ def alerts(
     """List the alerts of a store, or the incidents that they belong to.
 
     Two alerts are one incident if, directly or through others, they share a sender or a contract that hardly
-    anybody else calls. An incident shows the smallest p-value of its alerts, which is not its own.
+    anybody else calls. An incident shows the smallest p-value of its alerts, which is not its own. An alert
+    shows the judgement that raised it; "lapsed" says that under the newest one it is none any more.
 
     Examples:
 
@@ -44,23 +46,31 @@ def alerts(
         total = results.count_alerts()
         if not incidents:
             found = results.alerts(limit=limit)
+            lapsed = results.lapsed([alert.unique_key for alert in found])
             if as_json:
-                print_json({"alerts": [_alert_facts(alert) for alert in found], "total": total})
+                print_json({"alerts": [_alert_facts(alert, lapsed) for alert in found], "total": total})
             else:
-                to_stdout(_alert_table(found, total))
+                to_stdout(_alert_table(found, total, lapsed))
             return
         grouped = read_incidents(results, window=round(window_hours * 3600))
+        shown = [alert.unique_key for incident in grouped[:limit] for alert in incident.alerts]
+        lapsed = results.lapsed(shown)
     read = min(total, MOST_ALERTS)
     if as_json:
-        listed = [_incident_facts(incident) for incident in grouped[:limit]]
+        listed = [_incident_facts(incident, lapsed) for incident in grouped[:limit]]
         print_json(
             {"alerts": read, "alerts_left_out": total - read, "incidents": listed, "total": len(grouped)}
         )
     else:
-        to_stdout(_incident_table(grouped[:limit], len(grouped), read, total - read))
+        to_stdout(_incident_table(grouped[:limit], len(grouped), read, total - read, lapsed))
 
 
-def _alert_facts(alert: "Alert") -> dict[str, Any]:
+def _status(alert: "Alert", lapsed: Collection[str]) -> str:
+    """What people made of it, and whether it is below the alarm level under the newest calibration."""
+    return f"{alert.status} (lapsed)" if alert.unique_key in lapsed else alert.status
+
+
+def _alert_facts(alert: "Alert", lapsed: Collection[str]) -> dict[str, Any]:
     score = alert.score
     return {
         "unique_key": alert.unique_key,
@@ -74,11 +84,13 @@ def _alert_facts(alert: "Alert") -> dict[str, Any]:
         "value": score.value,
         "severity": alert.severity,
         "status": alert.status,
+        "lapsed": alert.unique_key in lapsed,
+        "calibration": score.calibration,
         "reason": score.reason,
     }
 
 
-def _incident_facts(incident: "Incident") -> dict[str, Any]:
+def _incident_facts(incident: "Incident", lapsed: Collection[str]) -> dict[str, Any]:
     return {
         "id": incident.id,
         "chain": incident.chain,
@@ -92,30 +104,32 @@ def _incident_facts(incident: "Incident") -> dict[str, Any]:
         "last_time": incident.last_time,
         "senders": list(incident.senders),
         "links": list(incident.links),
-        "transactions": [_alert_facts(alert) for alert in incident.alerts],
+        "transactions": [_alert_facts(alert, lapsed) for alert in incident.alerts],
     }
 
 
-def _alert_table(found: "list[Alert]", total: int) -> "Table":
+def _alert_table(found: "list[Alert]", total: int, lapsed: Collection[str]) -> "Table":
     table = _table(f"{len(found):,} of {total:,} alerts", "transaction")
     for alert in found:
-        _add_alert(table, alert)
+        _add_alert(table, alert, lapsed)
     return table
 
 
-def _incident_table(incidents: "list[Incident]", total: int, read: int, left_out: int) -> "Table":
+def _incident_table(
+    incidents: "list[Incident]", total: int, read: int, left_out: int, lapsed: Collection[str]
+) -> "Table":
     """One row per incident, followed by a row for each of its transactions where it has several."""
     title = f"{len(incidents):,} of {total:,} incidents in {read:,} alerts"
     table = _table(f"{title}; {left_out:,} older alerts are left out" if left_out else title, "incident")
     for incident in incidents:
         if len(incident.alerts) == 1:
-            _add_alert(table, incident.alerts[0])
+            _add_alert(table, incident.alerts[0], lapsed)
         else:
-            counts = Counter(alert.status for alert in incident.alerts)
+            counts = Counter(_status(alert, lapsed) for alert in incident.alerts)
             statuses = ", ".join(f"{count:,} {status}" for status, count in sorted(counts.items()))
             _add(table, incident.id, incident.p_value, incident.severity, statuses, incident.title)
             for alert in incident.alerts:
-                _add_alert(table, alert, indent="  ")
+                _add_alert(table, alert, lapsed, indent="  ")
         table.add_section()
     return table
 
@@ -129,9 +143,9 @@ def _table(title: str, first: str) -> "Table":
     return table
 
 
-def _add_alert(table: "Table", alert: "Alert", *, indent: str = "") -> None:
-    score = alert.score
-    _add(table, score.tx_hash, score.p_value, alert.severity, alert.status, score.reason, indent=indent)
+def _add_alert(table: "Table", alert: "Alert", lapsed: Collection[str], *, indent: str = "") -> None:
+    score, status = alert.score, _status(alert, lapsed)
+    _add(table, score.tx_hash, score.p_value, alert.severity, status, score.reason, indent=indent)
 
 
 def _add(

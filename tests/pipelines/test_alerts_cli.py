@@ -1,6 +1,7 @@
 """`blockscan alerts`: tables for people, JSON for programs, nothing that a terminal obeys."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,18 @@ def test_tables_are_plain_text(store: Path, options: tuple[str, ...]) -> None:
     assert all(tx_hash(number)[:40] in flat for number in (1, 2, 3, 29))
     assert ("2 alerts of 1 sender" in result.stdout) == bool(options)
     assert ("3 of 3 incidents in 4 alerts" in result.stdout) == bool(options)
+
+
+@pytest.mark.parametrize("options", [(), ("--incidents",)])
+def test_an_alert_that_lapsed_says_so(store: Path, options: tuple[str, ...]) -> None:
+    with open_store(store) as results:
+        calmer = replace(make_score(1, "eve", None, 0.06), calibration="newer")
+        results.write([(calmer, None, None)], now=1)
+    listed = read("--store", store, *options)
+    alerts = listed["alerts"] if not options else [x for i in listed["incidents"] for x in i["transactions"]]
+    said = {each["tx_hash"]: (each["lapsed"], each["p_value"], each["calibration"]) for each in alerts}
+    assert said[tx_hash(1)] == (True, 0.004, "c") and said[tx_hash(2)] == (False, 0.001, "c")
+    assert run("--store", store, *options).stdout.count("(lapsed)") == 1 + bool(options)
 
 
 def test_a_store_without_alerts_is_an_empty_list(tmp_path: Path) -> None:
