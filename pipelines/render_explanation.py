@@ -148,8 +148,8 @@ def _said(frame: Frame) -> str:
 
 def _tree(frames: Sequence[Frame], ranked: Sequence[RankedFrame], *, everything: bool) -> Text:
     shown = set(range(len(frames))) if everything else _strongest(frames, ranked)
-    text = Text("Call tree (heat: . ordinary, # rare)\n", style="bold")
-    hidden = 0
+    text = Text("Call tree (heat: . ordinary, # rare; number of the call)\n", style="bold")
+    hidden, width = 0, len(str(frames[-1].node)) if frames else 0
     for place, frame in enumerate(frames):
         if place not in shown:
             hidden += 1
@@ -157,7 +157,8 @@ def _tree(frames: Sequence[Frame], ranked: Sequence[RankedFrame], *, everything:
         level = min(3, int(frame.heat * 4))
         mark = ".+*#"[level]
         what = safe_text(_said(frame), limit=400)
-        text.append(f"{mark} {'  ' * min(frame.depth, 40)}{what}\n", style=_HEAT[level])
+        number = "" if frame.kind == "LOG" else str(frame.node)  # a log has the number of the call above it
+        text.append(f"{mark} {number:>{width}} {'  ' * min(frame.depth, 40)}{what}\n", style=_HEAT[level])
     if hidden:
         text.append(f"{hidden:,} cooler frames are not shown; --all shows them\n", style="dim")
     return text

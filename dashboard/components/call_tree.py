@@ -76,6 +76,7 @@ def call_tree(rows: Sequence[dict[str, Any]], *, selected: int, key: str) -> int
 def _row(place: int, frame: Frame) -> dict[str, Any]:
     return {
         "place": place,
+        "node": "" if frame.kind == "LOG" else str(frame.node),  # a log has that of the call above it
         "depth": frame.depth,
         "kind": safe_text(frame.kind),
         "target": short(frame.target),

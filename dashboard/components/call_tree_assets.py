@@ -26,7 +26,8 @@ CSS = """
 .heat4 { background: rgb(128, 20, 40); color: #fff; font-weight: 700; }
 .kind { font-weight: 600; }
 .code { font-family: var(--st-code-font); font-size: 0.8rem; }
-.depth, .value { opacity: 0.7; font-size: 0.75rem; }
+.node { min-width: 2.2rem; text-align: right; }
+.node, .depth, .value { opacity: 0.7; font-size: 0.75rem; }
 .error { color: var(--st-red-text-color, #b3261e); font-size: 0.8rem; }
 """
 
@@ -46,7 +47,7 @@ function gapRow(row) {
   element.className = "row gap";
   const frames = row.gap === 1 ? " frame" : " frames";
   const note = "… " + row.gap.toLocaleString("en") + frames + " not shown";
-  element.append(piece("heat", ""), indent(row.depth), piece("fold", ""), piece("", note));
+  element.append(piece("heat", ""), piece("node", ""), indent(row.depth), piece("fold", ""), piece("", note));
   return element;
 }
 
@@ -73,7 +74,8 @@ function frameRow(row, labels, view) {
     fold.onclick = (event) => { event.stopPropagation(); view.toggle(row.place); };
   }
   const heat = piece("heat heat" + Number(row.level), labels[row.level]);
-  element.append(heat, indent(row.depth), fold, piece("kind", row.kind));
+  element.append(heat, piece("node", row.node, row.node && "frame " + row.node), indent(row.depth), fold);
+  element.append(piece("kind", row.kind));
   if (row.depth > DEEPEST_INDENT) element.append(piece("depth", "depth " + row.depth));
   element.append(piece("code", row.target, row.target_full));
   if (row.selector) element.append(piece("code", row.selector));

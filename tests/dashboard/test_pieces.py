@@ -136,8 +136,8 @@ def test_a_log_is_a_row_of_its_own_though_it_shares_the_node_of_its_call() -> No
     frames = [make_frame(0, -1, 0), make_frame(1, 0, 1), log, *(make_frame(n, 0, 1) for n in range(2, 60))]
     assert hottest(frames) == [0, 1, 2]
     rows = tree_rows(frames, hottest(frames))
-    assert [(row["place"], row["kind"]) for row in rows if "place" in row] == [
-        (0, "CALL"),
-        (1, "CALL"),
-        (2, "LOG"),
+    assert [(row["place"], row["kind"], row["node"]) for row in rows if "place" in row] == [
+        (0, "CALL", "0"),
+        (1, "CALL", "1"),
+        (2, "LOG", ""),
     ]

@@ -141,6 +141,14 @@ def test_frames_are_ranked_from_the_store_as_well(road: Any, cli: Any, strongest
     assert "Calls and events by their evidence" in shown and "sum of" not in shown
 
 
+def test_every_call_of_the_tree_has_its_number(road: Any, cli: Any, strongest: TxScore) -> None:
+    shown = cli("explain", strongest.tx_hash, "--store", road.store, "--all").stdout
+    lines = shown.partition("Call tree")[2].splitlines()[1:]
+    numbers = [each[1] for each in map(str.split, lines) if len(each) > 2 and each[1].isdecimal()]
+    stored = json.loads(cli("explain", strongest.tx_hash, "--store", road.store, "--json").stdout)
+    assert numbers == [str(each["node"]) for each in stored["frames"] if each["kind"] != "LOG"]
+
+
 def test_neighbours_are_earlier_and_run_the_same_function(road: Any, cli: Any, common: Any) -> None:
     one, before = common
     assert len(before) > 10
