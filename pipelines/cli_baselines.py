@@ -34,7 +34,8 @@ def baselines(
     """Fit simple and published detectors on past blocks, and give values to later ones. No label is read.
 
     Neural baselines have the size and the steps of the preset. `blockscan evaluate --baselines FILE` puts
-    the values into its tables. Run again, it goes on with the families that are not yet in the file.
+    the values into its tables; files of other transactions, as of attacks in an archive of their own, are
+    joined there. Run again, it goes on with the families that are not yet in the file.
 
     Examples:
 

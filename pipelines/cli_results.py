@@ -136,7 +136,10 @@ RestBenign = Annotated[
 ]
 Baselines = Annotated[
     list[Path] | None,
-    typer.Option(help="Parquet: tx_hash and a float64 column per baseline; repeat it for their seeds."),
+    typer.Option(
+        help="Parquet: tx_hash and a float64 column per baseline; repeat it for other transactions, or for "
+        "the same under other seeds."
+    ),
 ]
 TraceSource = Annotated[str | None, typer.Option(help="Only this trace source, as callTracer+logs.")]
 Mixed = Annotated[bool, typer.Option("--mixed", help="Compare across chains and trace sources, too.")]

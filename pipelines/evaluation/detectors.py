@@ -24,7 +24,8 @@ Baselines = Mapping[str, Sequence[Mapping[str, float]]]
 def read_baselines(paths: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
     """Read Parquet files with a column tx_hash and a column of floats per baseline.
 
-    A column that several files have is one baseline with a training seed per file.
+    A column that several files have for the same transactions is one baseline with a training seed per file;
+    of files without a transaction in common it is joined.
 
     Raises:
         ConfigError: unreadable, no tx_hash, no column of numbers, a hash twice, or a name that is taken.
@@ -50,8 +51,17 @@ def read_baselines(paths: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
             )
         for name in names:
             column = table[name].to_numpy(zero_copy_only=False)
-            found.setdefault(name, []).append(dict(zip(keys, column.tolist(), strict=True)))
+            _add_seed(found.setdefault(name, []), dict(zip(keys, column.tolist(), strict=True)))
     return found
+
+
+def _add_seed(seeds: list[dict[str, float]], values: dict[str, float]) -> None:
+    """Join values to the first seed that has none of their transactions, or make them a seed of their own."""
+    for seed in seeds:
+        if seed.keys().isdisjoint(values):
+            seed |= values
+            return
+    seeds.append(values)
 
 
 def rankings(

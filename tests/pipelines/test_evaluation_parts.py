@@ -158,6 +158,17 @@ def test_baselines_are_joined_by_hash_and_repeat_for_seeds(tmp_path):
         rankings([*cases, case("missing")], np.random.default_rng(0), baselines=baselines)
 
 
+def test_baselines_of_different_transactions_are_joined_seed_by_seed(tmp_path):
+    files = [
+        baseline_file(tmp_path / str(number), tx_hash=hashes, lm=values)
+        for number, (hashes, values) in enumerate(
+            ((["a", "b"], [1.0, 2.0]), (["x"], [3.0]), (["b", "a"], [5.0, 4.0]), (["x"], [6.0]))
+        )
+    ]
+    expected = {"lm": [{"a": 1.0, "b": 2.0, "x": 3.0}, {"b": 5.0, "a": 4.0, "x": 6.0}]}
+    assert read_baselines(files) == read_baselines([files[0], files[2], files[1], files[3]]) == expected
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
