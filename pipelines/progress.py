@@ -13,6 +13,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 console = Console(stderr=True, highlight=False)
 """Where people are told things; results that a program may read go to stdout."""
@@ -43,13 +44,14 @@ def progress(what: str, total: int | None) -> Iterator[Bar]:
 
     On a terminal the bar moves; elsewhere one line is written when the work ends.
     """
+    whole, rest = Column(no_wrap=True), Column(ratio=1, no_wrap=True, overflow="ellipsis")
     columns = (
-        TextColumn("{task.description:<24}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
+        TextColumn("{task.description:<24}", markup=False, table_column=whole),
+        BarColumn(bar_width=12),
+        MofNCompleteColumn(table_column=whole),
+        TimeElapsedColumn(table_column=whole),
+        TimeRemainingColumn(table_column=whole),
+        TextColumn("{task.fields[note]}", markup=False, table_column=rest),  # only the note may be cut
     )
-    with Progress(*columns, console=console) as bars:
+    with Progress(*columns, console=console, expand=True) as bars:
         yield Bar(bars, bars.add_task(what, total=total, note=""))

@@ -1,5 +1,7 @@
 import dataclasses
+import io
 import math
+import re
 import runpy
 import sys
 import time
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file
 
 from blockscan.artifact import read_manifest
@@ -16,6 +19,7 @@ from blockscan.model.batch import window_table
 from blockscan.model.encoder import MaskedLM
 from blockscan.model.masking import training_examples
 from pipelines.pretrain import Start, pretrain
+from pipelines.progress import progress
 from pipelines.training import run as run_module
 from pipelines.training.average import Average
 from pipelines.training.event_log import event_log, scalars
@@ -30,6 +34,16 @@ SHAPE, FINGERPRINT = CHILD["SHAPE"], CHILD["FINGERPRINT"]
 MODEL, TRAIN = ModelConfig(**CHILD["MODEL"]), TrainConfig(**CHILD["TRAIN"])
 ALONE = World(0, 1, torch.device("cpu"))
 REPORT = StepReport(7, 12, 2.5, {"replaced": 0.25}, None, 1234.5, 0.125, 1e-3, 0.5, 60.0)
+
+
+def test_a_long_note_leaves_count_and_times_whole(monkeypatch):
+    out = io.StringIO()
+    monkeypatch.setattr("pipelines.progress.console", Console(file=out, width=80))
+    with progress("pretrain (steps)", 60_000) as bar:
+        bar.to(1234, 60_000)
+        bar.advance(0, dataclasses.replace(REPORT, validation=3.456).line)
+    (line,) = filter(str.strip, out.getvalue().splitlines())
+    assert re.search(r"pretrain \(steps\) .* 1234/60000 0:00:0\d -:--:-- loss 2.500, ", line)
 
 
 def _model(seed=5, **changes):
