@@ -26,6 +26,7 @@ from pipelines.block_writer import BlockWriter, Node
 from pipelines.model_dir import Detector
 from pipelines.prefetch import prefetch
 from pipelines.progress import console
+from pipelines.render import p_text
 from pipelines.score import Scored, judge_all
 
 log = logging.getLogger("blockscan.watch")
@@ -75,7 +76,7 @@ class Latencies:
     def line(self) -> str:
         """p50 and p99 of both, for the log."""
         if not self.since_block:
-            return "no block yet"
+            return "no latency measured"
         block, seen = (
             np.percentile(list(values), (50, 99)) for values in (self.since_block, self.since_seen)
         )
@@ -270,7 +271,9 @@ class Watcher:
                 self.latencies.since_seen.append(now - seen)
         for each in judged:
             if each.severity is not None:
-                where = f"block {each.score.block_number:,} {each.score.tx_hash}"
+                where = (
+                    f"block {each.score.block_number:,} {each.score.tx_hash}, p {p_text(each.score.p_value)}"
+                )
                 log.warning(
                     "alert: %s: %s: %s", each.severity, safe_text(where), safe_text(each.score.reason)
                 )

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import runpy
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -344,7 +345,7 @@ def test_the_log_says_how_long_it_takes_from_block_to_alert(
     watching = watcher(server, tmp_path, store)
     watching.start(None)
     watching.step()
-    assert "no block yet" in caplog.text  # what was there before is no measure
+    assert "no latency measured" in caplog.text  # what was there before is no measure
     for _ in range(3):
         server.chain.grow(1)
         watching.step()
@@ -354,6 +355,7 @@ def test_the_log_says_how_long_it_takes_from_block_to_alert(
         record.getMessage() for record in caplog.records if record.getMessage().startswith("alert: high")
     ]
     assert len(shown) == len(alerts(store, "open"))
+    assert all(re.search(r"0x[0-9a-f]{64}, p 0\.001: a reason", line) for line in shown)
 
 
 def test_a_quarantined_block_does_not_stop_the_watch(server: Any, tmp_path: Path, store: ScoreStore) -> None:
