@@ -94,6 +94,11 @@ def notes(evaluation: Evaluation) -> list[str]:
     lines = ["Below each figure its 95 % interval."]
     if evaluation.seeds > 1:
         lines[0] += f" Figures are means over {evaluation.seeds} training seeds; below, their range."
+    if below := [f"{100 * level:g} %" for level in FPR_LEVELS if level * coverage.benign < 1]:
+        lines.append(
+            f"Of {coverage.benign:,} benign transactions one is more than {' or '.join(below)}: recall at "
+            "so few false alarms is the share of attacks above every benign one."
+        )
     lines += [_set_aside(coverage), _split(coverage), _duplicates(coverage)]
     if evaluation.groups or coverage.unmatched_benign or coverage.unmatched_attacks:
         lines.append(

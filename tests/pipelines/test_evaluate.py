@@ -12,7 +12,7 @@ from rich.console import Console
 from blockscan.errors import ConfigError
 from pipelines.evaluate import Rules, ScoredRow, evaluate
 from pipelines.evaluation.facts import TxFacts
-from pipelines.evaluation.tables import render
+from pipelines.evaluation.tables import notes, render
 from pipelines.labels import Label, read_labels
 
 
@@ -52,6 +52,18 @@ SMALL_LABELS = {
     "0x07": Label("benign", kind="batch"),
     "0xff": Label("attack"),
 }
+
+
+def test_a_share_below_one_benign_transaction_says_what_it_means():
+    (said,) = [line for line in notes(run(SMALL_ROWS, SMALL_LABELS)) if "above every benign one" in line]
+    assert said.startswith("Of 3 benign transactions one is more than 0.01 % or 0.1 % or 0.5 % or 1 %: ")
+    many = run(
+        make_rows(range(1001), tokens=range(1, 1002)),
+        {f"0x{i:02x}": Label("benign" if i else "attack") for i in range(1001)},
+    )
+    assert [line.partition(":")[0] for line in notes(many) if "above every benign one" in line] == [
+        "Of 1,000 benign transactions one is more than 0.01 %"
+    ]
 
 
 def test_small_set_by_hand():
