@@ -18,6 +18,8 @@ from dashboard.wording import evidence_name, evidence_rarity, is_fact, rarity, s
 FRAMES_PER_PAGE = 250
 _EVIDENCE_SHOWN = 12
 _OTHERS_SHOWN = 50
+# Pixels; as wide as their text, columns would push the rarity out of a window of 1280.
+_WIDTHS = {"frame": 55, "kind": 55, "field": 200, "found": 220, "expected instead": 150, "rarity": 180}
 
 
 def main() -> None:
@@ -127,7 +129,10 @@ def _evidence_table(evidence: Sequence[Evidence]) -> None:
         hide_index=True,
         width="stretch",
         column_order=[name for name in rows[0] if facts < len(rows) or name not in of_values],
-        column_config={"p-value": st.column_config.NumberColumn(format="%.2g")},
+        column_config={
+            **{name: st.column_config.Column(width=width) for name, width in _WIDTHS.items()},
+            "p-value": st.column_config.NumberColumn(format="%.2g", width=70),
+        },
     )
     if facts:
         st.caption(

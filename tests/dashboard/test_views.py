@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -148,6 +149,13 @@ def test_transaction_tells_the_verdict_the_facts_and_the_evidence(store: Path, o
     evidence = app.dataframe[0].value
     assert list(evidence["field"]) == ["selector", "value"]
     assert list(evidence["rarity"]) == ["1 in 2,500", "1 in 50"]
+    widths = {
+        name: each["width"]
+        for name, each in json.loads(app.dataframe[0].proto.columns).items()
+        if "width" in each
+    }
+    before = list(widths)[: list(widths).index("rarity") + 1]
+    assert len(before) == 6 and sum(widths[name] for name in before) < 900
 
 
 @pytest.mark.parametrize("number", [1, 2])
