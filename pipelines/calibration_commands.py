@@ -36,9 +36,9 @@ def drift(store: Path, model: Path, *, seed: int) -> tuple[Facts, str, bool]:
             "scored it, or score something first"
         )
     facts: Facts = {}
-    for source, seen in found.items():
-        facts |= drift_facts(source, seen, calibration)
-    advice = [*untested, *(drift_line(source, seen, calibration) for source, seen in found.items())]
+    for name, seen in found.items():
+        facts |= drift_facts(name, seen, calibration)
+    advice = [*untested, *(drift_line(name, seen, calibration) for name, seen in found.items())]
     return facts, "\n".join(advice), any(seen.drift.drifted for seen in found.values())
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from copy import deepcopy
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from blockscan.detect.drift import MOST_ATTACKS, Drift, DriftTest
 from blockscan.detect.levels import alarm_band
 from blockscan.errors import ConfigError
 from blockscan.findings import TxScore
+from blockscan.safetext import safe_text
 from pipelines.calibrate import Facts
 
 MIX_SCATTER = 4
@@ -19,63 +21,78 @@ MIX_SCATTER = 4
 RENEW = "renew it: `blockscan recalibrate ARCHIVE --model DIR --blocks ...` on recent benign blocks"
 
 
-class Seen(NamedTuple):
-    """Of the scores of a trace source: evidence of drift, alarms, and how many have two calls or more."""
+_Stream = tuple[str, str]
+"""A chain and a trace source."""
 
+
+class Seen(NamedTuple):
+    """Of the scores of a chain's trace source: evidence of drift, alarms, and how many have several calls."""
+
+    source: str
     drift: Drift
     alarms: int
     several: int
 
 
 class DriftTests:
-    """Looks for drift, by trace source; `add` takes scores in time order.
+    """Looks for drift, by chain and trace source; `add` takes those of a chain in time order.
 
-    Only those of this calibration count, and only sources of which enough was calibrated to raise alarms.
+    Blocks of several chains have no order, so that a test over all of them would depend on how they are
+    read. Only scores of this calibration count, and only sources of which enough was calibrated to raise
+    alarms.
     """
 
     def __init__(self, calibration: Calibration, rng: np.random.Generator) -> None:
         """`rng` breaks ties, see blockscan.detect.drift.drift."""
         self._calibration = calibration
         self._name = fingerprint(calibration)
-        self._tests: dict[str, DriftTest] = {}
+        self._rng = rng
+        self._tested = set(calibration.values) - set(calibration.unsupported_sources())
+        self._tests: dict[_Stream, DriftTest] = {}
         self._too_few: dict[str, str] = {}
-        self._seen: set[str] = set()
-        for source in sorted(set(calibration.values) - set(calibration.unsupported_sources())):
-            try:
-                self._tests[source] = DriftTest(calibration.values[source], rng)
-            except ConfigError as error:
-                self._too_few[source] = f"{source}: drift cannot be seen: {error}"
-        self._alarms: Counter[str] = Counter()
-        self._several: Counter[str] = Counter()
+        self._alarms: Counter[_Stream] = Counter()
+        self._several: Counter[_Stream] = Counter()
 
     def add(self, score: TxScore) -> None:
         """Take the next score."""
-        source = score.source
-        if score.calibration != self._name:
+        stream = score.chain, score.source
+        if score.calibration != self._name or score.source not in self._tested:
             return
-        self._seen.add(source)
-        if source in self._tests:
-            self._tests[source].add(score.value)
-            self._alarms[source] += self._calibration.alarms(score)
-            self._several[source] += score.calls > 1
+        test = self._test(stream)
+        if test is not None:
+            test.add(score.value)
+            self._alarms[stream] += self._calibration.alarms(score)
+            self._several[stream] += score.calls > 1
+
+    def _test(self, stream: _Stream) -> DriftTest | None:
+        """The test of a chain's source, begun with its first score; None where too little was calibrated."""
+        source = stream[1]
+        if stream not in self._tests and source not in self._too_few:
+            try:  # each breaks ties by draws of its own, whatever comes in between
+                self._tests[stream] = DriftTest(self._calibration.values[source], deepcopy(self._rng))
+            except ConfigError as error:
+                self._too_few[source] = f"{source}: drift cannot be seen: {error}"
+        return self._tests.get(stream)
 
     def found(self) -> dict[str, Seen]:
-        """What has been found so far, by source."""
+        """What has been found so far, by source, or by chain and source if there are several chains."""
+        several = len({chain for chain, _ in self._tests}) > 1
         return {
-            source: Seen(test.evidence(), self._alarms[source], self._several[source])
-            for source, test in self._tests.items()
-            if source in self._seen
+            f"{safe_text(chain)}, {source}" if several else source: Seen(
+                source, test.evidence(), self._alarms[chain, source], self._several[chain, source]
+            )
+            for (chain, source), test in sorted(self._tests.items())
         }
 
     def untested(self) -> list[str]:
         """A sentence for each source that came, and that too little was calibrated of to see a drift."""
-        return [why for source, why in self._too_few.items() if source in self._seen]
+        return [why for _, why in sorted(self._too_few.items())]
 
 
-def drift_line(source: str, seen: Seen, calibration: Calibration) -> str:
-    """One sentence for a person: has the traffic of a source drifted, and what to do about it."""
+def drift_line(name: str, seen: Seen, calibration: Calibration) -> str:
+    """One sentence for a person: has the traffic of this name drifted, and what to do about it."""
     evidence, alarms = seen.drift, seen.alarms
-    low, high = _alarm_band(source, evidence, calibration)
+    low, high = _alarm_band(seen, calibration)
     counted = f"{alarms:,} alarms where benign traffic alone gives {low:,} to {high:,}"
     if evidence.drifted:
         off = (evidence.mean_place - 0.5) * (12 * evidence.body) ** 0.5
@@ -86,17 +103,17 @@ def drift_line(source: str, seen: Seen, calibration: Calibration) -> str:
             else f"or more than {100 * MOST_ATTACKS:g} % of the traffic are attacks: look at the alerts"
         )
         return (
-            f"{source}: drift: values are {how} than at calibration (evidence 10^{evidence.peak:.1f}, "
+            f"{name}: drift: values are {how} than at calibration (evidence 10^{evidence.peak:.1f}, "
             f"called after {(evidence.crossed or 0) + 1:,} of {evidence.seen:,} transactions"
             f"{_mix(seen, calibration)}), with {counted}. The alarm level is no longer guaranteed, {so}; "
             f"{RENEW}"
         )
     if alarms > high:
         return (
-            f"{source}: no drift in ordinary transactions, but {counted}: look at the alerts; if they are "
+            f"{name}: no drift in ordinary transactions, but {counted}: look at the alerts; if they are "
             f"benign, {RENEW}"
         )
-    return f"{source}: no drift in {evidence.seen:,} transactions; the alarm level stands"
+    return f"{name}: no drift in {evidence.seen:,} transactions; the alarm level stands"
 
 
 def _mix(seen: Seen, calibration: Calibration) -> str:
@@ -111,10 +128,10 @@ def _mix(seen: Seen, calibration: Calibration) -> str:
     return f"; {now:.0%} of them have two calls or more, of the calibration's first half {before:.0%}"
 
 
-def drift_facts(source: str, seen: Seen, calibration: Calibration) -> Facts:
+def drift_facts(name: str, seen: Seen, calibration: Calibration) -> Facts:
     """The same in numbers."""
     evidence = seen.drift
-    low, high = _alarm_band(source, evidence, calibration)
+    low, high = _alarm_band(seen, calibration)
     facts: Facts = {
         "transactions": evidence.seen,
         "drift": "yes" if evidence.drifted else "no",
@@ -129,9 +146,9 @@ def drift_facts(source: str, seen: Seen, calibration: Calibration) -> Facts:
         "alarms, expected with 95 %": f"{low:,} to {high:,}",
         "with two calls or more": seen.several,
     }
-    return {f"{name}, {source}": value for name, value in facts.items()}
+    return {f"{what}, {name}": value for what, value in facts.items()}
 
 
-def _alarm_band(source: str, evidence: Drift, calibration: Calibration) -> tuple[int, int]:
+def _alarm_band(seen: Seen, calibration: Calibration) -> tuple[int, int]:
     """Where the number of false alarms lies with 95 %; of p-values within contracts about so."""
-    return alarm_band(len(calibration.values[source]), calibration.alarm_level, evidence.seen)
+    return alarm_band(len(calibration.values[seen.source]), calibration.alarm_level, seen.drift.seen)

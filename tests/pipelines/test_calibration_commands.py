@@ -293,6 +293,27 @@ def test_a_drift_by_a_change_of_mix_is_said_to_be_one(
     assert before == pytest.approx(100 * sum(first) / len(first), abs=0.6)
 
 
+def test_chains_are_tested_apart_in_whatever_order_they_come(road: Any) -> None:
+    rng = np.random.default_rng(0)
+    made = replace(load_calibration(newest(road.model)), values={SOURCE: np.arange(999.0) // 10})
+    one = replace(rows(road.store)[0], calibration=fingerprint(made))
+    streams = {
+        chain: [replace(one, chain=chain, value=float(value)) for value in rng.integers(0, most, 400)]
+        for chain, most in (("a", 100), ("b", 60))
+    }
+    by_chain = [*streams["a"], *streams["b"]]
+    by_block = [each for pair in zip(*streams.values(), strict=True) for each in pair]
+    told = []
+    for scores in (by_chain, by_block, streams["a"], streams["b"]):
+        tests = DriftTests(made, np.random.default_rng(0))
+        for each in scores:
+            tests.add(each)
+        told.append(tests.found())
+    assert told[0] == told[1] == {f"a, {SOURCE}": told[2][SOURCE], f"b, {SOURCE}": told[3][SOURCE]}
+    assert [each.drift.drifted for each in told[0].values()] == [False, True]
+    assert drift_line(f"b, {SOURCE}", told[0][f"b, {SOURCE}"], made).startswith(f"b, {SOURCE}: drift: ")
+
+
 @pytest.mark.parametrize(
     ("shift", "attacks", "how", "so"),
     [
