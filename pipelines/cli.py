@@ -114,11 +114,14 @@ def tokenizer_fit(
 
         blockscan tokenizer fit archive --model model --blocks :18M
     """
+    from blockscan.artifact import require_empty
     from pipelines import commands
+    from pipelines.model_dir import ModelDir
 
     config = preset_config(preset, set_)
     shards, rejects = _shards(source, blocks)
     if dry_run:
+        require_empty(ModelDir(model).tokenizer)
         _say(f"would fit a tokenizer on up to {sum(shard.rows for shard in shards):,} transactions")
         return
     commands.show(commands.fit(shards, model, config, exclude), "Tokenizer", as_json=as_json)

@@ -55,9 +55,12 @@ def simulate(
         return
     if chain != "ethereum":
         raise ConfigError(f"unknown chain {chain[:40]!r}; give ethereum or solana")
+    from blockscan.artifact import require_empty
     from pipelines import simulate as verb
     from pipelines.commands import show
 
+    assert out is not None
+    require_empty(out)
     plan = verb.plan(preset, split, seed)
     if dry_run:
         typer.echo(
@@ -65,14 +68,15 @@ def simulate(
             err=True,
         )
         return
-    assert out is not None
     show(verb.simulate(plan, out, engine or "py-evm"), "Benchmark", as_json=as_json)
 
 
 def _solana(out: Path, preset: str, split: str, seed: int, *, as_json: bool, dry_run: bool) -> None:
+    from blockscan.artifact import require_empty
     from pipelines import simulate_solana as verb
     from pipelines.commands import show
 
+    require_empty(out)
     plan = verb.plan(preset, split, seed)
     if dry_run:
         said = f"would simulate {plan.transactions:,} transactions with {plan.incidents} incidents into {out}"

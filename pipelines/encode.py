@@ -218,9 +218,12 @@ def watched(
     what: str, shards: Sequence[Shard], exclude: Collection[str] = ()
 ) -> Iterator[tuple[str, Transaction]]:
     """Shard name and transaction for all of the shards, under a progress bar, without the excluded hashes."""
+    count = 0
     with progress(what, sum(shard.rows for shard in shards)) as bar:
         for shard in shards:
             for transaction in shard.read():
+                count += 1
                 bar.advance(1)
                 if transaction.hash not in exclude:
                     yield shard.name, transaction
+        bar.to(count, count)  # shards say how many they hold at most, be it outside the blocks wanted

@@ -1,11 +1,17 @@
 """What users get wrong: one clear line, the right exit status, nothing lost."""
 
+import io
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+
+from pipelines.encode import watched
+from pipelines.ranges import parse_range
+from pipelines.sources import Rejects, open_shards
 
 RECORD = {
     "tx_hash": "0x01",
@@ -234,3 +240,23 @@ def test_a_dry_run_does_nothing(cli: Any, archive: Path, tmp_path: Path) -> None
         result = cli(*step, "--model", model, *more, "--dry-run")
         assert result.exit_code == 0 and "would" in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_is_refused_where_the_run_would_be(cli: Any, archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "file").write_text("kept")
+    for step in (
+        ["tokenizer", "fit", archive, "--model", tmp_path],
+        ["simulate", "--preset", "small", "--out", tmp_path],
+        ["simulate", "--chain", "solana", "--preset", "small", "--out", tmp_path],
+    ):
+        assert "is not empty" in refused(cli(*step, "--dry-run"))
+
+
+def test_the_bar_of_a_block_range_ends_full(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr("pipelines.progress.console", Console(file=out, width=80))
+    shards = open_shards(archive, Rejects(), parse_range("10:20"))
+    count = len(list(watched("read", shards)))
+    assert 0 < count < sum(shard.rows for shard in shards)
+    assert f"{count}/{count} " in out.getvalue()
