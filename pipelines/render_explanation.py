@@ -13,6 +13,7 @@ from blockscan.detect.neighbours import Differences
 from blockscan.detect.ranked_frames import RankedFrame, ranked_frames
 from blockscan.detect.score import view_of
 from blockscan.findings import Frame, TxScore
+from blockscan.findings_wording import FACTS, evidence_name
 from blockscan.safetext import safe_text
 from blockscan.transaction import CallKind
 from pipelines.explain import Causes, Explanation
@@ -27,6 +28,24 @@ ALONE = (
 _HEAT = ("default", "yellow", "dark_orange", "bold red")
 SHOWN_FRAMES = 60
 MOST_RANKED = 10
+_AMOUNTS = frozenset(
+    [
+        "calls",
+        "depth",
+        "input_bytes",
+        "largest_transfer",
+        "drained",
+        "emptied",
+        "loss",
+        "bystander_loss",
+        "gain",
+        "free_gain",
+        "more_in_than_out",
+        "overdrawn",
+        "joint_gain",
+    ]
+)
+"""Facts that say how much, of which "at most" makes sense; the others name what is rare."""
 _CREATIONS = {kind.value.encode() for kind in (CallKind.CREATE, CallKind.CREATE2, CallKind.SELFDESTRUCT)}
 
 
@@ -111,13 +130,13 @@ def _views(views: Mapping[str, float], *, alone: bool) -> Table:
 
 
 def _parts(rarities: Mapping[str, float], least: Mapping[str, float]) -> Table:
-    columns = ("part", "view", "decades", "p-value")
+    columns = ("part", "view", "decades", "p-value", "")
     table = _table("Parts of the views, each by itself", columns)
     for name, decades in sorted(rarities.items(), key=lambda item: -item[1]):
         p = p_text(10.0**-decades, least=least[name])
         if name == "harmonic":  # counts from where the benign sample ends
             p = f"<{least[name]:.2g}" if decades else "shown by benign ones"
-        table.add_row(name, view_of(name), f"{max(decades, 0.0):.2f}", p)
+        table.add_row(name, view_of(name), f"{max(decades, 0.0):.2f}", p, FACTS.get(name, ""))
     return table
 
 
@@ -126,7 +145,9 @@ def _evidence(score: TxScore) -> Table:
     table = _table("Evidence", columns)
     for each in score.evidence:
         cells = (plain(each.found), plain(" or ".join(each.expected)), f"{each.surprise:.2f}")
-        table.add_row(str(each.node), each.field, *cells, p_text(each.p_value, least=each.least))
+        table.add_row(
+            str(each.node), evidence_name(each.field), *cells, p_text(each.p_value, least=each.least)
+        )
     return table
 
 
@@ -135,7 +156,8 @@ def _ranking(ranked: Sequence[RankedFrame], *, everything: bool) -> Table:
     table = _table(title, ("decades", "call", "what", "depth", "strongest evidence"))
     for each in ranked if everything else ranked[:MOST_RANKED]:
         strongest = "; ".join(
-            f"{one.field} {one.found} (p {p_text(one.p_value, least=one.least)})" for one in each.evidence[:2]
+            f"{evidence_name(one.field)}: {one.found} (p {p_text(one.p_value, least=one.least)})"
+            for one in each.evidence[:2]
         )
         where = (plain(_said(each.frame)), str(each.frame.depth), plain(strongest))
         table.add_row(f"{each.decades:.1f}", str(each.frame.node), *where)
@@ -200,15 +222,19 @@ def _nearest(near: Nearest, name: Naming) -> list[RenderableType]:
 def _differences(found: Differences, compared: int, name: Naming) -> Table:
     table = _table("How this one differs from them", ("call", "difference", "here", "there"))
     for fact in found.facts:
-        reached = f"as much in {fact.reached:,} of {compared:,}"
-        there = f"at most {fact.usual}; {reached}" if fact.usual else f"less; {reached}"
-        table.add_row(str(fact.node), f"more {fact.name.replace('_', ' ')}", plain(fact.found), plain(there))
+        measured = fact.name in _AMOUNTS
+        usual = f"at most {fact.usual}" if measured and fact.usual else fact.usual or "less"
+        there = (
+            f"{usual}; as {'much' if measured else 'rare'} in {fact.reached:,} of the {compared:,} compared"
+        )
+        table.add_row(str(fact.node), evidence_name(fact.name), plain(fact.found), plain(there))
     for amount in found.amounts:
         there = f"at most {amount.most:.3g}" if amount.most else "not moved"
         what = plain(f"transfer of {amount.asset}")
         table.add_row(str(amount.node), what, f"{amount.amount:.3g}", there)
     for each in found.functions:
-        there = f"in none of them, in {each.elsewhere:,} of {compared:,}"
+        elsewhere = f", but in {each.elsewhere:,} of the {compared:,} compared" if each.elsewhere else ""
+        there = f"in none of them{elsewhere}"
         table.add_row(str(each.node), "runs", plain(_name(each.function, name)), there)
     for function in found.missing:
         table.add_row("", "does not run", "", plain(f"{_name(function, name)} in all of them"))

@@ -6,9 +6,10 @@ from typing import Any
 import streamlit as st
 
 from blockscan.findings import Alert
+from blockscan.findings_wording import utc
 from blockscan.safetext import safe_text
 from dashboard.charts import SEVERITY_COLOURS
-from dashboard.wording import rarity, short, utc
+from dashboard.wording import rarity, short
 
 
 def alert_table(alerts: Sequence[Alert], lapsed: Collection[str], *, key: str) -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 import streamlit as st
 
+from blockscan.findings_wording import utc
 from blockscan.incidents import Incident
 from blockscan.safetext import safe_text
 from dashboard.charts import SEVERITY_COLOURS
 from dashboard.components.alert_table import alert_table
-from dashboard.wording import rarity, short, span, utc
+from dashboard.wording import rarity, short, span
 
 
 def incident_table(incidents: Sequence[Incident], lapsed: Collection[str], *, key: str) -> None:

@@ -7,10 +7,10 @@ from typing import Literal
 import streamlit as st
 
 from blockscan.findings import Alert
+from blockscan.findings_wording import utc
 from blockscan.safetext import safe_text
 from blockscan.store import Disposition
 from dashboard import results
-from dashboard.wording import utc
 
 _COLOURS: dict[str, Literal["red", "orange", "yellow", "blue"]] = {
     "critical": "red",

@@ -2,13 +2,14 @@
 
 import streamlit as st
 
+from blockscan.findings_wording import utc
 from blockscan.safetext import safe_text
 from blockscan.store import Run, Summary
 from blockscan.store_schema import SEVERITIES
 from dashboard import results
 from dashboard.charts import alerts_over_time, p_value_histogram
 from dashboard.components.alert_table import alert_table
-from dashboard.wording import short, utc
+from dashboard.wording import short
 
 
 def main() -> None:

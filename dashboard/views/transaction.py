@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from blockscan.findings import Alert, Evidence, Frame, TxScore
+from blockscan.findings_wording import evidence_name, is_fact, utc
 from blockscan.safetext import safe_text
 from blockscan.store_labels import Label, addresses_of
 from dashboard import results
@@ -13,7 +14,7 @@ from dashboard.components.alert_table import alert_table
 from dashboard.components.call_tree import HOTTEST, call_tree, hottest, tree_rows
 from dashboard.components.paging import choose_page
 from dashboard.components.triage import triage
-from dashboard.wording import evidence_name, evidence_rarity, is_fact, rarity, short, utc, verdict
+from dashboard.wording import evidence_rarity, rarity, short, verdict
 
 FRAMES_PER_PAGE = 250
 _EVIDENCE_SHOWN = 12

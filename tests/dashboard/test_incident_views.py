@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from blockscan import findings_wording
 from blockscan.detect.facts import FACTS
 from blockscan.findings import Evidence, Frame, TxScore
 from blockscan.store import open_store
@@ -139,11 +140,11 @@ def test_incidents_of_an_empty_store_and_a_lapsed_alert(
 
 
 def test_every_fact_has_a_name_and_no_value_is_taken_for_one() -> None:
-    assert set(wording.FACTS) == set(FACTS)
-    assert not {field.name.lower() for field in Field} & set(wording.FACTS)
-    former = wording.FORMER_FACTS
-    assert not set(former) & set(FACTS) and all(map(wording.is_fact, former))
-    assert wording.evidence_name("rare_path") == former["rare_path"]
+    assert set(findings_wording.FACTS) == set(FACTS)
+    assert not {field.name.lower() for field in Field} & set(findings_wording.FACTS)
+    former = findings_wording.FORMER_FACTS
+    assert not set(former) & set(FACTS) and all(map(findings_wording.is_fact, former))
+    assert findings_wording.evidence_name("rare_path") == former["rare_path"]
 
 
 @pytest.mark.parametrize(

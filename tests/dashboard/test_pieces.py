@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from blockscan.findings import Evidence, Frame
+from blockscan.findings_wording import utc
 from dashboard.charts import alerts_over_time, p_value_histogram
 from dashboard.components.call_tree import HEAT_LABELS, heat_level, hottest, tree_rows
 from dashboard.components.call_tree_assets import HTML, JS
-from dashboard.wording import evidence_rarity, rarity, short, utc, verdict
+from dashboard.wording import evidence_rarity, rarity, short, verdict
 
 DASHBOARD = Path(__file__).parents[2] / "dashboard"
 

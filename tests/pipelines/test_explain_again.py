@@ -1,5 +1,6 @@
 """`blockscan explain` on the recorded chain: parts, ranked frames, neighbours, causes."""
 
+import io
 import json
 import math
 from dataclasses import asdict, replace
@@ -7,21 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from blockscan.detect.calibration_file import load_calibration
 from blockscan.detect.facts import FACTS
 from blockscan.detect.habits import function_of
 from blockscan.detect.history_file import load_history
-from blockscan.detect.neighbours import entry_of
+from blockscan.detect.neighbours import Differences, LargerFact, NewFunction, entry_of
 from blockscan.detect.score import PARTS, VIEWS
 from blockscan.errors import ConfigError
 from blockscan.findings import TxScore
+from blockscan.findings_wording import FACTS as FACTS_IN_WORDS
 from blockscan.store import open_store
 from blockscan.transaction import Call, Transaction, walk
 from pipelines import nearest as nearest_step
-from pipelines.explain import EXPECTED, find
+from pipelines.explain import EXPECTED, Explanation, find
 from pipelines.model_dir import ModelDir
-from pipelines.nearest import nearest_in
+from pipelines.nearest import Nearest, nearest_in
+from pipelines.render_explanation import explanation
 from pipelines.sources import Rejects, open_shards, read_transactions, time_order
 
 Json = dict[str, Any]
@@ -221,6 +225,50 @@ def test_everything_is_shown_to_people(road: Any, cli: Any, common: Any) -> None
     ).stdout  # fmt: skip
     for title in ("sum of", "Evidence", "Call tree", "How this one differs", "surprising (integrated)"):
         assert title in shown
+
+
+def test_differences_make_sense_of_facts_that_are_no_amounts(strongest: TxScore) -> None:
+    stranger, rare = ("0xaa", b"\x01\x02\x03\x04"), "another address as argument 3 of 0x7ff36ab5"
+    found = Differences(
+        functions=(NewFunction(stranger, 3, 0), NewFunction(stranger, 4, 2)),
+        missing=(),
+        amounts=(),
+        facts=(
+            LargerFact("rare_role", 2, "a program", rare, 0),
+            LargerFact("calls", 0, "12 calls", "5 calls", 1),
+            LargerFact("joint_gain", 0, "9 of ether", "", 0),
+        ),
+    )
+    near = Nearest((), found, 3, 3, stranger, outermost=True, ordered=True)
+    out = io.StringIO()
+    Console(file=out, width=250).print(
+        explanation(Explanation(strongest, (), nearest=near), everything=False)
+    )
+    cells = [[cell.strip() for cell in line.split("│")[2:5]] for line in out.getvalue().splitlines()]
+    assert [FACTS_IN_WORDS["rare_role"], "a program", f"{rare}; as rare in 0 of the 3 compared"] in cells
+    assert ["number of calls", "12 calls", "at most 5 calls; as much in 1 of the 3 compared"] in cells
+    assert [FACTS_IN_WORDS["joint_gain"], "9 of ether", "less; as much in 0 of the 3 compared"] in cells
+    assert [cell[2] for cell in cells if cell[:1] == ["runs"]] == [
+        "in none of them",
+        "in none of them, but in 2 of the 3 compared",
+    ]
+
+
+def test_evidence_and_parts_are_named_in_words(road: Any, cli: Any, strongest: TxScore) -> None:
+    given = (
+        "explain",
+        strongest.tx_hash,
+        "--store",
+        road.store,
+        "--archive",
+        road.archive,
+        "--model",
+        road.model,
+    )
+    shown = " ".join(cli(*given).stdout.split())
+    evidence, _, rest = shown.partition(" Evidence ")[2].partition("Calls and events by their evidence")
+    assert "_" not in evidence and FACTS_IN_WORDS["rare_role"] in shown.partition(" Evidence ")[0]
+    assert evidence and rest
 
 
 def test_what_cannot_be_shown_is_one_line(road: Any, cli: Any, strongest: TxScore) -> None:

@@ -1,0 +1,62 @@
+"""Kinds of evidence and times as a person reads them, in a terminal and in the dashboard."""
+
+from datetime import UTC, datetime
+
+from blockscan.safetext import safe_text
+
+FACTS = {
+    "calls": "number of calls",
+    "depth": "depth of the call tree",
+    "input_bytes": "size of the input",
+    "new_edges": "calls between two that never met",
+    "rare_callee": "callees that their callers hardly ever call",
+    "rare_function": "function that its contract hardly ever runs",
+    "rare_functions": "functions that their contracts hardly ever run",
+    "new_caller": "new caller of a function that only few call",
+    "unknown_target": "target that the past does not know",
+    "reentry": "contract entered while it was at work",
+    "gain": "gain of the sender's side",
+    "free_gain": "gain of the sender's side without a payment",
+    "more_in_than_out": "gain in more tokens than were paid with",
+    "loss": "loss of a contract",
+    "bystander_loss": "loss of accounts that take no part",
+    "drained": "share of a balance taken away",
+    "emptied": "balances of those who sign, emptied",
+    "largest_transfer": "size of a transfer",
+    "number_high": "argument larger than functions of this name are called with",
+    "number_low": "argument smaller than functions of this name are called with",
+    "rare_company": "functions that hardly ever meet",
+    "rare_sequence": "function that hardly ever follows the one before",
+    "rare_caller": "caller of a kind that functions of this name hardly ever have",
+    "rare_role": "addresses that functions of this name hardly ever get",
+    "rare_report": "number that the event hardly ever reports in this sense",
+    "overdrawn": "more taken out within minutes than put in",
+    "joint_gain": "gain without a payment within minutes",
+}
+"""What a fact about a whole transaction is called; other evidence is a value in its trace."""
+FORMER_FACTS = {
+    "rare_path": "calls from functions that hardly ever lead there",
+    "argument_high": "argument larger than the function is called with",
+    "argument_low": "argument smaller than the function is called with",
+}
+"""The same of facts that scores in stores of before name."""
+
+
+def is_fact(field: str) -> bool:
+    """Whether evidence is a fact about the whole transaction: the model expects nothing in its place."""
+    return field in FACTS or field in FORMER_FACTS
+
+
+def evidence_name(field: str) -> str:
+    """What evidence is about, safe to show."""
+    return FACTS.get(field) or FORMER_FACTS.get(field) or safe_text(field.replace("_", " "))
+
+
+def utc(time: int | None) -> str:
+    """A Unix time as `2023-11-14 22:13:20 UTC`."""
+    if time is None:
+        return "unknown"
+    try:
+        return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OverflowError, ValueError, OSError):
+        return f"{time} s after 1970"
