@@ -13,8 +13,8 @@ from blockscan.artifact import require_empty
 from blockscan.config import Config
 from blockscan.detect.history_file import load_history
 from blockscan.errors import ConfigError, StoreError
-from blockscan.findings import Before
-from blockscan.store import open_store
+from blockscan.findings import Alert, Before
+from blockscan.store import ScoreStore, open_store
 from blockscan.store_labels import addresses_of
 from blockscan.transaction import Transaction
 from pipelines import calibrate as calibrate_step
@@ -224,8 +224,23 @@ def explain_stored(tx_hash: str, store: Path) -> Explanation:
         found = results.score(tx_hash)
         if found is None:
             raise StoreError(f"{store} has no score of {tx_hash}; score the transaction first")
-        frames = results.frames(tx_hash)
-        return Explanation(found, frames, labels=results.labels(addresses_of(found, frames), found.chain))
+        frames, (alert, lapsed) = results.frames(tx_hash), _kept_alert(tx_hash, results)
+        runs = (run for run in results.runs() if found.calibration in run.calibrations)
+        return Explanation(
+            found,
+            frames,
+            severity=None if alert is None or lapsed else alert.severity,
+            level=next((run.alarm_level for run in runs), None),
+            alert=alert,
+            lapsed=lapsed,
+            labels=results.labels(addresses_of(found, frames), found.chain),
+        )
+
+
+def _kept_alert(tx_hash: str, results: ScoreStore) -> tuple[Alert | None, bool]:
+    """The alert of a transaction, and whether it has lapsed."""
+    alert = results.alert(tx_hash)
+    return alert, alert is not None and bool(results.lapsed([alert.unique_key]))
 
 
 def explain_again(
@@ -240,7 +255,9 @@ def explain_again(
         before = None if stored is None else Before(stored.carried, stored.joint)
         explained = explain(transaction, source, detector, wanted, before)
         addresses = addresses_of(explained.score, explained.frames)
-        return replace(explained, labels=results.labels(addresses, explained.score.chain))
+        alert, lapsed = _kept_alert(tx_hash, results)
+        labels = results.labels(addresses, explained.score.chain)
+        return replace(explained, alert=alert, lapsed=lapsed, labels=labels)
 
 
 def wanted_of(

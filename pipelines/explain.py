@@ -11,7 +11,7 @@ from blockscan.archive import Archive
 from blockscan.chains.families import parse
 from blockscan.detect.ranked_frames import ranked_frames
 from blockscan.errors import ConfigError
-from blockscan.findings import NOTHING_BEFORE, Before, Frame, TxScore
+from blockscan.findings import NOTHING_BEFORE, Alert, Before, Frame, TxScore
 from blockscan.model.attribution import attribute, by_unit
 from blockscan.model.losses import token_losses
 from blockscan.safetext import safe_text
@@ -76,6 +76,8 @@ class Causes:
 class Explanation:
     """Score and painted tree, labels of its addresses, and what only a second look gives.
 
+    severity: of this judgement, None where it is no alarm at `level`, which is None where it is not known.
+    alert: as a store keeps it, with the judgement that raised it; lapsed: by the newest it is none.
     alone: it was scored without what its account did in the minutes before, which a store would know.
     rarities, views: see blockscan.detect.calibrate.Judgement. least: see pipelines.score.Scored. name: reads
     a selector.
@@ -83,6 +85,10 @@ class Explanation:
 
     score: TxScore
     frames: tuple[Frame, ...]
+    severity: str | None = None
+    level: float | None = None
+    alert: Alert | None = None
+    lapsed: bool = False
     alone: bool = False
     labels: Mapping[str, Sequence[Label]] = field(default_factory=dict)
     rarities: Mapping[str, float] = field(default_factory=dict)
@@ -138,6 +144,8 @@ def explain(
     return Explanation(
         scored.score,
         scored.frames or (),
+        severity=scored.severity,
+        level=detector.calibration.alarm_level,
         alone=before is None,
         rarities=scored.rarities,
         least=scored.least,

@@ -12,8 +12,8 @@ from blockscan.detect.habits import Function
 from blockscan.detect.neighbours import Differences
 from blockscan.detect.ranked_frames import RankedFrame, ranked_frames
 from blockscan.detect.score import view_of
-from blockscan.findings import Frame, TxScore
-from blockscan.findings_wording import FACTS, evidence_name
+from blockscan.findings import Alert, Frame, TxScore
+from blockscan.findings_wording import FACTS, evidence_name, utc
 from blockscan.safetext import safe_text
 from blockscan.transaction import CallKind
 from pipelines.explain import Causes, Explanation
@@ -53,7 +53,7 @@ def explanation(explained: Explanation, *, everything: bool) -> Group:
     """Everything that an explanation holds; `everything` shows all frames of the tree."""
     score, frames = explained.score, explained.frames
     ranked = ranked_frames(frames, score.evidence)
-    shown: list[RenderableType] = [_verdict(score)]
+    shown: list[RenderableType] = [_verdict(explained)]
     if explained.alone:
         shown.append(Text(ALONE))
     if explained.views:
@@ -78,6 +78,9 @@ def as_dict(explained: Explanation) -> dict[str, Any]:
     return {
         "score": asdict(explained.score),
         "scored_alone": explained.alone,
+        "severity": explained.severity,
+        "alarm_level": explained.level,
+        "alert": None if explained.alert is None else _alert_dict(explained.alert, lapsed=explained.lapsed),
         "frames": [asdict(frame) for frame in explained.frames],
         "labels": [asdict(label) for each in explained.labels.values() for label in each],
         "ranked_frames": [
@@ -97,14 +100,28 @@ def as_dict(explained: Explanation) -> dict[str, Any]:
     }
 
 
-def _verdict(score: TxScore) -> Table:
+def _alert_dict(alert: Alert, *, lapsed: bool) -> dict[str, Any]:
+    raised = {"p_value": alert.score.p_value, "calibration": alert.score.calibration}
+    return {"severity": alert.severity, "status": alert.status, "lapsed": lapsed} | raised
+
+
+def _verdict(explained: Explanation) -> Table:
+    score, alert = explained.score, explained.alert
+    kept = "none"
+    if alert is not None:
+        lapsed = " (lapsed)" if explained.lapsed else ""
+        kept = f"{alert.severity}, {alert.status}{lapsed}, raised at p {p_text(alert.score.p_value)}"
     return pairs(
         {
             "transaction": score.tx_hash,
             "p-value": p_text(score.p_value),
+            "alert": "no" if explained.severity is None else explained.severity,
+            "alert in the store": kept,
+            "alarm level": "unknown" if explained.level is None else f"{explained.level:g}",
             "anomaly value": f"{score.value:.3f}",
             "reason": score.reason,
             "block": "unknown" if score.block_number is None else score.block_number,
+            "time": utc(score.time),
             "sender": score.sender,
             "calls, tokens, windows": f"{score.calls:,}, {score.tokens:,}, {score.windows:,}",
             "trace": f"{score.source}, {score.trace_status}",

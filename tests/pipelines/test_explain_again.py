@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,35 @@ def test_frames_are_ranked_from_the_store_as_well(road: Any, cli: Any, strongest
     assert stored["rarities"] == stored["views"] == {}
     shown = cli("explain", strongest.tx_hash, "--store", road.store).stdout
     assert "Calls and events by their evidence" in shown and "sum of" not in shown
+
+
+def test_an_explanation_says_whether_it_is_an_alert(road: Any, cli: Any, tmp_path: Path) -> None:
+    store = tmp_path / "s.sqlite"
+    shutil.copy(road.store, store)
+    with open_store(store) as results:
+        alerted = results.alerts(limit=1)[0]
+        quiet = next(each for each in results.iter_scores() if results.alert(each.tx_hash) is None)
+        results.set_status(alerted.unique_key, "confirmed", note="", by="us")
+    level = load_calibration(ModelDir(road.model).calibration).alarm_level
+    again = ("--archive", road.archive, "--model", road.model)
+    kept = {
+        "severity": alerted.severity,
+        "status": "confirmed",
+        "lapsed": False,
+        "p_value": alerted.score.p_value,
+        "calibration": alerted.score.calibration,
+    }
+    for more in ((), again):
+        one = json.loads(cli("explain", alerted.score.tx_hash, "--store", store, *more, "--json").stdout)
+        assert (one["severity"], one["alarm_level"], one["alert"]) == (alerted.severity, level, kept)
+        other = json.loads(cli("explain", quiet.tx_hash, "--store", store, *more, "--json").stdout)
+        assert (other["severity"], other["alarm_level"], other["alert"]) == (None, level, None)
+    with open_store(store) as results:
+        results.write([(replace(alerted.score, p_value=0.5, calibration="newer"), None, None)])
+    shown = cli("explain", alerted.score.tx_hash, "--store", store).stdout
+    assert f"{alerted.severity}, confirmed (lapsed), raised at p {alerted.score.p_value:.2g}" in shown
+    facts = dict(map(str.strip, line.split("│")[1:3]) for line in shown.splitlines() if line.count("│") == 3)
+    assert (facts["alert"], facts["alarm level"], facts["time"][-4:]) == ("no", "unknown", " UTC")
 
 
 def test_every_call_of_the_tree_has_its_number(road: Any, cli: Any, strongest: TxScore) -> None:
