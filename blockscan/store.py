@@ -192,6 +192,12 @@ class ScoreStore:
         with self._decoding(f"the score of {tx_hash}"):
             return score_from_row(found[0]) if found else None
 
+    def starting_with(self, prefix: str) -> list[str]:
+        """Scored hashes that begin with these hexadecimal digits, in either case."""
+        first = storable(prefix).lower()
+        sql = "SELECT DISTINCT tx_hash FROM scores WHERE tx_hash >= ? AND tx_hash < ? ORDER BY tx_hash"
+        return [found for (found,) in self._db.rows(sql, (first, f"{first}g"))]
+
     def frames(self, tx_hash: str) -> tuple[Frame, ...]:
         """The painted call tree of a transaction in pre-order; empty where none was kept."""
         join = "scores s JOIN frames f ON " + " AND ".join(f"s.{name} = f.{name}" for name in _KEY)

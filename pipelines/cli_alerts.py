@@ -1,7 +1,7 @@
 """The command that lists alerts, alone or put together into incidents; `pipelines.cli` adds it."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -109,7 +109,8 @@ def _incident_facts(incident: "Incident", lapsed: Collection[str]) -> dict[str, 
 
 
 def _alert_table(found: "list[Alert]", total: int, lapsed: Collection[str]) -> "Table":
-    table = _table(f"{len(found):,} of {total:,} alerts", "transaction")
+    names = [alert.score.tx_hash for alert in found]
+    table = _table(f"{len(found):,} of {total:,} alerts", "transaction", names)
     for alert in found:
         _add_alert(table, alert, lapsed)
     return table
@@ -120,7 +121,9 @@ def _incident_table(
 ) -> "Table":
     """One row per incident, followed by a row for each of its transactions where it has several."""
     title = f"{len(incidents):,} of {total:,} incidents in {read:,} alerts"
-    table = _table(f"{title}; {left_out:,} older alerts are left out" if left_out else title, "incident")
+    if left_out:
+        title += f"; {left_out:,} older alerts are left out"
+    table = _table(title, "incident", [incident.id for incident in incidents])
     for incident in incidents:
         if len(incident.alerts) == 1:
             _add_alert(table, incident.alerts[0], lapsed)
@@ -134,12 +137,15 @@ def _incident_table(
     return table
 
 
-def _table(title: str, first: str) -> "Table":
+def _table(title: str, first: str, names: Sequence[str]) -> "Table":
     from rich.table import Table
+
+    from pipelines.render import has_room
 
     table = Table(title=title, title_justify="left")
     for column in (first, "p-value", "severity", "status", "reason"):
         table.add_column(column, overflow="fold", no_wrap=column in ("p-value", "severity"))
+    table.columns[0].no_wrap = has_room(max(map(len, names), default=0))
     return table
 
 

@@ -50,7 +50,7 @@ By = Annotated[
 
 
 def explain(
-    tx_hash: Annotated[str, typer.Argument(help="Transaction hash.")],
+    tx_hash: Annotated[str, typer.Argument(help="Transaction hash, or its first 8 hex digits or more.")],
     store: Store = None,
     source: Source = None,
     model: Model = None,
@@ -78,12 +78,14 @@ def explain(
         --attribution integrated
     """
     from pipelines import commands
+    from pipelines.explain import whole_hash
 
     again = source is not None and model is not None
     if store is None and not again:
         raise ConfigError("give --store FILE, or --source ARCHIVE with --model DIR")
     if not again and (nearest or attribution):
         raise ConfigError("--nearest and --attribution score it again: give --source ARCHIVE and --model DIR")
+    tx_hash = whole_hash(tx_hash, store, source if again else None)
     if source is not None and model is not None:
         wanted = commands.wanted_of(
             source,

@@ -1,5 +1,6 @@
 """Why a transaction was judged as it was: from the store, or in more detail by judging it again."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from blockscan.findings import NOTHING_BEFORE, Alert, Before, Frame, TxScore
 from blockscan.model.attribution import attribute, by_unit
 from blockscan.model.losses import token_losses
 from blockscan.safetext import safe_text
+from blockscan.store import open_store
 from blockscan.store_labels import Label
 from blockscan.tokens import Field
 from blockscan.transaction import Transaction
@@ -27,6 +29,7 @@ from tokenizer.signatures import Naming, signature
 EXPECTED = 5
 """Pieces that are listed of what the model expected instead."""
 MOST_CAUSES = 12
+_PREFIX = re.compile("0[xX][0-9a-fA-F]{8,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,25 @@ class Explanation:
     nearest: Nearest | None = None
     causes: Causes | None = None
     name: Naming = signature
+
+
+def whole_hash(given: str, store: Path | None, source: Path | None) -> str:
+    """The one hash of a store, else of an archive, that begins as given; what is no such prefix stays.
+
+    Raises:
+        ConfigError: several begin so.
+    """
+    if not _PREFIX.fullmatch(given):
+        return given
+    found: list[str] = []
+    if store is not None:
+        with open_store(store, read_only=True) as results:
+            found = results.starting_with(given)
+    if source is not None and not found:
+        found = sorted({each for each in Archive(source).tx_hashes() if each.startswith(given.lower())})
+    if len(found) > 1:
+        raise ConfigError(f"{len(found):,} transactions begin with {given}; give more of the hash")
+    return found[0] if found else given
 
 
 def find(source: Path, tx_hash: str) -> Transaction:

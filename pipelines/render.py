@@ -14,13 +14,23 @@ from blockscan.findings import TxScore
 from blockscan.safetext import safe_text
 from blockscan.store_labels import Label
 
+_PIPED = 160
+_OTHERS = 70
+"""Characters; what a table of alerts needs beside the hashes."""
+
 
 def to_stdout(shown: RenderableType) -> None:
     """Print a table for people on standard output; in a pipe, wide enough for a hash and a reason."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=160)
+        console = Console(highlight=False, width=_PIPED)
     console.print(shown)
+
+
+def has_room(longest: int) -> bool:
+    """Whether a column of so many characters leaves enough to the others of a table on standard output."""
+    console = Console()
+    return (console.width if console.is_terminal else _PIPED) >= longest + _OTHERS
 
 
 def print_json(value: object) -> None:
@@ -67,6 +77,7 @@ def alert_table(rows: Sequence[tuple[TxScore, str, str]], title: str) -> Table:
     labelled = any(label for _, _, label in rows)
     for column in ("transaction", "p-value", "severity", *(("label",) if labelled else ()), "reason"):
         table.add_column(column, overflow="fold", no_wrap=column == "p-value")
+    table.columns[0].no_wrap = has_room(max((len(score.tx_hash) for score, *_ in rows), default=0))
     for score, severity, label in rows:
         cells = [plain(score.tx_hash), Text(p_text(score.p_value)), Text(severity)]
         table.add_row(*cells, *((plain(label),) if labelled else ()), plain(score.reason))

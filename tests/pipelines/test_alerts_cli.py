@@ -117,6 +117,16 @@ def test_an_alert_that_lapsed_says_so(store: Path, options: tuple[str, ...]) -> 
     assert run("--store", store, *options).stdout.count("(lapsed)") == 1 + bool(options)
 
 
+@pytest.mark.parametrize("options", [(), ("--incidents",)])
+def test_hashes_stay_whole_where_there_is_room(tmp_path: Path, options: tuple[str, ...]) -> None:
+    with open_store(tmp_path / "s.sqlite") as results:
+        for number in (1, 2):
+            score = replace(make_score(number, "eve", "pool", 0.001), reason="a reason of many words " * 9)
+            results.write([(score, "high", None)])
+    shown = run("--store", tmp_path / "s.sqlite", *options).stdout
+    assert all(tx_hash(number) in shown for number in (1, 2))
+
+
 def test_a_store_without_alerts_is_an_empty_list(tmp_path: Path) -> None:
     open_store(tmp_path / "empty.sqlite").close()
     assert read("--store", tmp_path / "empty.sqlite") == {"alerts": [], "total": 0}

@@ -146,6 +146,24 @@ def test_frames_are_ranked_from_the_store_as_well(road: Any, cli: Any, strongest
     assert "Calls and events by their evidence" in shown and "sum of" not in shown
 
 
+def test_the_beginning_of_a_hash_is_enough(road: Any, cli: Any, strongest: TxScore) -> None:
+    start, again = strongest.tx_hash[:10], ("--archive", road.archive, "--model", road.model)
+    for where in (("--store", road.store), again, ("--store", road.store, *again)):
+        found = json.loads(cli("explain", start.upper().replace("0X", "0x"), *where, "--json").stdout)
+        assert found["score"]["tx_hash"] == strongest.tx_hash
+    unknown = cli("explain", "0x00000000", "--store", road.store)
+    assert unknown.exit_code == 1 and "no score of 0x00000000" in unknown.stderr
+    assert "no score of" in cli("explain", strongest.tx_hash[:9], "--store", road.store).stderr
+
+
+def test_a_beginning_of_several_hashes_says_how_many(strongest: TxScore, cli: Any, tmp_path: Path) -> None:
+    with open_store(tmp_path / "s.sqlite") as results:
+        twins = [replace(strongest, tx_hash=strongest.tx_hash[:-1] + digit) for digit in "0123"]
+        results.write((each, None, None) for each in twins)
+    refused = cli("explain", strongest.tx_hash[:12], "--store", tmp_path / "s.sqlite")
+    assert refused.exit_code == 1 and f"4 transactions begin with {strongest.tx_hash[:12]}" in refused.stderr
+
+
 def test_an_explanation_says_whether_it_is_an_alert(road: Any, cli: Any, tmp_path: Path) -> None:
     store = tmp_path / "s.sqlite"
     shutil.copy(road.store, store)
