@@ -12,7 +12,7 @@ from blockscan.findings import Evidence, Frame
 from blockscan.safetext import safe_text
 from blockscan.transaction import Call, CallKind, Log, Transaction, walk
 from tokenizer.signature_file import load
-from tokenizer.signatures import BUILT_IN, Signatures
+from tokenizer.signatures import BUILT_IN, Naming, Signatures
 
 LONGEST = 300
 _WITHOUT_SELECTOR = (CallKind.CREATE, CallKind.CREATE2, CallKind.INSTRUCTION)
@@ -63,16 +63,19 @@ def name_frames(
     return tuple(_named(*each, signatures, idls) for each in zip(frames, steps, strict=True))
 
 
-def name_evidence(evidence: Iterable[Evidence], signatures: Signatures) -> tuple[Evidence, ...]:
-    """Facts, whose texts give functions and events by their codes, with the names of those that are known."""
+def name_evidence(evidence: Iterable[Evidence], name: Naming) -> tuple[Evidence, ...]:
+    """Facts with the names of the functions and events that they speak of."""
+    return tuple(replace(each, found=name_codes(each.found, name)) for each in evidence)
+
+
+def name_codes(text: str, name: Naming) -> str:
+    """The text of a fact, which gives functions and events by their codes, with names for those known."""
 
     def named(found: Match[str]) -> str:
-        name = signatures.name(bytes.fromhex(found[1]))
-        return f"{name[:10]}..." if name == found[0] and len(name) > 10 else name
+        known = name(bytes.fromhex(found[1]))
+        return f"{known[:10]}..." if known == found[0] and len(known) > 10 else known
 
-    return tuple(
-        replace(each, found=safe_text(_CODE.sub(named, each.found), limit=LONGEST)) for each in evidence
-    )
+    return safe_text(_CODE.sub(named, text), limit=LONGEST)
 
 
 def _named(frame: Frame, step: Call | Log, signatures: Signatures, idls: Mapping[str, Idl]) -> Frame:

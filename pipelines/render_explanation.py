@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from blockscan.detect.fact import amount_in_words
 from blockscan.detect.habits import Function
 from blockscan.detect.neighbours import Differences
 from blockscan.detect.ranked_frames import RankedFrame, ranked_frames
@@ -16,6 +17,7 @@ from blockscan.findings import Alert, Frame, TxScore
 from blockscan.findings_wording import FACTS, evidence_name, utc
 from blockscan.safetext import safe_text
 from blockscan.transaction import CallKind
+from pipelines.decoding import name_codes
 from pipelines.explain import Causes, Explanation
 from pipelines.nearest import MOST_COMPARED, Nearest
 from pipelines.render import label_table, p_text, pairs, plain
@@ -240,15 +242,20 @@ def _differences(found: Differences, compared: int, name: Naming) -> Table:
     table = _table("How this one differs from them", ("call", "difference", "here", "there"))
     for fact in found.facts:
         measured = fact.name in _AMOUNTS
-        usual = f"at most {fact.usual}" if measured and fact.usual else fact.usual or "less"
+        usual = name_codes(fact.usual, name)
+        usual = f"at most {usual}" if measured and usual else usual or "less"
         there = (
             f"{usual}; as {'much' if measured else 'rare'} in {fact.reached:,} of the {compared:,} compared"
         )
-        table.add_row(str(fact.node), evidence_name(fact.name), plain(fact.found), plain(there))
+        table.add_row(
+            str(fact.node), evidence_name(fact.name), plain(name_codes(fact.found, name)), plain(there)
+        )
     for amount in found.amounts:
-        there = f"at most {amount.most:.3g}" if amount.most else "not moved"
-        what = plain(f"transfer of {amount.asset}")
-        table.add_row(str(amount.node), what, f"{amount.amount:.3g}", there)
+        here, most = (
+            amount_in_words(each, amount.asset).partition(" of ")[0] for each in (amount.amount, amount.most)
+        )
+        there = f"at most {most}" if amount.most else "not moved"
+        table.add_row(str(amount.node), plain(f"transfer of {amount.asset}"), here, there)
     for each in found.functions:
         elsewhere = f", but in {each.elsewhere:,} of the {compared:,} compared" if each.elsewhere else ""
         there = f"in none of them{elsewhere}"

@@ -217,7 +217,7 @@ def _judge(
         calibration.fields.least,
     )
     least = calibration.score.least(facts["calls"].value)
-    shown = name_evidence(fact_evidence(facts, judgement.rarities, least), detector.signatures)
+    shown = name_evidence(fact_evidence(facts, judgement.rarities, least), name)
     evidence = strongest_evidence(reading, shown)
     verdict = TxScore(
         chain=transaction.chain,

@@ -13,9 +13,10 @@ from rich.console import Console
 
 from blockscan.detect.calibration_file import load_calibration
 from blockscan.detect.facts import FACTS
+from blockscan.detect.flow import ETHER
 from blockscan.detect.habits import function_of
 from blockscan.detect.history_file import load_history
-from blockscan.detect.neighbours import Differences, LargerFact, NewFunction, entry_of
+from blockscan.detect.neighbours import Differences, LargerAmount, LargerFact, NewFunction, entry_of
 from blockscan.detect.score import PARTS, VIEWS
 from blockscan.errors import ConfigError
 from blockscan.findings import TxScore
@@ -276,11 +277,12 @@ def test_everything_is_shown_to_people(road: Any, cli: Any, common: Any) -> None
 
 
 def test_differences_make_sense_of_facts_that_are_no_amounts(strongest: TxScore) -> None:
-    stranger, rare = ("0xaa", b"\x01\x02\x03\x04"), "another address as argument 3 of 0x7ff36ab5"
+    stranger, rare = ("0xaa", b"\x01\x02\x03\x04"), "another address as argument 2 of 0xa9059cbb"
+    named = "another address as argument 2 of transfer(address,uint256)"
     found = Differences(
         functions=(NewFunction(stranger, 3, 0), NewFunction(stranger, 4, 2)),
         missing=(),
-        amounts=(),
+        amounts=(LargerAmount(ETHER, 1, 3 * 10**18, 0), LargerAmount("0xcc", 1, 3000, 20)),
         facts=(
             LargerFact("rare_role", 2, "a program", rare, 0),
             LargerFact("calls", 0, "12 calls", "5 calls", 1),
@@ -293,7 +295,9 @@ def test_differences_make_sense_of_facts_that_are_no_amounts(strongest: TxScore)
         explanation(Explanation(strongest, (), nearest=near), everything=False)
     )
     cells = [[cell.strip() for cell in line.split("│")[2:5]] for line in out.getvalue().splitlines()]
-    assert [FACTS_IN_WORDS["rare_role"], "a program", f"{rare}; as rare in 0 of the 3 compared"] in cells
+    assert [FACTS_IN_WORDS["rare_role"], "a program", f"{named}; as rare in 0 of the 3 compared"] in cells
+    assert ["transfer of ether", "3 ether", "not moved"] in cells
+    assert ["transfer of 0xcc", "3e+03 units", "at most 20 units"] in cells
     assert ["number of calls", "12 calls", "at most 5 calls; as much in 1 of the 3 compared"] in cells
     assert [FACTS_IN_WORDS["joint_gain"], "9 of ether", "less; as much in 0 of the 3 compared"] in cells
     assert [cell[2] for cell in cells if cell[:1] == ["runs"]] == [

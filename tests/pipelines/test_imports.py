@@ -220,7 +220,7 @@ def test_functions_and_events_in_facts_have_their_names(tmp_path: Path) -> None:
         f"90% of the {A} of {B}": f"90% of the {A} of {B}",
     }
     facts = [Evidence(0, "number_high", found, (), 1.0, 0.01) for found in told]
-    named = name_evidence(facts, signatures_in(tmp_path / "s.json"))
+    named = name_evidence(facts, signatures_in(tmp_path / "s.json").name)
     assert [each.found for each in named] == list(told.values())
 
 
