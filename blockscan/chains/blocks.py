@@ -16,6 +16,7 @@ from blockscan.chains.frames import (
     from_call_tracer,
     nest_parity,
     read_address,
+    read_count,
     read_log,
     read_quantity,
 )
@@ -226,14 +227,14 @@ def _transaction(
     source: TraceSource,
 ) -> Transaction:
     """The root's gas is the receipt's: nodes disagree on whether a trace's root has the intrinsic part."""
-    gas_used = read_quantity(receipt.get("gasUsed"), "gasUsed")
+    gas_used = read_count(receipt.get("gasUsed"), "gasUsed")
     return Transaction(
         chain=raw.chain,
         hash=str(entry["hash"]),
         block_number=raw.number,
         block_hash=raw.hash,
-        index=read_quantity(entry.get("transactionIndex"), "transactionIndex"),
-        time=read_quantity(block.get("timestamp"), "timestamp"),
+        index=read_count(entry.get("transactionIndex"), "transactionIndex"),
+        time=read_count(block.get("timestamp"), "timestamp"),
         sender=read_address(entry.get("from"), "from"),
         ok=tree.root.ok,
         gas_used=gas_used,

@@ -19,7 +19,7 @@ from blockscan.chains.blocks import (
     is_system,
     receipt_logs,
 )
-from blockscan.chains.frames import read_address, read_bytes, read_quantity
+from blockscan.chains.frames import read_address, read_bytes, read_count, read_quantity
 from blockscan.errors import ChainError
 from blockscan.transaction import LogOrder, TraceSource, TraceStatus, Transaction
 
@@ -44,7 +44,7 @@ def check_block(block: Mapping[str, Any], number: int, chain_id: int | None) -> 
     """
     if read_quantity(block.get("number"), "number") != number:
         raise InvalidAnswer("the node answered with another block")
-    read_quantity(block.get("timestamp"), "timestamp")
+    read_count(block.get("timestamp"), "timestamp")
     entries = block.get("transactions")
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise InvalidAnswer("`transactions` must be a list of objects")

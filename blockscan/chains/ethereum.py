@@ -12,7 +12,7 @@ from blockscan.archive import RawBlock
 from blockscan.chains.blocks import assemble, read_logs, read_parts, with_receipt_logs
 from blockscan.chains.declared import with_declared
 from blockscan.chains.decode import decode
-from blockscan.chains.frames import from_call_tracer, read_quantity
+from blockscan.chains.frames import from_call_tracer, read_count
 from blockscan.chains.networks import chain_name
 from blockscan.errors import ParseError
 from blockscan.transaction import LogOrder, TraceSource, Transaction
@@ -56,13 +56,13 @@ def parse_record(record: object) -> Transaction:
     transaction = Transaction(
         chain=str(record.get("chain") or "ethereum")[:40],
         hash=tx_hash,
-        block_number=_optional_quantity(record, "block_number"),
+        block_number=_optional_count(record, "block_number"),
         block_hash=None,
-        index=_optional_quantity(record, "tx_index"),
-        time=_optional_quantity(record, "timestamp"),
+        index=_optional_count(record, "tx_index"),
+        time=_optional_count(record, "timestamp"),
         sender=tree.root.caller,
         ok=tree.root.ok,
-        gas_used=_optional_quantity(record, "gas_used"),
+        gas_used=_optional_count(record, "gas_used"),
         root=tree.root,
         source=source,
         log_order=tree.log_order or LogOrder.ABSENT,
@@ -80,6 +80,6 @@ def parse_block(raw: RawBlock) -> list[Transaction]:
     return assemble(raw, read_parts(raw))
 
 
-def _optional_quantity(record: Mapping[str, Any], name: str) -> int | None:
+def _optional_count(record: Mapping[str, Any], name: str) -> int | None:
     value = record.get(name)
-    return None if value is None else read_quantity(value, name)
+    return None if value is None else read_count(value, name)

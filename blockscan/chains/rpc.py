@@ -19,7 +19,7 @@ from blockscan.chains.checks import (
     check_traces,
     check_transactions,
 )
-from blockscan.chains.frames import read_quantity
+from blockscan.chains.frames import read_count
 from blockscan.chains.networks import chain_name
 from blockscan.chains.pool import Pool
 from blockscan.chains.tracing import Plan, fetch_receipts, fetch_traces, probe
@@ -88,11 +88,11 @@ class EthereumNode:
     def head(self, tag: str = "latest") -> int:
         """Number of the newest block under a tag: latest, safe or finalized."""
         if tag == "latest":
-            return read_quantity(self._pool.fetch("eth_blockNumber", [])[0], "eth_blockNumber")
+            return read_count(self._pool.fetch("eth_blockNumber", [])[0], "eth_blockNumber")
         block, _ = self._pool.fetch("eth_getBlockByNumber", [tag, False])
         if not isinstance(block, Mapping):
             raise ChainError(f"{self._pool.shown} knows no {tag} block; choose another finality")
-        return read_quantity(block.get("number"), "number")
+        return read_count(block.get("number"), "number")
 
     def header(self, number: int) -> Block | None:
         """A block's header, or None where there is no such block (yet, or any more)."""
@@ -103,7 +103,7 @@ class EthereumNode:
             number,
             str(block.get("hash")),
             str(block.get("parentHash")),
-            read_quantity(block.get("timestamp"), "timestamp"),
+            read_count(block.get("timestamp"), "timestamp"),
         )
 
     def fetch(self, number: int) -> RawBlock:
@@ -206,6 +206,6 @@ class EthereumNode:
 
 def _time(block: Mapping[str, Any]) -> int | None:
     try:
-        return read_quantity(block.get("timestamp"), "timestamp")
+        return read_count(block.get("timestamp"), "timestamp")
     except ParseError:
         return None

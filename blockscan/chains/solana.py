@@ -13,7 +13,7 @@ from blockscan.chains.decode import decode
 from blockscan.chains.solana_layouts import COMPUTE_BUDGET, SYSTEM, VOTE, decode_instruction
 from blockscan.chains.solana_logs import Frame, attach
 from blockscan.chains.solana_message import account_keys, config_data, key_of, read_frames, signer_count
-from blockscan.chains.solana_meta import amount_changes, error_texts, integer, list_of, mapping
+from blockscan.chains.solana_meta import amount_changes, count, error_texts, integer, list_of, mapping
 from blockscan.errors import ParseError
 from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, Transaction
 
@@ -52,7 +52,7 @@ def parse(raw: RawBlock, *, votes: bool = False) -> list[Transaction]:
                 slot=raw.number,
                 block_hash=raw.hash,
                 index=index,
-                time=None if time is None else integer(time, "blockTime"),
+                time=None if time is None else count(time, "blockTime"),
             )
         )
     return found
@@ -74,10 +74,10 @@ def parse_record(record: object) -> Transaction:
     return _transaction(
         entry,
         chain="solana" if network in _MAINNET else f"solana-{network}"[:40],
-        slot=None if slot is None else integer(slot, "slot"),
+        slot=None if slot is None else count(slot, "slot"),
         block_hash=None,
         index=None,
-        time=None if time is None else integer(time, "blockTime"),
+        time=None if time is None else count(time, "blockTime"),
         signature=outer.get("signature"),
     )
 
@@ -158,7 +158,7 @@ def _transaction(
         time=time,
         sender=keys[0],
         ok=root_error is None,
-        gas_used=None if units is None else integer(units, "computeUnitsConsumed"),
+        gas_used=None if units is None else count(units, "computeUnitsConsumed"),
         root=root,
         source=TraceSource.SOLANA if log_order is LogOrder.ABSENT else TraceSource.SOLANA_LOGS,
         log_order=log_order,

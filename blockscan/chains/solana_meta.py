@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blockscan.chains.base58 import read_key
+from blockscan.chains.frames import LIMIT
 from blockscan.chains.solana_layouts import SYSTEM
 from blockscan.errors import ParseError
 from blockscan.transaction import Log
@@ -47,6 +48,18 @@ def integer(value: object, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**64:
         raise ParseError(f"`{name}` is not a whole number below 2^64: {str(value)[:60]!r}")
     return value
+
+
+def count(value: object, name: str) -> int:
+    """A whole number below 2^63, the most that archive and store can hold: a slot, a time, compute units.
+
+    Raises:
+        ParseError: it is something else.
+    """
+    number = integer(value, name)
+    if number >= LIMIT:
+        raise ParseError(f"`{name}` is not below 2^63: {number}")
+    return number
 
 
 def error_texts(err: object) -> tuple[str | None, int | None, str]:

@@ -14,7 +14,7 @@ from blockscan.chains.checks import InvalidAnswer
 from blockscan.chains.pool import Pool
 from blockscan.chains.rpc import Block
 from blockscan.chains.solana import parse
-from blockscan.chains.solana_meta import integer
+from blockscan.chains.solana_meta import count, integer
 from blockscan.chains.transport import Endpoint, MethodRefused
 from blockscan.errors import ChainError, ParseError
 from blockscan.transaction import TraceSource
@@ -76,7 +76,7 @@ class SolanaNode:
             number,
             str(block.get("blockhash")),
             str(block.get("previousBlockhash")),
-            integer(block.get("blockTime") or 0, "blockTime"),
+            count(block.get("blockTime") or 0, "blockTime"),
         )
 
     def fetch(self, number: int) -> RawBlock:
@@ -129,18 +129,25 @@ class SolanaNode:
         }
 
     def _raw(self, number: int, block: Mapping[str, Any], body: bytes) -> RawBlock:
-        time = block.get("blockTime")
         return RawBlock(
             chain=self.chain,
             number=number,
             hash=_text(block.get("blockhash")),
             parent_hash=_text(block.get("previousBlockhash")),
-            time=time if isinstance(time, int) else None,
+            time=_time(block),
             source=TraceSource.SOLANA_LOGS,
             form="rpc",
             tx_hashes=(),
             bodies={"block": body},
         )
+
+
+def _time(block: Mapping[str, Any]) -> int | None:
+    time = block.get("blockTime")
+    try:
+        return None if time is None else count(time, "blockTime")
+    except ParseError:
+        return None
 
 
 def _text(value: object) -> str | None:

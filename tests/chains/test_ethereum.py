@@ -48,6 +48,12 @@ def test_receipt_logs_hang_at_the_root_and_the_source_says_what_is_known(
     assert (transaction.source, transaction.log_order, len(transaction.root.steps)) == (source, order, steps)
 
 
+def test_the_largest_number_that_can_be_stored_is_taken() -> None:
+    largest = 2**63 - 1
+    transaction = parse_record(record(block_number=largest, tx_index=hex(largest), timestamp=str(largest)))
+    assert (transaction.block_number, transaction.index, transaction.time) == (largest, largest, largest)
+
+
 def test_a_failed_receipt_fails_the_root_even_where_the_trace_is_silent() -> None:
     transaction = parse_record(record(status=0, logs=[LOG]))
     assert not transaction.ok
@@ -67,6 +73,11 @@ def test_labels_in_a_record_are_never_read() -> None:
         (record(tx_hash="a\x1b[31m"), "no usable `tx_hash`"),
         (record(block_number="soon"), "`block_number` is not a whole number"),
         (record(logs="none"), "`logs` must be a list"),
+        *(
+            (record(**{name: value}), f"`{name}` is not below 2\\^63")
+            for name in ("block_number", "tx_index", "timestamp", "gas_used")
+            for value in (2**63, "0x8000000000000000")
+        ),
     ],
 )
 def test_unusable_records_are_named(raw: Any, message: str) -> None:
@@ -111,6 +122,10 @@ def test_a_raw_block_becomes_its_transactions() -> None:
             "starts at another sender",
         ),
         ({"block": None}, "must be an object"),
+        (
+            {"receipts": [{"transactionHash": "0x01", "status": "0x1", "gasUsed": hex(2**63)}]},
+            "`gasUsed` is not below",
+        ),
     ],
 )
 def test_bodies_that_do_not_belong_together_are_refused(change: dict[str, Any], message: str) -> None:

@@ -131,6 +131,10 @@ BAD = {
     ),
     "no block": (swap("eth_getBlockByNumber", lambda p, r: [1]), "must be an object"),
     "no time": (swap("eth_getBlockByNumber", lambda p, r: {**r, "timestamp": "noon"}), "timestamp"),
+    "a time far ahead": (
+        swap("eth_getBlockByNumber", lambda p, r: {**r, "timestamp": hex(2**63)}),
+        r"`timestamp` is not below 2\^63",
+    ),
     "empty traces": (swap(TRACER[0], lambda p, r: []), "traces are not those"),
     "null traces": (swap(TRACER[0], lambda p, r: None), "must be lists"),
     "a trace twice": (swap(TRACER[0], lambda p, r: [*r, r[0]]), "two traces"),

@@ -383,6 +383,8 @@ def test_a_parsed_memo_is_its_text_and_an_unknown_parsed_form_is_kept() -> None:
         ({"transaction": {"signatures": ["x"], "message": message(keys=[["x"]])}}, "not a base58 key"),
         ({"transaction": {"signatures": ["x"], "message": message(keys=["O" * 32])}}, "not a base58 key"),
         ({"transaction": {"signatures": [], "message": message(keys=[A])}}, "no usable signature"),
+        ({"slot": 2**63}, r"`slot` is not below 2\^63"),
+        ({"blockTime": 2**63}, r"`blockTime` is not below 2\^63"),
     ],
 )
 def test_malformed_answers_are_refused_in_one_line(change: Json, reason: str) -> None:

@@ -106,6 +106,12 @@ def test_a_block_that_cannot_be_parsed_is_an_invalid_answer_with_its_bytes() -> 
     with pytest.raises(InvalidAnswer, match="slot 5: `meta` must be an object") as caught:
         node.fetch(5)
     assert caught.value.raw is not None and b'"blockhash": "h"' in caught.value.raw.bodies["block"]
+    for time in (2**63, -(2**64)):
+        node = SolanaNode(Fake({5: block("h", "g", entry(SYSTEM, "s")) | {"blockTime": time}}))
+        with pytest.raises(InvalidAnswer, match="`blockTime` is not") as caught:
+            node.fetch(5)
+        assert caught.value.raw is not None and caught.value.raw.time is None
+    node = SolanaNode(Fake({6: ["no block"], 7: -32004}))
     with pytest.raises(InvalidAnswer, match="must be an object"):
         node.fetch(6)
     with pytest.raises(MethodRefused, match="-32004"):

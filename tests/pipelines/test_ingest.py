@@ -46,6 +46,19 @@ def test_malformed_lines_are_named_and_the_rest_is_ingested(tmp_path: Path) -> N
     assert hashes(tmp_path / "archive") == [f"0x{n:064x}" for n in (1, 3, 5)]
 
 
+def test_numbers_above_63_bits_cost_their_line_and_no_other(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    wide = [line(n, **{name: 2**63}) for n, name in enumerate(("block_number", "timestamp", "tx_index"))]
+    source.write_bytes(line(8) + b"".join(wide) + line(9, timestamp=2**63 - 1))
+    report = ingest_files([source], tmp_path / "archive")
+    assert report.added == 2
+    assert [text.split(" is not")[0] for text in report.rejected] == [
+        "in.jsonl:2: `block_number`",
+        "in.jsonl:3: `timestamp`",
+        "in.jsonl:4: `tx_index`",
+    ]
+
+
 def test_a_second_run_adds_nothing_and_still_reports_the_rejected(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_bytes(line(1) + b"nonsense\n" + line(2))
