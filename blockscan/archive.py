@@ -42,7 +42,8 @@ class Coverage:
     """Report over an archive: what is in it and what is missing between its first and last block.
 
     `quarantined` blocks (number, reason) were fetched and refused; `degraded` ones are here with less than
-    the node offers; `orphaned` counts rows of blocks that left the chain.
+    the node offers; `orphaned` counts rows of blocks that left the chain, `unwanted` lines of files that were
+    not asked for.
     """
 
     transactions: int
@@ -56,6 +57,7 @@ class Coverage:
     quarantined: tuple[tuple[int, str], ...] = ()
     degraded: tuple[tuple[int, str], ...] = ()
     orphaned: int = 0
+    unwanted: int = 0
 
 
 class Archive:
@@ -231,6 +233,7 @@ class Archive:
             quarantined=tuple(sorted(quarantined.items())),
             degraded=tuple(sorted(degraded.items())),
             orphaned=sum(why == "orphaned" for why in whys),
+            unwanted=sum(info.unwanted for _, info in parts),
         )
 
     def chain_ids(self) -> tuple[int, ...]:

@@ -56,7 +56,10 @@ class RawBlock:
 class PartInfo:
     """What one part covers: blocks [first, last] of a node, or lines [first, last] of an input file.
 
-    `input` is "" for a node, else the file's SHA-256. `rejected` lists what was refused, one line each.
+    `input` is "" for a node, else the file's SHA-256, or that of the file's and of what was chosen from it.
+    `unwanted` counts lines that were not chosen: of other chains, votes. `rejected` lists what was refused,
+    one line each.
+
     Of a node's blocks, `quarantined` (number, reason) have no row here, `degraded` (number, reason) have one
     that a repair may better, and `retired` (part file, number, why) names rows of earlier parts that this
     part replaces or that left the chain: they stay on disk and are read no more.
@@ -73,6 +76,7 @@ class PartInfo:
     quarantined: tuple[tuple[int, str], ...] = ()
     degraded: tuple[tuple[int, str], ...] = ()
     retired: tuple[tuple[str, int, str], ...] = ()
+    unwanted: int = 0
 
 
 def write_part(target: Path, rows: Sequence[RawBlock], info: PartInfo) -> None:

@@ -19,7 +19,9 @@ Rpc = Annotated[
         "Settings follow a #: weight, rps, concurrent, timeout, max_mb, attempts.",
     ),
 ]
-ChainId = Annotated[int | None, typer.Option(help="Chain id that the endpoints must serve.", min=1)]
+ChainId = Annotated[
+    int | None, typer.Option(help="Id of the chain, in place of --chain; for one without a name here.", min=1)
+]
 MinSource = Annotated[
     str, typer.Option(help="Poorest trace source taken: callTracer, trace_block or receipt.")
 ]
@@ -37,7 +39,7 @@ def ingest_ethereum(
         str | None,
         typer.Option(
             help="From a node: the chain it must serve (mainnet, arbitrum, base, bnb, polygon, optimism). "
-            "From files: keep only this chain."
+            "From files: keep only this chain, known or as the records name it."
         ),
     ] = None,
     chain_id: ChainId = None,
@@ -70,7 +72,7 @@ def ingest_ethereum(
         )
     given = data_commands.Endpoints(rpc or [], chain, chain_id, min_source)
     if inputs:
-        report = data_commands.ingest_from_files(inputs, out, chain, dry_run=dry_run)
+        report = data_commands.ingest_from_files(given, inputs, out, dry_run=dry_run)
     elif repair:
         report = data_commands.repair(given, out, dry_run=dry_run)
     else:

@@ -43,9 +43,7 @@ def ingest_solana(
         )
     given = data_commands.Endpoints(rpc or [], family="solana", votes=votes)
     if inputs:
-        report = data_commands.ingest_from_files(
-            inputs, out, None, dry_run=dry_run, family="solana", votes=votes
-        )
+        report = data_commands.ingest_from_files(given, inputs, out, dry_run=dry_run)
     elif repair:
         report = data_commands.repair(given, out, dry_run=dry_run)
     else:

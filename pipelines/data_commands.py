@@ -22,6 +22,7 @@ from pipelines.ingest import (
 from pipelines.progress import console
 from pipelines.ranges import parse_range
 from pipelines.render import coverage_table, pairs, plain, print_json, to_stdout
+from pipelines.table_lines import tables_among
 
 if TYPE_CHECKING:
     from blockscan.chains.rpc import EthereumNode
@@ -33,7 +34,7 @@ _COMMANDS = {"evm": "ethereum", "solana": "solana"}
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """What the command line says about a node; see blockscan.chains.pool and networks.
+    """What the command line says about a node, or of files; see blockscan.chains.pool and networks.
 
     `family` is the chain family, evm or solana; `votes` keeps the votes of Solana's validators.
     """
@@ -63,24 +64,39 @@ def open_node(given: Endpoints) -> Node:
 
 def _ethereum_node(given: Endpoints) -> "EthereumNode":
     """An EVM node, its chain checked."""
-    from blockscan.chains.networks import network
     from blockscan.chains.pool import read_endpoints
     from blockscan.chains.rpc import LEAST, EthereumNode
 
     if given.least not in LEAST:
         raise ConfigError(f"unknown trace source {given.least[:40]!r}; give one of {', '.join(LEAST)}")
-    wanted = given.chain_id
-    if given.chain is not None:
-        named = network(given.chain).chain_id
-        if wanted not in (None, named):
-            raise ConfigError(f"--chain {given.chain} is chain id {named}, and --chain-id says {wanted}")
-        wanted = named
-    node = EthereumNode(read_endpoints(given.rpc), chain_id=wanted, least=given.least)
+    node = EthereumNode(read_endpoints(given.rpc), chain_id=_chain_id(given), least=given.least)
     for url, plans in node.offers.items():
         console.print(plain(f"{url}: chain id {node.chain_id}, {', '.join(plans)}"))
     if not any(plans[0] != "receipts" for plans in node.offers.values()):
         console.print("no endpoint can trace: receipts and logs only, so inner calls stay unseen")
     return node
+
+
+def _chain_id(given: Endpoints) -> int | None:
+    """The chain that `--chain` and `--chain-id` mean, None without either."""
+    from blockscan.chains.networks import network
+
+    if given.chain is None:
+        return given.chain_id
+    named = network(given.chain).chain_id
+    if given.chain_id not in (None, named):
+        raise ConfigError(f"--chain {given.chain} is chain id {named}, and --chain-id says {given.chain_id}")
+    return named
+
+
+def _only_chain(files: Sequence[Path], given: Endpoints) -> str | None:
+    """The chain to keep of files. Records may be of chains that are unknown here; tables often name none."""
+    from blockscan.chains.networks import chain_name
+
+    if given.chain is not None and given.chain_id is None and not tables_among(files):
+        return given.chain
+    wanted = _chain_id(given)
+    return None if wanted is None else chain_name(wanted)
 
 
 def ingest_from_node(given: Endpoints, blocks: str, out: Path, *, dry_run: bool) -> IngestReport | None:
@@ -106,19 +122,14 @@ def repair(given: Endpoints, out: Path, *, dry_run: bool) -> IngestReport | None
 
 
 def ingest_from_files(
-    files: Sequence[Path],
-    out: Path,
-    only_chain: str | None,
-    *,
-    dry_run: bool,
-    family: str = "evm",
-    votes: bool = False,
+    given: Endpoints, files: Sequence[Path], out: Path, *, dry_run: bool
 ) -> IngestReport | None:
     """`blockscan ingest ethereum --from`, or `solana`."""
+    only_chain = _only_chain(files, given)
     if dry_run:
         console.print(plain(f"would read {len(files)} files into {out}"))
         return None
-    return ingest_files(files, out, only_chain, family=family, votes=votes)
+    return ingest_files(files, out, only_chain, family=given.family, votes=given.votes)
 
 
 def show_ingest(report: IngestReport, *, as_json: bool) -> None:
@@ -137,6 +148,8 @@ def show_ingest(report: IngestReport, *, as_json: bool) -> None:
         print_json(asdict(report))
         return
     console.print(f"added {report.added:,} transactions")
+    if report.unwanted:
+        console.print(f"left out {report.unwanted:,} that were not asked for (other chains, votes)")
     to_stdout(coverage_table(report.coverage))
 
 

@@ -1,6 +1,7 @@
 """Step 1: bring chain data into an archive, from a node over JSON-RPC or from files of records."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,8 +12,10 @@ from typing import Protocol
 from blockscan.archive import MANIFEST as ARCHIVE_MANIFEST
 from blockscan.archive import Archive, Coverage, PartInfo, RawBlock, file_sha256
 from blockscan.chains.families import family_of
+from blockscan.chains.networks import canonical, nearest
 from blockscan.chains.solana import only_votes
-from blockscan.errors import ArtifactError, ChainError
+from blockscan.errors import ArtifactError, ChainError, ConfigError
+from blockscan.safetext import safe_text
 from blockscan.transaction import Transaction
 from pipelines.block_writer import PART_BYTES, PART_ROWS, BlockWriter, Node
 from pipelines.prefetch import prefetch
@@ -24,12 +27,13 @@ from pipelines.table_lines import digest_of, read_table_lines, tables_among
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """What one run did, and what the archive holds after it."""
+    """What one run did, and what the archive holds after it; `unwanted` records were not asked for."""
 
     added: int
     duplicates: int
     rejected: tuple[str, ...]
     coverage: Coverage
+    unwanted: int = 0
 
 
 def ingest_node(node: Node, blocks: BlockRange, out: Path) -> IngestReport:
@@ -146,34 +150,61 @@ def ingest_files(
     Malformed lines are reported, the rest is ingested; a transaction already stored is not stored twice.
 
     Args:
-        files: in any order; a file that was read before, wholly or in part, is continued. Tables, and
-            directories of them, are read together as one input.
+        files: in any order; a file that was read before, wholly or in part, is continued, unless another
+            `only_chain` or `votes` is asked of it. Tables, and directories of them, are read together as
+            one input.
         out: archive directory, new or existing.
-        only_chain: keep only transactions of this chain, where a file mixes several; the chain of tables
-            that name none (default: ethereum).
+        only_chain: keep only transactions of this chain, by any of its names, where a file mixes several;
+            the chain of tables that name none (default: ethereum).
         family: chain family of the archive, "evm" or "solana"; records of another one are rejected.
         votes: keep the votes of Solana's validators.
 
     Raises:
         ArtifactError: a file cannot be read, or the disk is full.
+        ConfigError: there are records, and none of them is of `only_chain`.
     """
     absent = [str(path) for path in files if not path.exists()]
     if absent:
         raise ArtifactError(f"no such file: {', '.join(absent[:3])}; nothing was ingested")
     archive = Archive.begin(out, family)
     seen = {_digest(tx_hash) for tx_hash in archive.tx_hashes()}
-    inputs = _inputs(files, only_chain)
-    readers = [_FileReader(archive, *given, seen, only_chain, votes) for given in inputs]
+    only_chain = None if only_chain is None else canonical(only_chain)
+    readers = [
+        _FileReader(archive, name, _identity(digest, only_chain, votes=votes), read, seen, only_chain, votes)
+        for name, digest, read in _inputs(files, only_chain)
+    ]
     with progress("ingest files", len(readers)) as bar:
         for reader in readers:
             reader.run()
             bar.advance(1)
+    if only_chain is not None and not any(reader.matched for reader in readers):
+        _refuse_chain(only_chain, sum((reader.others for reader in readers), Counter()))
     return IngestReport(
         added=sum(reader.added for reader in readers),
         duplicates=sum(reader.duplicates for reader in readers),
         rejected=tuple(line for reader in readers for line in reader.rejected),
         coverage=archive.coverage(),
+        unwanted=sum(reader.others.total() for reader in readers),
     )
+
+
+def _identity(digest: str, only_chain: str | None, *, votes: bool) -> str:
+    """What a reading of an input is known by: the input's digest alone, unless a choice is made from it.
+
+    So what one choice left out is read when another is made.
+    """
+    choice = f"{only_chain or ''} {'votes' if votes else ''}".strip()
+    return hashlib.sha256(f"{digest} {choice}".encode()).hexdigest() if choice else digest
+
+
+def _refuse_chain(wanted: str, others: Counter[str]) -> None:
+    """End a run in which records were read and none was of the chain asked for."""
+    if others:
+        held = ", ".join(f"{safe_text(name)} ({count:,})" for name, count in others.most_common(3))
+        raise ConfigError(
+            f"no record is of chain {wanted[:40]!r} and nothing was ingested; they are of {held}"
+            f"{nearest(wanted)}"
+        )
 
 
 def _inputs(files: Sequence[Path], only_chain: str | None) -> list[tuple[str, str, "_Read"]]:
@@ -208,9 +239,12 @@ class _FileReader:
     added: int = 0
     duplicates: int = 0
     rejected: list[str] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)  # chains of the records not asked for
+    matched: bool = False  # whether any record was asked for, now or in an earlier run
 
     def run(self) -> None:
         before = [part for part in self.archive.parts() if part.input == self.digest]
+        self.matched = any(part.transactions or part.duplicates for part in before)
         done = max((part.last for part in before), default=0)
         self.rejected += [line for part in before for line in part.rejected]
         part = _Part(done + 1)
@@ -220,6 +254,9 @@ class _FileReader:
                 part.rejected.append(line.error)
             elif (family := family_of(line.transaction)) != self.archive.family:
                 part.rejected.append(self._misplaced(line.number, family))
+            elif not self._is_wanted(line.transaction):
+                self.others[line.transaction.chain] += 1
+                part.unwanted += 1
             elif self._is_new(line.transaction):
                 part.add(record_row(line.raw, line.transaction))
             else:
@@ -235,11 +272,13 @@ class _FileReader:
             f"{self.archive.family}; ingest it into another --out"
         )
 
+    def _is_wanted(self, transaction: Transaction) -> bool:
+        if self.only_chain is not None and canonical(transaction.chain) != self.only_chain:
+            return False
+        self.matched = True
+        return self.votes or not only_votes(transaction)
+
     def _is_new(self, transaction: Transaction) -> bool:
-        if self.only_chain is not None and transaction.chain != self.only_chain:
-            return False
-        if not self.votes and only_votes(transaction):
-            return False
         digest = _digest(transaction.hash)
         if digest in self.seen:
             self.duplicates += 1
@@ -248,7 +287,7 @@ class _FileReader:
         return True
 
     def _append(self, part: "_Part") -> None:
-        if part.rows or part.skipped:
+        if part.rows or part.skipped or (part.unwanted and self.matched):
             self.archive.append(
                 part.rows,
                 PartInfo(
@@ -259,6 +298,7 @@ class _FileReader:
                     transactions=len(part.rows),
                     duplicates=part.skipped,
                     rejected=tuple(part.rejected),
+                    unwanted=part.unwanted,
                 ),
             )
         self.added += len(part.rows)
@@ -274,6 +314,7 @@ class _Part:
     rows: list[RawBlock] = field(default_factory=list)
     bytes: int = 0
     skipped: int = 0
+    unwanted: int = 0
     rejected: list[str] = field(default_factory=list)
 
     def add(self, raw: RawBlock) -> None:

@@ -65,6 +65,7 @@ def coverage_table(coverage: Coverage) -> Table:
             "chains": _counts(coverage.chains),
             "trace sources": _counts(coverage.sources),
             "duplicates left out": coverage.duplicates,
+            **({"not asked for (other chains, votes)": coverage.unwanted} if coverage.unwanted else {}),
             "rejected": len(coverage.rejected),
         },
         "Archive",

@@ -35,15 +35,30 @@ def network(name: str) -> Network:
     Raises:
         ConfigError: unknown; names the nearest.
     """
-    key = name.lower()
-    key = _ALIASES.get(key, key)
+    key = _key(name)
     if key not in NETWORKS:
-        near = difflib.get_close_matches(key, NETWORKS, 1)
-        hint = f"; the nearest known one is {near[0]!r}" if near else ""
         raise ConfigError(
-            f"unknown chain {name[:40]!r}{hint}; known are {', '.join(NETWORKS)}, others by --chain-id N"
+            f"unknown chain {name[:40]!r}{nearest(name)}; known are {', '.join(NETWORKS)}, "
+            "others by --chain-id N"
         )
     return NETWORKS[key]
+
+
+def canonical(name: str) -> str:
+    """The name that transactions of a network carry, whichever of its names is given; others as they are."""
+    key = _key(name)
+    return NETWORKS[key].name if key in NETWORKS else name
+
+
+def nearest(name: str) -> str:
+    """The end of a message on an unknown name: which known one is like it, if one is."""
+    near = [] if _key(name) in NETWORKS else difflib.get_close_matches(_key(name), NETWORKS, 1)
+    return f"; the nearest known one is {near[0]!r}" if near else ""
+
+
+def _key(name: str) -> str:
+    key = name.lower()
+    return _ALIASES.get(key, key)
 
 
 def chain_name(chain_id: int) -> str:

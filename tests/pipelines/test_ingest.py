@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from blockscan.archive import Archive, PartInfo, covered_ranges
-from blockscan.errors import ArtifactError
+from blockscan.errors import ArtifactError, ConfigError
 from pipelines import ingest
 from pipelines.ingest import ingest_files
 from pipelines.sources import Rejects, open_shards, read_transactions
@@ -95,6 +95,66 @@ def test_one_chain_can_be_chosen(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_bytes(line(1) + line(2, chain="bsc") + line(3))
     report = ingest_files([tmp_path / "in.jsonl"], tmp_path / "archive", "bsc")
     assert report.coverage.chains == {"bsc": 1}
+
+
+def test_what_one_choice_left_out_another_brings_in(tmp_path: Path) -> None:
+    source, archive = tmp_path / "in.jsonl", tmp_path / "archive"
+    source.write_bytes(line(1) + line(2, chain="bsc") + line(3, chain="base") + line(4))
+    for chain, added, unwanted, transactions in (("bsc", 1, 3, 1), ("base", 1, 3, 2), (None, 2, 0, 4)):
+        report = ingest_files([source], archive, chain)
+        assert (report.added, report.unwanted, report.coverage.transactions) == (
+            added,
+            unwanted,
+            transactions,
+        )
+        before = sorted(archive.iterdir())
+        again = ingest_files([source], archive, chain)
+        assert (again.added, sorted(archive.iterdir())) == (0, before)
+    assert (report.coverage.duplicates, report.coverage.unwanted) == (2, 6)
+
+
+def test_a_part_written_before_choices_were_recorded_is_the_whole_file(tmp_path: Path) -> None:
+    source, archive = tmp_path / "in.jsonl", tmp_path / "archive"
+    source.write_bytes(line(1) + line(2, chain="bsc"))
+    ingest_files([source], archive)
+    (part,) = Archive(archive).part_paths()
+    table = pq.read_table(part)
+    info = json.loads(table.schema.metadata[b"blockscan"])
+    del info["unwanted"]
+    pq.write_table(table.replace_schema_metadata({"blockscan": json.dumps(info)}), part)
+    assert ingest_files([source], archive).added == 0
+    assert Archive(archive).part_paths() == [part] and hashes(archive) == [f"0x{n:064x}" for n in (1, 2)]
+
+
+@pytest.mark.parametrize("name", ["bnb", "bsc", "BSC"])
+def test_a_network_is_the_same_under_all_its_names(tmp_path: Path, name: str) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(line(1) + line(2, chain="bsc") + line(3, chain="bnb"))
+    assert ingest_files([source], tmp_path / "archive", name).added == 2
+
+
+def test_a_chain_of_which_there_is_no_record_is_an_error(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(line(1) + line(2, chain="\x1b[31m") + line(3, chain="polygon"))
+    for chain, message in (
+        ("ploygon", r"'ploygon' and nothing .* ethereum \(1\), .*; the nearest known one is 'polygon'"),
+        ("base", r"no record is of chain 'base'.*polygon \(1\)$"),
+    ):
+        for _ in range(2):
+            with pytest.raises(ConfigError, match=message) as caught:
+                ingest_files([source], tmp_path / "archive", chain)
+            assert "\x1b" not in str(caught.value)
+    assert Archive(tmp_path / "archive").part_paths() == []
+    assert ingest_files([source], tmp_path / "archive").added == 3
+
+
+def test_a_chain_may_be_one_that_only_the_records_name(cli: Any, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(line(1, chain="fantom") + line(2, chain="evm-250") + line(3, chain="bsc"))
+    begin = ["ingest", "ethereum", "--from", source, "--out", tmp_path / "archive", "--json"]
+    for option, value in (("--chain", "fantom"), ("--chain-id", "250"), ("--chain-id", "56")):
+        report = json.loads(cli(*begin, option, value).stdout)
+        assert (report["added"], report["unwanted"]) == (1, 2)
 
 
 def test_an_interrupted_ingest_resumes_without_loss_or_doubles(

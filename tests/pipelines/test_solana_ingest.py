@@ -79,6 +79,12 @@ def test_votes_of_files_are_left_out_unless_asked_for(cli: Any, tmp_path: Path) 
         assert result.exit_code == 0, result.output
         assert json.loads(result.stdout)["rejected"] == []
         assert names(out) == wanted
+    out = tmp_path / "archive0"
+    again = ["ingest", "solana", "--from", path, "--out", out]
+    assert "left out 1 that were not asked for" not in cli(*again).stderr
+    report = json.loads(cli(*again, "--votes", "--json").stdout)
+    assert (report["added"], report["duplicates"]) == (1, 2)
+    assert sorted(names(out)) == ["both", "pay", "vote"]
 
 
 def test_votes_of_a_node_are_left_out_unless_asked_for(cli: Any, tmp_path: Path) -> None:

@@ -54,6 +54,17 @@ def test_tables_become_an_archive_and_are_resumed(tmp_path: Path, cli: Any, monk
     assert "added 0 transactions" in done.output
 
 
+def test_a_chain_that_tables_cannot_be_of_is_refused_before_anything_is_read(
+    tmp_path: Path, cli: Any
+) -> None:
+    write_tables(tmp_path / "cryo", range(1, 3))
+    begin = ["ingest", "ethereum", "--from", tmp_path / "cryo", "--out", tmp_path / "archive"]
+    refused = cli(*begin, "--chain", "bass")
+    assert refused.exit_code == 1 and "nearest known one is 'base'" in " ".join(refused.stderr.split())
+    assert not (tmp_path / "archive").exists()
+    assert "added 4 transactions" in cli(*begin, "--chain", "base").output
+
+
 def test_a_directory_without_tables_is_named(tmp_path: Path, cli: Any) -> None:
     (tmp_path / "empty").mkdir()
     done = cli("ingest", "ethereum", "--from", tmp_path / "empty", "--out", tmp_path / "archive")
