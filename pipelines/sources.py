@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from blockscan.archive import MANIFEST, Archive, RawBlock, part_info, read_part
-from blockscan.chains.decode import decode
+from blockscan.chains.decode import read_document
 from blockscan.chains.families import parse, parse_record
 from blockscan.errors import ArtifactError, ParseError
 from blockscan.transaction import Transaction
@@ -127,7 +127,7 @@ def _read_line(path: Path, number: int, raw: bytes) -> Line:
     try:
         if len(raw) > LONGEST_LINE:
             raise ParseError(f"longer than {LONGEST_LINE:,} bytes")
-        return Line(number, raw, parse_record(decode(raw)))
+        return Line(number, raw, read_document(raw, parse_record))
     except ParseError as error:
         return Line(number, b"", None, f"{path.name}:{number}: {error}")
 

@@ -5,8 +5,9 @@ limit), orjson past 510. Deeper documents are built from ijson's event stream on
 """
 
 import io
-from collections.abc import Iterator
-from typing import Any
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import ijson
 import orjson
@@ -15,6 +16,12 @@ from blockscan.errors import ParseError
 
 DEEPEST = 20_000
 """Nested containers accepted at all; the EVM's 1,024 frames need about 2,050."""
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+|[-0-9][-+0-9.eE]*+', re.DOTALL)
+"""A text or a number; a text without an end goes to the end, so that each byte is looked at once."""
+_LONG_INTEGER = re.compile(rb"-?[1-9][0-9]{18,}")
+"""What may not fit into 64 bits."""
+
+Value = TypeVar("Value")
 
 
 def decode(raw: bytes) -> Any:
@@ -29,6 +36,33 @@ def decode(raw: bytes) -> Any:
         if "depth limit" not in str(error) and "ecursion" not in str(error):
             raise ParseError(f"not valid JSON: {error}") from error
     return _decode_deep(raw)
+
+
+def read_document(raw: bytes, read: Callable[[Any], Value]) -> Value:
+    """What `read` makes of one JSON document, with integers of any size.
+
+    The parsers round integers above 64 bits to doubles, or refuse them. Where `read` therefore fails it is
+    given the document once more, with their digits as text; documents that it can read cost nothing more.
+
+    Raises:
+        ParseError: as `decode`, or from `read`.
+    """
+    try:
+        return read(decode(raw))
+    except ParseError:
+        exact = _long_integers_as_text(raw)
+        if exact == raw:
+            raise
+    return read(decode(exact))
+
+
+def _long_integers_as_text(raw: bytes) -> bytes:
+    pieces, done = [], 0
+    for found in _TOKEN.finditer(raw):
+        if _LONG_INTEGER.fullmatch(found[0]):
+            pieces += [raw[done : found.start()], b'"', found[0], b'"']
+            done = found.end()
+    return b"".join([*pieces, raw[done:]])
 
 
 def _decode_deep(raw: bytes) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 from blockscan.archive import RawBlock
 from blockscan.chains.blocks import assemble, read_logs, read_parts, with_receipt_logs
 from blockscan.chains.declared import with_declared
-from blockscan.chains.decode import decode
+from blockscan.chains.decode import read_document
 from blockscan.chains.frames import from_call_tracer, read_count
 from blockscan.chains.networks import chain_name
 from blockscan.errors import ParseError
@@ -27,7 +27,7 @@ def parse(raw: RawBlock) -> list[Transaction]:
         ParseError: a body is not JSON, not of its form, or the bodies do not belong together.
     """
     if raw.form == "record":
-        return [parse_record(decode(raw.bodies["record"]))]
+        return [read_document(raw.bodies["record"], parse_record)]
     return parse_block(raw)
 
 

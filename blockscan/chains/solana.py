@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from blockscan.archive import RawBlock
-from blockscan.chains.decode import decode
+from blockscan.chains.decode import decode, read_document
 from blockscan.chains.solana_layouts import COMPUTE_BUDGET, SYSTEM, VOTE, decode_instruction
 from blockscan.chains.solana_logs import Frame, attach
 from blockscan.chains.solana_message import account_keys, config_data, key_of, read_frames, signer_count
@@ -32,7 +32,7 @@ def parse(raw: RawBlock, *, votes: bool = False) -> list[Transaction]:
         ParseError: a body is not JSON or not of its form, or a transaction has no meta.
     """
     if raw.form == "record":
-        return [parse_record(decode(raw.bodies["record"]))]
+        return [read_document(raw.bodies["record"], parse_record)]
     envelope = decode(raw.bodies.get("block", b"null"))
     if not isinstance(envelope, Mapping) or "result" not in envelope:
         raise ParseError(f"slot {raw.number}: the block answer is not a JSON-RPC result")

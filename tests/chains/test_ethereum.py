@@ -12,7 +12,7 @@ from blockscan.archive import RawBlock
 from blockscan.chains.decode import decode
 from blockscan.chains.ethereum import parse, parse_record
 from blockscan.errors import ParseError
-from blockscan.transaction import LogOrder, TraceSource
+from blockscan.transaction import Call, LogOrder, TraceSource
 
 A, B = ("0x" + digit * 40 for digit in "ab")
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "evm"
@@ -52,6 +52,18 @@ def test_the_largest_number_that_can_be_stored_is_taken() -> None:
     largest = 2**63 - 1
     transaction = parse_record(record(block_number=largest, tx_index=hex(largest), timestamp=str(largest)))
     assert (transaction.block_number, transaction.index, transaction.time) == (largest, largest, largest)
+
+
+def test_amounts_above_64_bits_may_be_integers() -> None:
+    wei = 20 * 10**18
+    frame = {**record()["trace"], "value": wei}
+    body = json.dumps(record(trace=frame | {"calls": [frame]})).encode()
+    row = RawBlock(
+        "ethereum", 7, None, None, 99, TraceSource.CALL_TRACER, "record", ("0x01",), {"record": body}
+    )
+    (transaction,) = parse(row)
+    assert transaction.root.value == wei
+    assert [step.value for step in transaction.root.steps if isinstance(step, Call)] == [wei]
 
 
 def test_a_failed_receipt_fails_the_root_even_where_the_trace_is_silent() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from blockscan.chains.decode import DEEPEST, decode
+from blockscan.chains.decode import DEEPEST, decode, read_document
 from blockscan.chains.frames import MAX_DEPTH, from_call_tracer, nest_parity
 from blockscan.errors import ParseError
 from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceStatus, call_count, walk
@@ -131,6 +131,36 @@ def test_a_deeper_trace_is_cut_and_marked() -> None:
 def test_absurd_nesting_is_refused_without_a_crash() -> None:
     with pytest.raises(ParseError, match="nested more than"):
         decode(b"[" * (DEEPEST + 1))
+
+
+WEI = 20 * 10**18
+
+
+@pytest.mark.parametrize("levels", [1, 600])
+@pytest.mark.parametrize("value", [WEI, 2**64 - 1, 2**64, 10**19 - 1, 2**256 - 1])
+def test_integers_of_any_size_are_read_exactly(levels: int, value: int) -> None:
+    raw = deep_json(levels).replace(b'"type":"CALL"', b'"type":"CALL", "value": %d ' % value)
+    tree = read_document(raw, from_call_tracer)
+    assert {visit.step.value for visit in walk(tree.root) if isinstance(visit.step, Call)} == {value}
+
+
+def test_only_integers_are_read_anew() -> None:
+    def refuse_doubles(document: Any) -> Any:
+        if isinstance(document[0], float):
+            raise ParseError("a double")
+        return document
+
+    texts = b'"\\"[20000000000000000000,\\\\", "20000000000000000000", 0.20000000000000000000, -7, 1e2'
+    found = read_document(b"[20000000000000000000, " + texts + b"]", refuse_doubles)
+    assert found == [str(WEI), '"[20000000000000000000,\\', str(WEI), 0.2, -7, 100.0]
+    for number in (b"2e+19", b"20000000000000000000.5", b"20000000000000000000e1"):
+        with pytest.raises(ParseError, match="a double"):
+            read_document(b"[" + number + b"]", refuse_doubles)
+
+
+def test_a_text_without_an_end_is_looked_through_once() -> None:
+    with pytest.raises(ParseError, match="not valid JSON"):
+        read_document(b'[20000000000000000000, "' + b'\\"' * 1_000_000, list)
 
 
 def test_the_deep_decoder_agrees_with_the_fast_one() -> None:

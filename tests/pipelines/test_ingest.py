@@ -59,6 +59,15 @@ def test_numbers_above_63_bits_cost_their_line_and_no_other(tmp_path: Path) -> N
     ]
 
 
+def test_an_amount_in_wei_may_be_an_integer(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    trace = {"type": "CALL", "from": A, "to": B, "value": 20 * 10**18}
+    source.write_bytes(line(1, trace=trace))
+    assert ingest_files([source], tmp_path / "archive").rejected == ()
+    (transaction,) = read_transactions(open_shards(tmp_path / "archive", Rejects()))
+    assert transaction.root.value == 20 * 10**18
+
+
 def test_a_second_run_adds_nothing_and_still_reports_the_rejected(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_bytes(line(1) + b"nonsense\n" + line(2))
