@@ -166,6 +166,11 @@ def ingest_files(
     absent = [str(path) for path in files if not path.exists()]
     if absent:
         raise ArtifactError(f"no such file: {', '.join(absent[:3])}; nothing was ingested")
+    unread = [str(path) for path in files if not (path.is_file() or path.is_dir())]
+    if unread:
+        raise ArtifactError(
+            f"{unread[0]} is neither a file nor a directory; write what it gives to a file and ingest that"
+        )
     archive = Archive.begin(out, family)
     seen = {_digest(tx_hash) for tx_hash in archive.tx_hashes()}
     only_chain = None if only_chain is None else canonical(only_chain)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,10 @@ def test_wrong_places_are_refused(tmp_path: Path) -> None:
         ingest_files([tmp_path / "in.jsonl"], tmp_path / "full")
     with pytest.raises(ArtifactError, match="no such file"):
         ingest_files([tmp_path / "none.jsonl"], tmp_path / "archive")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ArtifactError, match="pipe is neither a file nor a directory"):
+        ingest_files([tmp_path / "in.jsonl", tmp_path / "pipe"], tmp_path / "archive")
+    assert not (tmp_path / "archive").exists()
     with pytest.raises(ArtifactError, match="holds no archive"):
         open_shards(tmp_path / "full", Rejects())
     with pytest.raises(ArtifactError, match="does not exist"):
