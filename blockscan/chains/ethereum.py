@@ -27,7 +27,7 @@ def parse(raw: RawBlock) -> list[Transaction]:
         ParseError: a body is not JSON, not of its form, or the bodies do not belong together.
     """
     if raw.form == "record":
-        return [read_document(raw.bodies["record"], parse_record)]
+        return [read_document(raw.bodies.get("record", b"null"), parse_record)]
     return parse_block(raw)
 
 

@@ -32,7 +32,7 @@ def parse(raw: RawBlock, *, votes: bool = False) -> list[Transaction]:
         ParseError: a body is not JSON or not of its form, or a transaction has no meta.
     """
     if raw.form == "record":
-        return [read_document(raw.bodies["record"], parse_record)]
+        return [read_document(raw.bodies.get("record", b"null"), parse_record)]
     envelope = decode(raw.bodies.get("block", b"null"))
     if not isinstance(envelope, Mapping) or "result" not in envelope:
         raise ParseError(f"slot {raw.number}: the block answer is not a JSON-RPC result")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from blockscan.archive import RawBlock
+from blockscan.chains import families
 from blockscan.chains.decode import decode
 from blockscan.chains.ethereum import parse, parse_record
 from blockscan.errors import ParseError
@@ -108,6 +109,12 @@ def block(**change: Any) -> RawBlock:
     bodies = {name: json.dumps({"id": 1, "result": answer}).encode() for name, answer in answers.items()}
     source = TraceSource.CALL_TRACER_LOGS
     return RawBlock("ethereum", 7, "0xb", "0xa", 99, source, "rpc", ("0x01",), bodies)
+
+
+@pytest.mark.parametrize("source", [TraceSource.CALL_TRACER, TraceSource.SOLANA])
+def test_a_row_without_its_record_is_refused(source: TraceSource) -> None:
+    with pytest.raises(ParseError, match="a record must be"):
+        families.parse(RawBlock("c", 7, None, None, 99, source, "record", ("0x01",), {}))
 
 
 def test_a_raw_block_becomes_its_transactions() -> None:
