@@ -18,6 +18,8 @@ from blockscan.errors import ArtifactError, ParseError
 from tokenizer.signature_file import Candidate
 
 _SIGNATURE = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*\([A-Za-z0-9_,()\[\]]*\)")
+_IN_LINE = re.compile(r"(?<![A-Za-z0-9_$])[0-9]*+([A-Za-z_$][A-Za-z0-9_$]*+\([A-Za-z0-9_,()\[\]]*+)")
+"""A name and all that a signature may hold after it; no character is looked at twice."""
 _CODE = re.compile(r"0[xX]((?:[0-9a-fA-F]{8})|(?:[0-9a-fA-F]{64}))(?![0-9a-fA-F])")
 _BARE_CODE = re.compile(r"[0-9a-fA-F]{8}|[0-9a-fA-F]{64}")
 _LARGEST_JSON = 512 * 1024 * 1024
@@ -68,10 +70,15 @@ def _documents(content: bytes, path: Path) -> Iterator[Any]:
 
 def _in_line(line: str) -> Iterator[Candidate]:
     """The signatures of one line; a selector or topic with 0x in it is what they must hash to."""
-    rest = _SIGNATURE.sub(" ", line)
-    code = _CODE.search(rest)
-    for found in _SIGNATURE.finditer(line):
-        yield Candidate(found[0], code[1].lower() if code else "")
+    signatures, rest, done = [], [], 0
+    for found in _IN_LINE.finditer(line):
+        if end := found[1].rfind(")") + 1:
+            signatures.append(found[1][:end])
+            rest.append(line[done : found.start(1)])
+            done = found.start(1) + end
+    code = _CODE.search(" ".join([*rest, line[done:]]))
+    for signature in signatures:
+        yield Candidate(signature, code[1].lower() if code else "")
 
 
 def _in_document(document: Any) -> Iterator[Candidate]:

@@ -152,6 +152,14 @@ def test_files_without_signatures_are_named_and_change_nothing(
     assert not (tmp_path / "out.json").exists()
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("piece", ["a", "a(", "1", "(", "a(b$"])
+def test_a_long_line_of_anything_is_looked_through_once(tmp_path: Path, piece: str) -> None:
+    path = write(tmp_path / "x.txt", f"{piece * (400_000 // len(piece))}\n9{FOO} 0x{FOO_CODE}\n")
+    done = import_signatures([path], tmp_path / "out.json", date=DAY)
+    assert (done.added, done.rejected) == (1, 0)
+
+
 def test_an_abi_nested_by_an_attacker_is_rejected(tmp_path: Path) -> None:
     parameter: dict[str, Any] = {"type": "bool"}
     for _ in range(300):
