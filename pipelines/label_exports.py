@@ -25,6 +25,8 @@ _ADDRESS_NAMES = ("address", "entity", "account", "contract address", "contract_
 _LABEL_NAMES = ("name", "label", "name tag", "nametag", "name_tag", "tag", "entity_name")
 _DATE_NAMES = ("date", "createdat", "created_at", "updated_at", "timestamp")
 _LONGEST_NAME, _LONGEST_SOURCE = 200, 200
+_LONGEST_CHAIN_ID = 19
+"""Digits; ids are below 2^63 (EIP-2294)."""
 _LARGEST = 512 * 1024 * 1024
 _MILLISECONDS_FROM = 10**11
 
@@ -204,4 +206,8 @@ def _confidence(value: Any, otherwise: float | None) -> float | None:
 
 def _chain(row: Mapping[str, Any]) -> str:
     given = str(row.get("chain") or row.get("chainid") or row.get("chain_id") or "").strip().lower()
-    return chain_name(int(given)) if given.isdecimal() else safe_text(given, limit=40)
+    if not given.isdecimal():
+        return safe_text(given, limit=40)
+    if len(given) > _LONGEST_CHAIN_ID:
+        raise ParseError(f"not a chain id: {safe_text(given, limit=40)!r}")
+    return chain_name(int(given))

@@ -353,6 +353,13 @@ def test_lines_that_cannot_be_read_are_reported(tmp_path: Path, line: str, messa
         raise ParseError(found)
 
 
+def test_a_chain_id_that_is_none_costs_its_label_and_no_other(tmp_path: Path) -> None:
+    records = [{"address": A, "name": "x", "chainId": "9" * 5000}, {"address": B, "name": "y", "chainId": 56}]
+    path = write(tmp_path / "x.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+    done = import_labels([path], tmp_path / "s.sqlite", date=DAY, source=None, confidence=None)
+    assert done.given == 1 and "not a chain id: '999" in done.rejected[0] and len(done.rejected[0]) < 100
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
