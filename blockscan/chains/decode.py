@@ -16,6 +16,8 @@ from blockscan.errors import ParseError
 
 DEEPEST = 20_000
 """Nested containers accepted at all; the EVM's 1,024 frames need about 2,050."""
+MOST_CONTAINERS = 20_000_000
+"""Objects and lists of one document; each takes memory, and the largest transactions have some million."""
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+|[-0-9][-+0-9.eE]*+', re.DOTALL)
 """A text or a number; a text without an end goes to the end, so that each byte is looked at once."""
 _LONG_INTEGER = re.compile(rb"-?[1-9][0-9]{18,}")
@@ -28,8 +30,12 @@ def decode(raw: bytes) -> Any:
     """Parse one JSON document of any nesting up to `DEEPEST`.
 
     Raises:
-        ParseError: not JSON, or nested deeper.
+        ParseError: not JSON, nested deeper, or of more than `MOST_CONTAINERS` parts.
     """
+    if len(raw) > MOST_CONTAINERS and raw.count(b"{") + raw.count(b"[") > MOST_CONTAINERS:
+        raise ParseError(
+            f"JSON of more than {MOST_CONTAINERS:,} objects and lists; no transaction has so many"
+        )
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from blockscan.chains.decode import DEEPEST, decode, read_document
+from blockscan.chains.decode import DEEPEST, MOST_CONTAINERS, decode, read_document
 from blockscan.chains.frames import MAX_DEPTH, from_call_tracer, nest_parity
 from blockscan.errors import ParseError
 from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceStatus, call_count, walk
@@ -161,6 +161,12 @@ def test_only_integers_are_read_anew() -> None:
 def test_a_text_without_an_end_is_looked_through_once() -> None:
     with pytest.raises(ParseError, match="not valid JSON"):
         read_document(b'[20000000000000000000, "' + b'\\"' * 1_000_000, list)
+
+
+def test_more_parts_than_any_transaction_has_are_refused_before_they_take_memory() -> None:
+    with pytest.raises(ParseError, match="more than 20,000,000 objects and lists"):
+        decode(b"[" + b"{}," * MOST_CONTAINERS + b"{}]")
+    assert decode(b'"' + b"x" * (MOST_CONTAINERS + 1) + b'"') == "x" * (MOST_CONTAINERS + 1)
 
 
 def test_the_deep_decoder_agrees_with_the_fast_one() -> None:
