@@ -22,6 +22,9 @@ from pipelines.ranges import BlockRange
 LONGEST_LINE = 512 * 1024 * 1024
 """Bytes of one JSONL line read at all; the longest real one seen is 32 MB."""
 
+BOM = b"\xef\xbb\xbf"
+"""What some editors begin a UTF-8 file with."""
+
 TimeOrder = tuple[int, int, int, str]
 """Block, time of an unknown block, place in the block, hash; see time_order."""
 
@@ -117,6 +120,7 @@ def read_lines(path: Path, *, after: int = 0) -> Iterator[Line]:
         with _open(path) as stream:
             while raw := stream.readline(LONGEST_LINE + 1):
                 number += 1
+                raw = raw.removeprefix(BOM) if number == 1 else raw
                 if number > after and raw.strip():
                     yield _read_line(path, number, raw)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:

@@ -69,6 +69,14 @@ def test_an_amount_in_wei_may_be_an_integer(tmp_path: Path) -> None:
     assert transaction.root.value == 20 * 10**18
 
 
+@pytest.mark.parametrize("begin", [line(1), b"\n" + line(1)])
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path, begin: bytes) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(b"\xef\xbb\xbf" + begin + line(2))
+    assert ingest_files([source], tmp_path / "archive").rejected == ()
+    assert hashes(tmp_path / "archive") == [f"0x{n:064x}" for n in (1, 2)]
+
+
 def test_a_second_run_adds_nothing_and_still_reports_the_rejected(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_bytes(line(1) + b"nonsense\n" + line(2))
