@@ -43,7 +43,7 @@ class Coverage:
 
     `quarantined` blocks (number, reason) were fetched and refused; `degraded` ones are here with less than
     the node offers; `orphaned` counts rows of blocks that left the chain, `unwanted` lines of files that were
-    not asked for.
+    not asked for, `more_rejected` those refused beside `rejected`.
     """
 
     transactions: int
@@ -58,6 +58,7 @@ class Coverage:
     degraded: tuple[tuple[int, str], ...] = ()
     orphaned: int = 0
     unwanted: int = 0
+    more_rejected: int = 0
 
 
 class Archive:
@@ -234,6 +235,7 @@ class Archive:
             degraded=tuple(sorted(degraded.items())),
             orphaned=sum(why == "orphaned" for why in whys),
             unwanted=sum(info.unwanted for _, info in parts),
+            more_rejected=sum(info.more_rejected for _, info in parts),
         )
 
     def chain_ids(self) -> tuple[int, ...]:

@@ -58,7 +58,7 @@ class PartInfo:
 
     `input` is "" for a node, else the file's SHA-256, or that of the file's and of what was chosen from it.
     `unwanted` counts lines that were not chosen: of other chains, votes. `rejected` lists what was refused,
-    one line each.
+    one line each, up to a number; `more_rejected` counts the others.
 
     Of a node's blocks, `quarantined` (number, reason) have no row here, `degraded` (number, reason) have one
     that a repair may better, and `retired` (part file, number, why) names rows of earlier parts that this
@@ -77,6 +77,7 @@ class PartInfo:
     degraded: tuple[tuple[int, str], ...] = ()
     retired: tuple[tuple[str, int, str], ...] = ()
     unwanted: int = 0
+    more_rejected: int = 0
 
 
 def write_part(target: Path, rows: Sequence[RawBlock], info: PartInfo) -> None:

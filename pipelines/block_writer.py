@@ -11,6 +11,8 @@ from blockscan.errors import ChainError
 PART_ROWS = 1000
 PART_BYTES = 64 * 1024 * 1024
 """A part is closed at this many rows or raw bytes, which bounds memory and what a crash can lose."""
+PART_REJECTS = 1000
+"""Lines of a file that were refused, as many as a part says what is wrong with."""
 DEEPEST_REORG = 10_000
 """Blocks walked back to find where a chain forked; a longer way means another chain."""
 

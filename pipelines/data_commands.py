@@ -136,8 +136,8 @@ def show_ingest(report: IngestReport, *, as_json: bool) -> None:
     """Print what an ingest did and what the archive holds now."""
     for line in report.rejected[:SHOWN]:
         console.print(plain(f"rejected: {line}"))
-    if len(report.rejected) > SHOWN:
-        console.print(f"rejected: {len(report.rejected) - SHOWN:,} more")
+    if more := len(report.rejected[SHOWN:]) + report.more_rejected:
+        console.print(f"rejected: {more:,} more")
     held = report.coverage
     if held.quarantined or held.degraded:
         console.print(
@@ -243,7 +243,7 @@ def coverage_tables(coverage: Coverage, found: Sequence[Problem]) -> list[Table]
             "quarantined blocks": len(coverage.quarantined),
             "degraded blocks": len(coverage.degraded),
             "orphaned blocks": coverage.orphaned,
-            "rejected lines": len(coverage.rejected),
+            "rejected lines": len(coverage.rejected) + coverage.more_rejected,
         },
         "Coverage",
     )

@@ -17,7 +17,7 @@ from blockscan.chains.solana import only_votes
 from blockscan.errors import ArtifactError, ChainError, ConfigError
 from blockscan.safetext import safe_text
 from blockscan.transaction import Transaction
-from pipelines.block_writer import PART_BYTES, PART_ROWS, BlockWriter, Node
+from pipelines.block_writer import PART_BYTES, PART_REJECTS, PART_ROWS, BlockWriter, Node
 from pipelines.prefetch import prefetch
 from pipelines.progress import progress
 from pipelines.ranges import BlockRange
@@ -27,13 +27,14 @@ from pipelines.table_lines import digest_of, read_table_lines, tables_among
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """What one run did, and what the archive holds after it; `unwanted` records were not asked for."""
+    """What one run did, and what the archive holds after it; `unwanted`, `more_rejected` as in PartInfo."""
 
     added: int
     duplicates: int
     rejected: tuple[str, ...]
     coverage: Coverage
     unwanted: int = 0
+    more_rejected: int = 0
 
 
 def ingest_node(node: Node, blocks: BlockRange, out: Path) -> IngestReport:
@@ -190,6 +191,7 @@ def ingest_files(
         rejected=tuple(line for reader in readers for line in reader.rejected),
         coverage=archive.coverage(),
         unwanted=sum(reader.others.total() for reader in readers),
+        more_rejected=sum(reader.more_rejected for reader in readers),
     )
 
 
@@ -244,6 +246,7 @@ class _FileReader:
     added: int = 0
     duplicates: int = 0
     rejected: list[str] = field(default_factory=list)
+    more_rejected: int = 0
     others: Counter[str] = field(default_factory=Counter)  # chains of the records not asked for
     matched: bool = False  # whether any record was asked for, now or in an earlier run
 
@@ -252,13 +255,14 @@ class _FileReader:
         self.matched = any(part.transactions or part.duplicates for part in before)
         done = max((part.last for part in before), default=0)
         self.rejected += [line for part in before for line in part.rejected]
+        self.more_rejected = sum(part.more_rejected for part in before)
         part = _Part(done + 1)
         for line in self.read(after=done):
             part.last = max(part.first, line.number)
             if line.transaction is None:
-                part.rejected.append(line.error)
+                part.reject(line.error)
             elif (family := family_of(line.transaction)) != self.archive.family:
-                part.rejected.append(self._misplaced(line.number, family))
+                part.reject(self._misplaced(line.number, family))
             elif not self._is_wanted(line.transaction):
                 self.others[line.transaction.chain] += 1
                 part.unwanted += 1
@@ -304,10 +308,12 @@ class _FileReader:
                     duplicates=part.skipped,
                     rejected=tuple(part.rejected),
                     unwanted=part.unwanted,
+                    more_rejected=part.more_rejected,
                 ),
             )
         self.added += len(part.rows)
         self.rejected += part.rejected
+        self.more_rejected += part.more_rejected
 
 
 @dataclass(slots=True)
@@ -321,6 +327,14 @@ class _Part:
     skipped: int = 0
     unwanted: int = 0
     rejected: list[str] = field(default_factory=list)
+    more_rejected: int = 0
+
+    def reject(self, line: str) -> None:
+        """Keep the first lines, which every command that opens the archive reads again; count the others."""
+        if len(self.rejected) < PART_REJECTS:
+            self.rejected.append(line)
+        else:
+            self.more_rejected += 1
 
     def add(self, raw: RawBlock) -> None:
         self.rows.append(raw)

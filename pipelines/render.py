@@ -66,7 +66,7 @@ def coverage_table(coverage: Coverage) -> Table:
             "trace sources": _counts(coverage.sources),
             "duplicates left out": coverage.duplicates,
             **({"not asked for (other chains, votes)": coverage.unwanted} if coverage.unwanted else {}),
-            "rejected": len(coverage.rejected),
+            "rejected": len(coverage.rejected) + coverage.more_rejected,
         },
         "Archive",
     )

@@ -77,6 +77,19 @@ def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path, begin: bytes) -
     assert hashes(tmp_path / "archive") == [f"0x{n:064x}" for n in (1, 2)]
 
 
+def test_of_very_many_bad_lines_the_first_are_kept_and_the_others_counted(cli: Any, tmp_path: Path) -> None:
+    source, archive = tmp_path / "in.jsonl", tmp_path / "archive"
+    source.write_bytes(line(1) + b"bad\n" * 2500)
+    for _ in range(2):
+        report = ingest_files([source], archive)
+        assert (len(report.rejected), report.more_rejected) == (1000, 1500)
+        assert report.rejected[0].startswith("in.jsonl:2: ")
+        assert (report.coverage.rejected, report.coverage.more_rejected) == (report.rejected, 1500)
+    shown = cli("ingest", "ethereum", "--from", source, "--out", archive)
+    assert shown.exit_code == 3 and "rejected: 2,480 more" in shown.stderr and "2,500" in shown.stdout
+    assert "2,500" in cli("coverage", archive).stdout
+
+
 def test_a_second_run_adds_nothing_and_still_reports_the_rejected(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_bytes(line(1) + b"nonsense\n" + line(2))
