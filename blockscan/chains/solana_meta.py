@@ -68,7 +68,7 @@ def error_texts(err: object) -> tuple[str | None, int | None, str]:
         return None, None, ""
     if isinstance(err, Mapping) and isinstance(err.get("InstructionError"), list):
         parts = err["InstructionError"]
-        if len(parts) == 2 and isinstance(parts[0], int) and not isinstance(parts[0], bool):
+        if len(parts) == 2 and isinstance(parts[0], int) and not isinstance(parts[0], bool) and parts[0] >= 0:
             return "failed", parts[0], _instruction_error(parts[1])
     name = next(iter(err), "failed") if isinstance(err, Mapping) else err
     return str(name)[:_LONGEST_ERROR], None, ""

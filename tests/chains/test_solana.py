@@ -393,6 +393,11 @@ def test_malformed_answers_are_refused_in_one_line(change: Json, reason: str) ->
     assert "\n" not in str(caught.value)
 
 
+def test_an_error_of_an_instruction_before_the_first_is_one_of_the_transaction() -> None:
+    transaction = parse_record(answer(message(keys=[A]), err={"InstructionError": [-5, "x"]}))
+    assert transaction.root.error == "InstructionError"
+
+
 def test_hostile_nesting_is_refused() -> None:
     with pytest.raises(ParseError, match="`stackHeight` 3 cannot follow 1"):
         routed(innerInstructions=[{"index": 1, "instructions": [raw(4, [], b"\3", 3)]}], logMessages=None)
