@@ -1,6 +1,8 @@
 """What stands between the command line and the steps: paths in, facts out."""
 
+import csv
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from blockscan.config import Config
 from blockscan.detect.history_file import load_history
 from blockscan.errors import ConfigError, StoreError
 from blockscan.findings import Alert, Before
+from blockscan.safetext import safe_text
 from blockscan.store import ScoreStore, open_store
 from blockscan.store_labels import addresses_of
 from blockscan.transaction import Transaction
@@ -25,6 +28,7 @@ from pipelines.adapt import adapted, adopt, adopt_tokenizer
 from pipelines.encode import encode_all, fit_tokenizer
 from pipelines.explain import Explanation, Wanted, explain, find
 from pipelines.history import fit_history
+from pipelines.labels import hash_key
 from pipelines.model_dir import ModelDir, load_detector, pick_device
 from pipelines.pretrain import StepReport
 from pipelines.progress import console, progress
@@ -40,6 +44,9 @@ from pipelines.training.processes import first_process
 from tokenizer.txtokenizer import TxTokenizer
 
 Facts = dict[str, object]
+
+_HASH = re.compile(r"0[xX][0-9a-fA-F]+|[1-9A-HJ-NP-Za-km-z]{80,90}")
+"""Of an EVM chain, or Solana's base58 of 64 bytes."""
 
 
 def shards_of(source: Path, blocks: str | None) -> tuple[list[Shard], Rejects]:
@@ -294,15 +301,35 @@ def show(facts: Facts, title: str, *, as_json: bool, missing: str = "none") -> N
 
 
 def hashes_of(path: Path | None) -> frozenset[str]:
-    """The transaction hashes of a file, one a line."""
+    """The transaction hashes of a file, each as its `hash_key`: one a line, or the column tx_hash of a CSV.
+
+    What follows a # is a comment.
+
+    Raises:
+        ConfigError: unreadable, or a line without a hash: what it names would be learnt from as benign.
+    """
     if path is None:
         return frozenset()
     try:
-        return frozenset(
-            line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
-        )
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = csv.reader(stream, strict=True)
+            numbered = [(rows.line_num, [cell.partition("#")[0].strip() for cell in row]) for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"cannot read the hashes to exclude from {path}: {error}") from error
+    filled = [(line, cells) for line, cells in numbered if any(cells)]
+    names = [cell.lower() for cell in filled[0][1]] if filled else []
+    headed = "tx_hash" in names
+    column = names.index("tx_hash") if headed else 0
+    found: set[str] = set()
+    for line, cells in filled[headed:]:
+        given = cells[column] if column < len(cells) else ""
+        if not _HASH.fullmatch(given):
+            raise ConfigError(
+                f"{path} line {line}: '{safe_text(given)}' is no transaction hash to exclude; give one a "
+                "line (0x and hexadecimal, or base58), or a CSV with a column tx_hash"
+            )
+        found.add(hash_key(given))
+    return frozenset(found)
 
 
 def recalibrate(

@@ -19,7 +19,8 @@ from blockscan.config import TokenizerConfig
 from blockscan.errors import ConfigError
 from blockscan.tokens import TokenSequence
 from blockscan.transaction import Transaction
-from pipelines.progress import progress
+from pipelines.labels import hash_key
+from pipelines.progress import console, progress
 from pipelines.sources import Rejects, Shard, TimeOrder, time_order
 from tokenizer.txtokenizer import TxTokenizer
 from tokenizer.vocabulary import vocabulary_from
@@ -76,7 +77,7 @@ def encode_all(
         shards: what to encode. Other processes take whole shards, and only those that they can open: whose
             `read` is a `functools.partial` of a function of a module.
         tokenizer: sent to every other process once.
-        exclude: hashes to leave out.
+        exclude: hashes to leave out, each as its `hash_key`.
         processes: how many are to encode; None takes one per core, if there are WORTH_PROCESSES transactions.
 
     Raises:
@@ -127,7 +128,7 @@ def _elsewhere(
             ]
             for shard, future in zip(shards, waiting, strict=True):
                 if future is None:
-                    here = (each for each in shard.read() if each.hash not in exclude)
+                    here = (each for each in shard.read() if hash_key(each.hash) not in exclude)
                     yield from _encode(here, tokenizer)
                 else:
                     flat = future.result()
@@ -182,7 +183,7 @@ def _begin(vocabulary: str, exclude: frozenset[str]) -> None:
 def _encode_shard(read: "partial[Iterator[Transaction]]") -> _Flat:
     """Encode one shard in a process that `_begin` made ready."""
     assert _tokenizer_here is not None
-    wanted = (each for each in read() if each.hash not in _excluded_here)
+    wanted = (each for each in read() if hash_key(each.hash) not in _excluded_here)
     encoded = list(_encode(wanted, _tokenizer_here))
     sequences = [each.sequence for each in encoded]
     return _Flat(
@@ -217,13 +218,21 @@ def _cores() -> int:
 def watched(
     what: str, shards: Sequence[Shard], exclude: Collection[str] = ()
 ) -> Iterator[tuple[str, Transaction]]:
-    """Shard name and transaction for all of the shards, under a progress bar, without the excluded hashes."""
+    """Shard name and transaction for all of the shards, under a progress bar, without the excluded hashes.
+
+    Says at the end how many of these, each given as its `hash_key`, were met: a list that fits nothing shows.
+    """
+    met: set[str] = set()
     count = 0
     with progress(what, sum(shard.rows for shard in shards)) as bar:
         for shard in shards:
             for transaction in shard.read():
                 count += 1
                 bar.advance(1)
-                if transaction.hash not in exclude:
+                if (key := hash_key(transaction.hash)) in exclude:
+                    met.add(key)
+                else:
                     yield shard.name, transaction
         bar.to(count, count)  # shards say how many they hold at most, be it outside the blocks wanted
+    if exclude:
+        console.print(f"{what}: {len(met):,} of the {len(exclude):,} hashes to exclude are here, left out")

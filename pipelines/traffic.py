@@ -22,6 +22,7 @@ from blockscan.detect.history import History
 from blockscan.detect.levels import Traffic, level_for, transactions_needed
 from blockscan.errors import ConfigError
 from blockscan.transaction import Transaction
+from pipelines.labels import hash_key
 from pipelines.sources import Shard
 
 DAY = 86_400
@@ -89,7 +90,7 @@ class Census:
     def _watched(self, shard: Shard, exclude: Collection[str]) -> Shard:
         def read() -> Iterator[Transaction]:
             for transaction in shard.read():
-                if transaction.hash not in exclude:
+                if hash_key(transaction.hash) not in exclude:
                     self._note(transaction)
                 yield transaction
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,25 @@ def test_other_processes_give_the_same(
     together = encode_all(given, tokenizer, exclude=left_out, processes=2)
     assert len(alone) > 1000 and not left_out & {each.sequence.tx_hash for each in alone}
     assert same(alone, together)
+
+
+def shouted(read: Callable[[], Iterator[Transaction]], _: Rejects) -> Iterator[Transaction]:
+    """The same transactions by hashes in capitals, as a record may write them."""
+    return (replace(each, hash="0X" + each.hash[2:].upper()) for each in read())
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_how_a_record_writes_its_hash_does_not_matter_to_what_is_left_out(
+    shards: list[Shard], tokenizer: TxTokenizer, processes: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [Shard(each.name, partial(shouted, each.read, Rejects()), each.rows) for each in shards]
+    given.append(Shard("in memory", lambda: shouted(shards[0].read, Rejects()), shards[0].rows))
+    listed = [each.hash for each in shards[0].read()][:3]
+    encoded = encode_all(given, tokenizer, exclude=[*listed, "0xabsent"], processes=processes)
+    assert len(encoded) > 1000
+    assert not set(listed) & {each.sequence.tx_hash.lower() for each in encoded}
+    if processes == 1:
+        assert "encode: 3 of the 4 hashes to exclude are here" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_shard_that_cannot_move_is_encoded_here(shards: list[Shard], tokenizer: TxTokenizer) -> None:

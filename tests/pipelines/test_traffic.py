@@ -99,12 +99,14 @@ def test_blocks_that_the_past_was_counted_in_are_refused_by_chain() -> None:
     def read() -> Iterator[Transaction]:
         yield from (transaction(f"{chain}{n}", n, None, chain=chain) for chain, n in places)
 
-    history = history_of(transaction(f"{c}{n}", n, None, chain=c) for c, n in (("a", 9), ("a", 4), ("b", 90)))
+    past = (("a", 9), ("a", 4), ("b", 90), ("0XA", 9))
+    history = history_of(transaction(f"{c}{n}", n, None, chain=c) for c, n in past)
     for places, excluded, refused in (
         ([("a", 10), ("b", 91), ("c", 1)], [], ""),
         ([("a", 10), ("b", 90)], [], "b: block 90 is not later than block 90,"),
         ([("a", 12), ("a", 9), ("a", 11)], [], "a: block 9 is not later .* --blocks 10:"),
         ([("a", 12), ("a", 9)], ["a9"], ""),
+        ([("0XA", 12), ("0XA", 9)], ["0xa9"], ""),
     ):
         found = Census(history)
         (shard,) = found.watching([Shard("s", read, len(places))], excluded)

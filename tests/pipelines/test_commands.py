@@ -1,0 +1,60 @@
+"""What the command line hands to the steps: the hashes to exclude."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockscan.errors import ConfigError
+from pipelines.commands import hashes_of
+
+HASH = "0x" + "ab" * 32
+SIGNATURE = "5" + "J" * 87
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{HASH}\n\n{SIGNATURE}\n",
+        f"\ufeff{HASH}\r\n  {SIGNATURE}  \r\n",
+        f"{HASH.upper()}\n{SIGNATURE}",
+        f'"{HASH}"\n"{SIGNATURE}"\n',
+        f"# known attacks\n{HASH} # the bridge, 2022\n{SIGNATURE},\n",
+        f"{HASH},attack\n{SIGNATURE},attack\n",
+        f"\ufefftx_hash,label\n{HASH},attack\n{SIGNATURE},attack\n",
+        f"label, TX_HASH\nattack,{HASH}\nattack, {SIGNATURE}\n",
+    ],
+    ids=["plain", "bom", "capitals", "quoted", "comments", "labels", "header", "second column"],
+)
+def test_hashes_are_found_however_they_are_written(tmp_path: Path, text: str) -> None:
+    (tmp_path / "known").write_text(text, encoding="utf-8", newline="")
+    assert hashes_of(tmp_path / "known") == {HASH, SIGNATURE}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"{HASH}\n{HASH} attack\n", "line 2: '0xabab"),
+        (f"{HASH}\n\n{HASH[2:]}\n", "line 3"),
+        (f"label,tx_hash\nattack,{HASH}\nattack\n", "line 3: ''"),
+        (f"address\n{HASH}\n", "line 1: 'address'"),
+    ],
+)
+def test_a_line_without_a_hash_is_refused_by_its_number(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "known").write_text(text)
+    with pytest.raises(ConfigError, match=told):
+        hashes_of(tmp_path / "known")
+    (tmp_path / "known").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="cannot read the hashes to exclude"):
+        hashes_of(tmp_path / "known")
+
+
+def test_no_listed_transaction_is_learnt_from(cli: Any, archive: Path, tmp_path: Path) -> None:
+    from pipelines.sources import Rejects, open_shards, read_transactions
+
+    known = next(read_transactions(open_shards(archive, Rejects()))).hash
+    (tmp_path / "known.csv").write_text(f"\ufefftx_hash,label\n{known.upper()},attack\n{HASH},attack\n")
+    model = ["--model", tmp_path / "m", "--preset", "debug", "--blocks", "1:20"]
+    result = cli("tokenizer", "fit", archive, *model, "--exclude", tmp_path / "known.csv")
+    assert result.exit_code == 0
+    assert "1 of the 2 hashes to exclude are here, left out" in " ".join(result.stderr.split())
