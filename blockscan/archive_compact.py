@@ -1,7 +1,7 @@
 """Merge the small parts that following a chain block by block leaves behind.
 
 Done in two steps, so that neither a crash nor a reader at work meets half of it: a merged part retires the
-rows of the small ones; the small files, by then read by nobody, go when the archive is compacted next.
+blocks of the small ones; the small files, by then read by nobody, go when the archive is compacted next.
 """
 
 from pathlib import Path
@@ -32,11 +32,9 @@ def compact(archive: Archive) -> int:
     merged = 0
     for run in _runs(archive):
         rows = [row for path, _ in run for row in read_part(path)]
+        # Every number, not only those with a row: a part of quarantined or empty blocks has none.
         retired = tuple(
-            (path.name, row.number, MERGED)
-            for path, _ in run
-            for row in read_part(path)
-            if row.number is not None
+            (path.name, number, MERGED) for path, part in run for number in range(part.first, part.last + 1)
         )
         info = PartInfo(
             input="",
@@ -85,6 +83,6 @@ def _remove_merged(archive: Archive) -> None:
     for path, info in archive.named_parts():
         gone = retired.get(path.name, {})
         refused = {number for number, _ in info.quarantined}
-        stored = set(range(info.first, info.last + 1)) - refused if gone else set()
-        if stored and all(gone.get(number) == MERGED for number in stored):
+        stored = set(range(info.first, info.last + 1)) - refused  # once, the refused were not retired
+        if gone and all(gone.get(number) == MERGED for number in stored):
             path.unlink()
