@@ -15,9 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
-from blockscan.archive_parts import PartInfo, RawBlock, open_part, part_info, read_part, write_part
+from blockscan.archive_parts import PartInfo, RawBlock, part_info, read_columns, read_part, write_part
 from blockscan.errors import ArtifactError
 
 __all__ = [
@@ -171,8 +169,7 @@ class Archive:
         retired = self.retired()
         for path in self.part_paths():
             gone = retired.get(path.name, {})
-            table = pq.read_table(path, columns=["number", "tx_hashes"])
-            for number, hashes in zip(*(column.to_pylist() for column in table), strict=True):
+            for number, hashes in read_columns(path, "number", "tx_hashes"):
                 if number not in gone:
                     yield from hashes
 
@@ -183,8 +180,7 @@ class Archive:
         for path, info in self.named_parts():
             if info.input or info.last < first or info.first > last:
                 continue
-            table = pq.read_table(path, columns=["number", "hash"])
-            for number, block_hash in zip(*(column.to_pylist() for column in table), strict=True):
+            for number, block_hash in read_columns(path, "number", "hash"):
                 if first <= number <= last and number not in retired.get(path.name, {}):
                     found[number] = (str(block_hash), path.name)
         return found
@@ -251,8 +247,7 @@ class Archive:
         numbers: set[int] = set()
         for path in self.part_paths():
             gone = retired.get(path.name, {})
-            table = pq.read_table(path, columns=["chain", "source", "number", "tx_hashes"])
-            for chain, source, number, hashes in zip(*(column.to_pylist() for column in table), strict=True):
+            for chain, source, number, hashes in read_columns(path, "chain", "source", "number", "tx_hashes"):
                 if number not in gone:
                     sources[source] += len(hashes)
                     chains[chain] += len(hashes)
@@ -267,13 +262,7 @@ def _is_free(path: Path) -> bool:
 
 
 def _holding(path: Path, tx_hash: str) -> Iterator[RawBlock]:
-    with open_part(path) as parquet:
-        hashes = [
-            row
-            for group in range(parquet.num_row_groups)
-            for row in parquet.read_row_group(group, columns=["tx_hashes"]).column(0).to_pylist()
-        ]
-    if any(tx_hash in row for row in hashes):
+    if any(tx_hash in hashes for (hashes,) in read_columns(path, "tx_hashes")):
         yield from (row for row in read_part(path) if tx_hash in row.tx_hashes)
 
 

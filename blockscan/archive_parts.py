@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -106,17 +107,20 @@ def sync(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def open_part(path: Path) -> pq.ParquetFile:
-    """Open a part file.
+@contextmanager
+def _reading(path: Path) -> Iterator[pq.ParquetFile]:
+    """An open part file; whatever is wrong with it, at its end or in its pages, becomes one error.
 
     Raises:
         ArtifactError: it is damaged or gone.
     """
     try:
-        return pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
+        with pq.ParquetFile(path) as parquet:
+            yield parquet
+    except (OSError, pa.ArrowException, ValueError, LookupError, TypeError) as error:
+        why = " ".join(str(error).split())  # Arrow's messages have several lines
         raise ArtifactError(
-            f"{path} is damaged ({error}); move it away and run the ingest again to fetch it anew"
+            f"{path} is damaged ({why}); move it away and run the ingest again to fetch it anew"
         ) from error
 
 
@@ -126,12 +130,27 @@ def part_info(path: Path) -> PartInfo:
     Raises:
         ArtifactError: the file is damaged or no part of an archive.
     """
-    with open_part(path) as parquet:
+    with _reading(path) as parquet:
         stored = (parquet.schema_arrow.metadata or {}).get(b"blockscan")
-    if stored is None:
-        raise ArtifactError(f"{path} is no part of an archive; give an archive, or its part-*.parquet")
-    raw = json.loads(stored)
-    lists = {name: tuple(map(tuple, raw.get(name, ()))) for name in ("quarantined", "degraded", "retired")}
+        if stored is None:
+            raise ArtifactError(f"{path} is no part of an archive; give an archive, or its part-*.parquet")
+        return _info(json.loads(stored))
+
+
+def _info(raw: object) -> PartInfo:
+    """A part's metadata checked.
+
+    Raises:
+        ValueError, LookupError, TypeError: they are not what was written.
+    """
+    if not isinstance(raw, dict):
+        raise ValueError("its metadata are no object")
+    widths = {"quarantined": 2, "degraded": 2, "retired": 3}
+    lists = {name: tuple(tuple(each) for each in raw.get(name, ())) for name in widths}
+    if any(len(each) != width for name, width in widths.items() for each in lists[name]):
+        raise ValueError("its metadata are cut short")
+    if not all(isinstance(raw[name], int) for name in ("first", "last", "transactions")):
+        raise ValueError("its metadata do not say what it covers")
     known = {each.name for each in fields(PartInfo)}
     given = {name: value for name, value in raw.items() if name in known}
     return PartInfo(**(given | lists | {"rejected": tuple(raw["rejected"])}))
@@ -148,12 +167,23 @@ def read_part(path: Path, keep: Callable[[int | None], bool] | None = None) -> I
     Raises:
         ArtifactError: the file is damaged.
     """
-    with open_part(path) as parquet:
+    with _reading(path) as parquet:
         for group in range(parquet.num_row_groups):
             numbers = parquet.read_row_group(group, columns=["number"]).column(0).to_pylist()
             wanted = [place for place, number in enumerate(numbers) if keep is None or keep(number)]
             if wanted:
                 yield from map(_row, parquet.read_row_group(group).take(wanted).to_pylist())
+
+
+def read_columns(path: Path, *names: str) -> list[tuple[Any, ...]]:
+    """Some columns of one part file, row by row.
+
+    Raises:
+        ArtifactError: the file is damaged, or has no such column.
+    """
+    with _reading(path) as parquet:
+        table = parquet.read(columns=list(names))
+        return list(zip(*(table.column(name).to_pylist() for name in names), strict=True))
 
 
 def _cell(row: RawBlock, name: str) -> Any:

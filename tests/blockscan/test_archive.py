@@ -1,9 +1,17 @@
-"""The archive by itself: what compaction keeps and removes."""
+"""The archive by itself: damaged parts, what compaction keeps and removes."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 
 from blockscan.archive import Archive, PartInfo, RawBlock
 from blockscan.archive_compact import SHORTEST_RUN, compact
+from blockscan.errors import ArtifactError
 from blockscan.transaction import TraceSource
 
 
@@ -22,6 +30,81 @@ def compacted(path: Path, *, times: int) -> Archive:
     for _ in range(times):
         compact(Archive(path))  # anew, as the next run opens it
     return Archive(path)
+
+
+READS: list[Callable[[Archive], object]] = [
+    lambda archive: archive.coverage(),
+    lambda archive: list(archive.raw_blocks()),
+    lambda archive: list(archive.find("0xb5-tx")),
+    lambda archive: list(archive.tx_hashes()),
+    lambda archive: archive.block_hashes(0, 9),
+]
+
+
+def archive_of_one(path: Path) -> tuple[Archive, Path]:
+    archive = Archive.begin(path, "evm")
+    archive.append([row(number, f"0xb{number}") for number in range(10)], info(0, 9))
+    (part,) = archive.part_paths()
+    return archive, part
+
+
+@pytest.mark.parametrize("read", READS, ids=["coverage", "rows", "find", "hashes", "block hashes"])
+def test_a_part_with_flipped_bytes_is_one_error_wherever_it_is_read(
+    tmp_path: Path, read: Callable[[Archive], object]
+) -> None:
+    archive, part = archive_of_one(tmp_path / "a")
+    content = part.read_bytes()
+    end = len(content) - int.from_bytes(content[-8:-4], "little") - 8
+    part.write_bytes(content[:4] + bytes(end - 4) + content[end:])
+    with pytest.raises(ArtifactError, match=r"part-.* is damaged .*; move it away and run the ingest again"):
+        read(Archive(archive.path))
+
+
+@pytest.mark.parametrize(
+    ("column", "reads"),
+    [("tx_hashes", READS[:4]), ("number", READS), ("source", READS[:2]), ("record", READS[1:2])],
+)
+def test_a_part_without_a_column_is_damaged(
+    tmp_path: Path, column: str, reads: list[Callable[[Archive], object]]
+) -> None:
+    archive, part = archive_of_one(tmp_path / "a")
+    pq.write_table(pq.read_table(part).drop_columns(column), part)
+    for read in reads:
+        with pytest.raises(ArtifactError, match="is damaged"):
+            read(Archive(archive.path))
+
+
+def test_a_row_of_an_unknown_source_is_damaged(tmp_path: Path) -> None:
+    archive, part = archive_of_one(tmp_path / "a")
+    table = pq.read_table(part)
+    place = table.schema.get_field_index("source")
+    pq.write_table(table.set_column(place, "source", pa.array(["hearsay"] * 10)), part)
+    with pytest.raises(ArtifactError, match=r"is damaged .*hearsay"):
+        list(archive.raw_blocks())
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "{bad",
+        "{}",
+        "[]",
+        "7",
+        *({name: [["part-x.parquet"]]} for name in ("retired", "degraded", "quarantined")),
+        {"retired": 7},
+        {"rejected": None},
+        {"first": "1"},
+    ],
+    ids=str,
+)
+def test_metadata_that_say_nothing_are_damaged(tmp_path: Path, told: Any) -> None:
+    archive, part = archive_of_one(tmp_path / "a")
+    table = pq.read_table(part)
+    if isinstance(told, dict):
+        told = json.dumps(json.loads(table.schema.metadata[b"blockscan"]) | told)
+    pq.write_table(table.replace_schema_metadata({"blockscan": told}), part)
+    with pytest.raises(ArtifactError, match="is damaged"):
+        Archive(archive.path).coverage()
 
 
 def test_parts_without_a_row_are_merged_once_and_removed(tmp_path: Path) -> None:
