@@ -83,8 +83,17 @@ class Archive:
         """Create an archive in a new or empty directory, or continue one of the same chain family.
 
         Raises:
-            ArtifactError: the directory holds something else.
+            ArtifactError: the directory holds something else, or the disk refused.
         """
+        try:
+            return cls._begun(path, family)
+        except OSError as error:
+            raise ArtifactError(
+                f"cannot write the archive {path}: {error}; give a directory that can be written, with space"
+            ) from error
+
+    @classmethod
+    def _begun(cls, path: Path, family: str) -> "Archive":
         if (path / MANIFEST).is_file():
             archive = cls(path)
             if archive.family != family:
@@ -120,7 +129,10 @@ class Archive:
             ArtifactError: see `append`.
         """
         folder = self.path / QUARANTINE
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise ArtifactError(f"cannot make {folder}: {error}; free some space and run it again") from error
         rows = [] if raw is None else [raw]
         refused = PartInfo("", "quarantine", number, number, 0, quarantined=((number, reason),))
         write_part(folder / f"block-{number:012d}.parquet", rows, refused)

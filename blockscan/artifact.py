@@ -52,13 +52,13 @@ def create(path: Path, kind: str, *, config: Mapping[str, Any], parents: Mapping
     """Yield a temporary directory to fill; on success it gets its manifest and the name `path`.
 
     Raises:
-        ArtifactError: `path` already holds something.
+        ArtifactError: `path` already holds something, or the disk refused (full, read-only).
     """
     require_empty(path)
     draft = path.with_name(f".{path.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
     try:
+        draft.mkdir(parents=True)
         yield draft
         files = {entry.name: _sha256(entry) for entry in sorted(draft.iterdir())}
         manifest = Manifest(kind, VERSION, dict(config), dict(parents), files)
@@ -66,6 +66,11 @@ def create(path: Path, kind: str, *, config: Mapping[str, Any], parents: Mapping
         if path.is_dir():
             path.rmdir()
         draft.rename(path)
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot write the {kind} {path}: {error}; free some space or give another directory, "
+            "and run the same command again"
+        ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

@@ -48,6 +48,25 @@ def archive_of_one(path: Path) -> tuple[Archive, Path]:
     return archive, part
 
 
+def test_a_disk_that_refuses_an_archive_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArtifactError, match=r"cannot write the archive .*; give a directory that can be"):
+        Archive.begin(tmp_path / "file" / "a", "evm")
+    archive = Archive.begin(tmp_path / "b", "evm")
+    (archive.path / "quarantine").write_text("")
+    with pytest.raises(ArtifactError, match=r"cannot make .*quarantine"):
+        archive.quarantine(1, "bad", None)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("blockscan.archive.os.fsync", full)
+    with pytest.raises(ArtifactError, match="No space left on device"):
+        Archive.begin(tmp_path / "c", "evm")
+    monkeypatch.undo()
+    assert Archive.begin(tmp_path / "c", "evm").part_paths() == []
+
+
 @pytest.mark.parametrize("read", READS, ids=["coverage", "rows", "find", "hashes", "block hashes"])
 def test_a_part_with_flipped_bytes_is_one_error_wherever_it_is_read(
     tmp_path: Path, read: Callable[[Archive], object]

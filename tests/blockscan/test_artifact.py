@@ -34,6 +34,19 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_disk_that_refuses_is_one_error_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArtifactError, match=r"cannot write the tokenizer .*; free some space"):
+        make(tmp_path / "file" / "x")
+    with (
+        pytest.raises(ArtifactError, match="No space left on device"),
+        artifact.create(tmp_path / "x", "tokenizer", config={}, parents={}) as draft,
+    ):
+        (draft / "data.json").write_text("1")
+        raise OSError(28, "No space left on device")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_changed_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x"
     make(path)
