@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockscan.archive_lock import LOCK, WriterLock, writer_lock
 from blockscan.archive_parts import PartInfo, RawBlock, part_info, read_columns, read_part, write_part
 from blockscan.errors import ArtifactError
 
@@ -69,6 +70,7 @@ class Archive:
             ArtifactError: `path` is no archive.
         """
         self.path = path
+        self._lock: WriterLock | None = None
         self._infos: dict[Path, PartInfo] = {}
         try:
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
@@ -82,8 +84,10 @@ class Archive:
     def begin(cls, path: Path, family: str) -> "Archive":
         """Create an archive in a new or empty directory, or continue one of the same chain family.
 
+        No other process can begin it until what is returned is gone.
+
         Raises:
-            ArtifactError: the directory holds something else, or the disk refused.
+            ArtifactError: the directory holds something else, another process writes it, or the disk refused.
         """
         try:
             return cls._begun(path, family)
@@ -94,18 +98,18 @@ class Archive:
 
     @classmethod
     def _begun(cls, path: Path, family: str) -> "Archive":
-        if (path / MANIFEST).is_file():
-            archive = cls(path)
-            if archive.family != family:
-                raise ArtifactError(
-                    f"{path} is an archive of {archive.family}, not {family}; give another --out"
-                )
-            return archive
-        if path.exists() and not _is_free(path):
+        begun = (path / MANIFEST).is_file()
+        if not begun and path.exists() and not _is_free(path):
             raise ArtifactError(f"{path} is not empty and holds no archive; give a new directory as --out")
+        if begun and (found := cls(path).family) != family:
+            raise ArtifactError(f"{path} is an archive of {found}, not {family}; give another --out")
         path.mkdir(parents=True, exist_ok=True)
-        _write_atomically(path / MANIFEST, json.dumps({"kind": "archive", "family": family}).encode())
-        return cls(path)
+        lock = writer_lock(path)
+        if not begun:
+            _write_atomically(path / MANIFEST, json.dumps({"kind": "archive", "family": family}).encode())
+        archive = cls(path)  # read with the lock held: what another process wrote until now is seen
+        archive._lock = lock
+        return archive
 
     def append(self, rows: Sequence[RawBlock], info: PartInfo) -> None:
         """Add one part; afterwards its rows and its coverage are on disk, or neither is.
@@ -270,7 +274,8 @@ class Archive:
 
 def _is_free(path: Path) -> bool:
     """Whether a directory is empty but for what a run left that was killed as it began."""
-    return path.is_dir() and all(entry.name == f".{MANIFEST}.draft" for entry in path.iterdir())
+    left = {f".{MANIFEST}.draft", LOCK}
+    return path.is_dir() and all(entry.name in left for entry in path.iterdir())
 
 
 def _holding(path: Path, tx_hash: str) -> Iterator[RawBlock]:

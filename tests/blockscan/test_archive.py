@@ -1,6 +1,8 @@
 """The archive by itself: damaged parts, what compaction keeps and removes."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,33 @@ def test_a_disk_that_refuses_an_archive_is_one_error(tmp_path: Path, monkeypatch
         Archive.begin(tmp_path / "c", "evm")
     monkeypatch.undo()
     assert Archive.begin(tmp_path / "c", "evm").part_paths() == []
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from blockscan.archive import Archive
+archive = Archive.begin(Path(sys.argv[1]), "evm")
+print("begun", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_one_process_writes_an_archive_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == "begun\n"
+        with pytest.raises(ArtifactError, match=r"another process is writing .*another --out"):
+            Archive.begin(path, "evm")
+        assert Archive(path).coverage().transactions == 0  # readers need no lock
+        other.kill()
+    first, second = Archive.begin(path, "evm"), Archive.begin(path, "evm")  # one process is one writer
+    hold = [sys.executable, "-c", HOLD, path]
+    assert "another process" in subprocess.run(hold, input="", capture_output=True, text=True).stderr
+    del first, second
+    assert subprocess.run(hold, input="", capture_output=True, text=True).stdout == "begun\n"
 
 
 @pytest.mark.parametrize("read", READS, ids=["coverage", "rows", "find", "hashes", "block hashes"])

@@ -1,0 +1,45 @@
+"""One writer at a time: two that fill one archive would each store what the other has just stored."""
+
+import fcntl
+import os
+import weakref
+from pathlib import Path
+
+from blockscan.errors import ArtifactError
+
+LOCK = ".lock"
+"""An empty file in the archive; the system lets go of it when the process ends, however it ends."""
+
+
+class WriterLock:
+    """The right to write an archive, held by this process for as long as somebody in it keeps this object."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the right; see `writer_lock`."""
+        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        weakref.finalize(self, os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ArtifactError(
+                f"another process is writing the archive {path}; wait for its end, or give another --out"
+            ) from error
+        except OSError:  # some network file systems have no locks; archives there were written before, too
+            pass
+
+
+_held: "weakref.WeakValueDictionary[Path, WriterLock]" = weakref.WeakValueDictionary()
+
+
+def writer_lock(path: Path) -> WriterLock:
+    """The lock of the archive at `path`, the same one for everybody in this process.
+
+    Raises:
+        ArtifactError: another process holds it.
+        OSError: the lock file cannot be made.
+    """
+    where = path.resolve()
+    lock = _held.get(where)
+    if lock is None:
+        lock = _held[where] = WriterLock(path)
+    return lock
