@@ -16,7 +16,7 @@ from blockscan.errors import BlockScanError, ConfigError
 from pipelines.cli_alerts import alerts
 from pipelines.cli_baselines import baselines
 from pipelines.cli_calibration import AlertsPerDay, TransactionsPerDay, bundle, drift, recalibrate, verify
-from pipelines.cli_data import PARTIAL, coverage, ingest_ethereum, watch
+from pipelines.cli_data import coverage, ingest_ethereum, reported, watch
 from pipelines.cli_import import labels_app, signatures_app
 from pipelines.cli_recount import recount
 from pipelines.cli_results import dashboard, evaluate, explain
@@ -124,8 +124,8 @@ def tokenizer_fit(
         require_empty(ModelDir(model).tokenizer)
         _say(f"would fit a tokenizer on up to {sum(shard.rows for shard in shards):,} transactions")
         return
-    commands.show(commands.fit(shards, model, config, exclude), "Tokenizer", as_json=as_json)
-    _finish(rejects)
+    with reported(rejects):
+        commands.show(commands.fit(shards, model, config, exclude), "Tokenizer", as_json=as_json)
 
 
 @app.command()
@@ -168,21 +168,21 @@ def pretrain(
         steps = config.train.steps if adapt is None else config.adapt.steps
         _say(f"would train {steps:,} steps of {config.train.batch_tokens:,} tokens")
         return
-    facts = commands.train(
-        shards,
-        model,
-        config,
-        exclude,
-        device=device.value,
-        resume=resume,
-        source=source,
-        preset=preset,
-        adapt=adapt,
-        tensorboard=tensorboard,
-    )
-    if first_process():
-        commands.show(facts, "Checkpoint", as_json=as_json)
-        _finish(rejects)
+    with reported(*[rejects] if first_process() else []):
+        facts = commands.train(
+            shards,
+            model,
+            config,
+            exclude,
+            device=device.value,
+            resume=resume,
+            source=source,
+            preset=preset,
+            adapt=adapt,
+            tensorboard=tensorboard,
+        )
+        if first_process():
+            commands.show(facts, "Checkpoint", as_json=as_json)
 
 
 @app.command()
@@ -222,20 +222,20 @@ def calibrate(
         goal = f"{alerts_per_day:g} alerts a day" if alerts_per_day else f"FPR {fpr or 0.01:g}"
         _say(f"would calibrate {goal} on up to {sum(shard.rows for shard in shards):,} transactions")
         return
-    facts = commands.calibrate(
-        shards,
-        model,
-        config,
-        exclude,
-        fpr=fpr,
-        alerts_per_day=alerts_per_day,
-        transactions_per_day=transactions_per_day,
-        covered=covered_blocks(source),
-        per_contract=per_contract,
-        device=device.value,
-    )
-    commands.show(facts, "Calibration", as_json=as_json)
-    _finish(rejects)
+    with reported(rejects):
+        facts = commands.calibrate(
+            shards,
+            model,
+            config,
+            exclude,
+            fpr=fpr,
+            alerts_per_day=alerts_per_day,
+            transactions_per_day=transactions_per_day,
+            covered=covered_blocks(source),
+            per_contract=per_contract,
+            device=device.value,
+        )
+        commands.show(facts, "Calibration", as_json=as_json)
 
 
 @app.command()
@@ -273,10 +273,9 @@ def score(
     if dry_run:
         _say(f"would score {source or 'blocks of a node'} with {model} into {store}")
         return
-    with commands.scorable(source, rpc, blocks) as (shards, rejects):
+    with commands.scorable(source, rpc, blocks) as (shards, rejects), reported(rejects):
         facts = commands.score(shards, model, store, parquet, device=device.value, source=source)
-    commands.show(facts, "Scored", as_json=as_json)
-    _finish(rejects)
+        commands.show(facts, "Scored", as_json=as_json)
 
 
 for command in (
@@ -317,14 +316,6 @@ def _shards(source: Path, blocks: str | None) -> "tuple[list[Shard], Rejects]":
     from pipelines.commands import shards_of
 
     return shards_of(source, blocks)
-
-
-def _finish(rejects: "Rejects") -> None:
-    """Say what could not be read; the exit status says it too."""
-    for line in rejects.lines[:20]:
-        _say(f"rejected: {line}")
-    if rejects.lines:
-        raise typer.Exit(PARTIAL)
 
 
 def _say(message: str) -> None:

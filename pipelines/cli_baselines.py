@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli_data import PARTIAL
+from pipelines.cli_data import reported
 from pipelines.options import AsJson, Device, DryRun, Exclude, OnDevice, Preset, Set, Source, preset_config
 
 
@@ -43,7 +43,6 @@ def baselines(
 
         blockscan baselines archive --train :18M --test 18M:19M --out values.parquet --only lof --only ecod
     """
-    from blockscan.safetext import safe_text
     from pipelines import commands
     from pipelines.baselines import BASELINES, run
     from pipelines.model_dir import ModelDir, pick_device
@@ -56,24 +55,20 @@ def baselines(
     if dry_run:
         typer.echo(f"would fit {', '.join(only or BASELINES)} on blocks {train}, score {test}", err=True)
         return
-    learnt = run.load("read, train", past, commands.hashes_of(exclude))
-    tokenizer = (
-        TxTokenizer.fit(learnt, config.tokenizer)
-        if model is None
-        else TxTokenizer.load(ModelDir(model).tokenizer)
-    )
-    request = run.Request(
-        train=learnt,
-        test=run.load("read, test", later),
-        tokenizer=tokenizer,
-        config=config,
-        seed=seed,
-        device=pick_device(device.value),
-        only=tuple(only or ()),
-    )
-    commands.show(run.run_baselines(request, out), "Baselines", as_json=as_json)
-    lines = [*past_rejects.lines, *later_rejects.lines]
-    for line in lines[:20]:
-        typer.echo(safe_text(f"rejected: {line}", limit=1000), err=True)
-    if lines:
-        raise typer.Exit(PARTIAL)
+    with reported(past_rejects, later_rejects):
+        learnt = run.load("read, train", past, commands.hashes_of(exclude))
+        tokenizer = (
+            TxTokenizer.fit(learnt, config.tokenizer)
+            if model is None
+            else TxTokenizer.load(ModelDir(model).tokenizer)
+        )
+        request = run.Request(
+            train=learnt,
+            test=run.load("read, test", later),
+            tokenizer=tokenizer,
+            config=config,
+            seed=seed,
+            device=pick_device(device.value),
+            only=tuple(only or ()),
+        )
+        commands.show(run.run_baselines(request, out), "Baselines", as_json=as_json)

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from blockscan.safetext import safe_text
-from pipelines.cli_data import PARTIAL
+from pipelines.cli_data import reported
 from pipelines.options import AsJson, Blocks, Device, Exclude, ModelOption, OnDevice, Source, StoreOption
 
 DRIFTED = 4
@@ -47,14 +46,11 @@ def recalibrate(
 
     target = Target(fpr, alerts_per_day, transactions_per_day)
     shards, rejects = commands.shards_of(source, blocks)
-    facts = commands.recalibrate(
-        shards, model, target, exclude, covered=covered_blocks(source), device=device.value
-    )
-    commands.show(facts, "Recalibration", as_json=as_json)
-    for line in rejects.lines[:20]:
-        typer.echo(safe_text(f"rejected: {line}", limit=1000), err=True)
-    if rejects.lines:
-        raise typer.Exit(PARTIAL)
+    with reported(rejects):
+        facts = commands.recalibrate(
+            shards, model, target, exclude, covered=covered_blocks(source), device=device.value
+        )
+        commands.show(facts, "Recalibration", as_json=as_json)
 
 
 def drift(

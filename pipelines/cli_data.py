@@ -1,15 +1,35 @@
 """The commands about data: ingest ethereum, coverage, watch. `pipelines.cli` adds them to the app."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from blockscan.errors import ConfigError
+from blockscan.safetext import safe_text
 from pipelines.options import AsJson, Blocks, Device, DryRun, ModelOption, OnDevice, StoreOption
+
+if TYPE_CHECKING:
+    from pipelines.sources import Rejects
 
 PARTIAL = 3
 """Exit status: done, but some input was rejected."""
+
+
+@contextmanager
+def reported(*rejects: "Rejects") -> Iterator[None]:
+    """Say what the step inside could not read, also where it fails for that; the exit status says it, too."""
+    try:
+        yield
+    finally:
+        lines = [line for each in rejects for line in each.lines]
+        for line in lines[:20]:
+            typer.echo(safe_text(f"rejected: {line}", limit=1000), err=True)
+    if lines:
+        raise typer.Exit(PARTIAL)
+
 
 Rpc = Annotated[
     list[str] | None,

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from blockscan.safetext import safe_text
-from pipelines.cli_data import PARTIAL
+from pipelines.cli_data import reported
 from pipelines.options import AsJson, Blocks, Exclude, ModelOption, Source
 
 
@@ -30,9 +29,6 @@ def recount(
     from pipelines import commands
 
     shards, rejects = commands.shards_of(source, blocks)
-    facts = commands.recount(shards, model, out, exclude)
-    commands.show(facts, "History", as_json=as_json)
-    for line in rejects.lines[:20]:
-        typer.echo(safe_text(f"rejected: {line}", limit=1000), err=True)
-    if rejects.lines:
-        raise typer.Exit(PARTIAL)
+    with reported(rejects):
+        facts = commands.recount(shards, model, out, exclude)
+        commands.show(facts, "History", as_json=as_json)

@@ -57,9 +57,9 @@ def test_links_and_pictures_exist() -> None:
 
 
 def test_exit_statuses_are_those_of_the_command_line() -> None:
-    from pipelines import cli
+    from pipelines import cli, cli_data
 
-    assert f"{cli.PARTIAL} done but some input was" in README
+    assert f"{cli_data.PARTIAL} done but some input was" in README
     assert f"{cli.INTERRUPTED} interrupted" in README
 
 

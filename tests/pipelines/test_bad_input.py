@@ -108,6 +108,27 @@ def test_a_range_without_transactions_is_refused(cli: Any, road: Any, tmp_path: 
     assert "no transaction to score" in refused(cli(*arguments, "--blocks", "9M:"))
 
 
+def test_where_every_row_is_rejected_the_reasons_are_told(cli: Any, road: Any, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text("{broken\n")
+    fresh, half = tmp_path / "fresh", tmp_path / "half"
+    half.mkdir()
+    for part in ("tokenizer", "checkpoint", "history"):
+        (half / part).symlink_to(road.model / part)
+    out = tmp_path / "values.parquet"
+    for step in (
+        ["tokenizer", "fit", source, "--model", fresh, "--preset", "debug"],
+        ["calibrate", source, "--model", half, "--preset", "debug"],
+        ["recalibrate", source, "--model", road.model],
+        ["recount", source, "--model", road.model, "--out", tmp_path / "again"],
+        ["score", source, "--model", road.model, "--store", tmp_path / "s.sqlite"],
+        ["baselines", source, "--train", ":9", "--test", "9:", "--model", road.model, "--out", out],
+    ):
+        result = cli(*step)
+        assert "rejected: in.jsonl:1: not valid JSON" in result.stderr, step
+        refused(result)
+
+
 def test_outputs_that_exist_are_refused_and_kept(cli: Any, road: Any) -> None:
     before = {path: path.stat().st_mtime_ns for path in road.model.rglob("*") if path.is_file()}
     for step in (["tokenizer", "fit"], ["pretrain"], ["calibrate"]):
