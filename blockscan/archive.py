@@ -9,7 +9,6 @@ left the chain, is retired by the part that comes after, and read no more.
 import hashlib
 import itertools
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from blockscan.archive_lock import LOCK, WriterLock, writer_lock
 from blockscan.archive_parts import PartInfo, RawBlock, part_info, read_columns, read_part, write_part
+from blockscan.artifact import write_whole
 from blockscan.errors import ArtifactError
 
 __all__ = [
@@ -106,7 +106,7 @@ class Archive:
         path.mkdir(parents=True, exist_ok=True)
         lock = writer_lock(path)
         if not begun:
-            _write_atomically(path / MANIFEST, json.dumps({"kind": "archive", "family": family}).encode())
+            write_whole(path / MANIFEST, json.dumps({"kind": "archive", "family": family}).encode())
         archive = cls(path)  # read with the lock held: what another process wrote until now is seen
         archive._lock = lock
         return archive
@@ -313,12 +313,3 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.draft")
-    with draft.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.rename(path)

@@ -6,9 +6,10 @@ when complete, checked when opened. Only JSON, safetensors, Parquet and NumPy fi
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,28 @@ def create(path: Path, kind: str, *, config: Mapping[str, Any], parents: Mapping
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name first: it is there whole, or what was there before.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_bytes(content)  # /dev/stdout, a pipe: to be written to, not to be replaced
+        return
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        with draft.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.rename(path)
+    except OSError:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
+
+
 def read_manifest(path: Path, kind: str) -> Manifest:
     """Read an artifact's manifest and check its kind, its version and the hash of every file.
 
@@ -83,6 +106,7 @@ def read_manifest(path: Path, kind: str) -> Manifest:
     """
     try:
         manifest = Manifest(**json.loads((path / MANIFEST).read_text(encoding="utf-8")))
+        _check_types(manifest)
     except OSError as error:
         raise ArtifactError(
             f"{path} holds no {kind}: {MANIFEST} cannot be read ({error.strerror}); "
@@ -100,6 +124,14 @@ def read_manifest(path: Path, kind: str) -> Manifest:
                 f"{path / name} is missing or was changed since it was made; make the {kind} again"
             )
     return manifest
+
+
+def _check_types(manifest: Manifest) -> None:
+    if not all(isinstance(each, dict) for each in (manifest.config, manifest.parents, manifest.files)):
+        raise TypeError("config, parents and files must be objects")
+    texts = (manifest.kind, *manifest.parents.values(), *manifest.files.values())
+    if not all(isinstance(each, str) for each in texts):
+        raise TypeError("its kind, parents and hashes must be texts")
 
 
 def _sha256(path: Path) -> str:

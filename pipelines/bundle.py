@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from blockscan.archive import RawBlock
+from blockscan.artifact import write_whole
 from blockscan.chains.decode import decode
 from blockscan.detect.dealings import JOINT
 from blockscan.errors import ArtifactError, ParseError
@@ -90,13 +91,14 @@ def write_bundle(bundle: Bundle, path: Path) -> None:
         raise ArtifactError(
             f"the block of {bundle.tx_hash} is larger than {LARGEST:,} bytes: no bundle of it"
         )
+    if path.exists():
+        raise ArtifactError(f"{path} is there already; give a new file, or remove this one first")
     try:
-        with path.open("xb") as stream:
-            stream.write(gzip.compress(text, mtime=0))
-    except FileExistsError as error:
-        raise ArtifactError(f"{path} is there already; give a new file, or remove this one first") from error
+        write_whole(path, gzip.compress(text, mtime=0))
     except OSError as error:
-        raise ArtifactError(f"cannot write {path}: {error.strerror}") from error
+        raise ArtifactError(
+            f"cannot write {path}: {error.strerror}; free some space, or give another file"
+        ) from error
 
 
 def read_bundle(path: Path) -> Bundle:

@@ -94,7 +94,7 @@ def load_calibration(path: Path) -> Calibration:
         contracts = _contracts(arrays, values) if manifest.config.get("per_contract") else None
         density = _density(arrays, manifest.config["density"]) if "density" in manifest.config else None
         periods = {source: tuple(each) for source, each in manifest.config.get("periods", {}).items()}
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise ArtifactError(
             f"{path} is no calibration this program can read: {error}; calibrate again"
         ) from error

@@ -7,6 +7,7 @@ and a content security policy forbids everything but the file's own style sheet.
 from collections.abc import Mapping
 from pathlib import Path
 
+from blockscan.artifact import write_whole
 from blockscan.errors import ArtifactError
 from pipelines.evaluate import Evaluation
 from pipelines.evaluation import tables
@@ -45,9 +46,11 @@ def write(evaluation: Evaluation, path: Path) -> None:
         ArtifactError: the file cannot be written.
     """
     try:
-        path.write_text(html(evaluation), encoding="utf-8")
+        write_whole(path, html(evaluation).encode())
     except OSError as error:
-        raise ArtifactError(f"cannot write the report {path}: {error.strerror}") from error
+        raise ArtifactError(
+            f"cannot write the report {path}: {error.strerror}; free some space, or give another file"
+        ) from error
 
 
 def html(evaluation: Evaluation) -> str:

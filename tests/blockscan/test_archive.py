@@ -62,7 +62,7 @@ def test_a_disk_that_refuses_an_archive_is_one_error(tmp_path: Path, monkeypatch
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("blockscan.archive.os.fsync", full)
+    monkeypatch.setattr("blockscan.artifact.os.fsync", full)
     with pytest.raises(ArtifactError, match="No space left on device"):
         Archive.begin(tmp_path / "c", "evm")
     monkeypatch.undo()

@@ -1,5 +1,6 @@
 """Artifacts: whole or absent, checked when opened."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,43 @@ def test_changed_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
         artifact.read_manifest(path, "tokenizer")
     with pytest.raises(ArtifactError, match="holds no tokenizer"):
         artifact.read_manifest(tmp_path / "nowhere", "tokenizer")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"files": []},
+        {"config": None},
+        {"parents": None},
+        {"parents": {"archive": 1}},
+        {"files": {"data.json": None}},
+        {"kind": []},
+    ],
+    ids=str,
+)
+def test_a_manifest_of_other_types_is_damaged(tmp_path: Path, wrong: dict[str, object]) -> None:
+    make(tmp_path / "x")
+    manifest = tmp_path / "x" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | wrong))
+    with pytest.raises(ArtifactError, match=r"is damaged: .*; make the tokenizer again"):
+        artifact.read_manifest(tmp_path / "x", "tokenizer")
+
+
+def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "old").write_text("precious")
+    (tmp_path / "link").symlink_to(tmp_path / "old")
+    with monkeypatch.context() as patched:
+        patched.setattr("blockscan.artifact.os.fsync", full)
+        for name in ("old", "new"):
+            with pytest.raises(OSError, match="No space"):
+                artifact.write_whole(tmp_path / name, b"half")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "old"]
+    assert (tmp_path / "old").read_text() == "precious"
+    artifact.write_whole(tmp_path / "link", b"through")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "old").read_text() == "through"
 
 
 def test_an_output_that_is_not_empty_is_refused_and_kept(tmp_path: Path) -> None:

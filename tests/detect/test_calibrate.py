@@ -1,6 +1,7 @@
 """Conformal guarantee, its limits in numbers, sources, truncation, severity, and the artifact."""
 
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -479,6 +480,16 @@ def test_a_damaged_calibration_is_refused(calibration, tmp_path):
         load_calibration(tmp_path / "a")
     with pytest.raises(ArtifactError, match="not empty"):
         save_calibration(calibration, tmp_path / "a")
+
+
+@pytest.mark.parametrize("wrong", [{"periods": [1]}, {"traffic": 7}, {"traffic": {"blocks": [1]}}], ids=str)
+def test_a_calibration_with_settings_of_other_types_is_refused(calibration, tmp_path, wrong):
+    save_calibration(calibration, tmp_path / "a")
+    manifest = tmp_path / "a" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(content | {"config": content["config"] | wrong}))
+    with pytest.raises(ArtifactError, match="no calibration this program can read"):
+        load_calibration(tmp_path / "a")
 
 
 def test_a_calibration_with_unknown_parts_is_refused(calibration, tmp_path):

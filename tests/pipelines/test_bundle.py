@@ -199,3 +199,18 @@ def test_a_bomb_a_stump_and_a_tail_are_refused(tmp_path: Path, monkeypatch: pyte
         write_bundle(large, tmp_path / "large")
     with pytest.raises(ArtifactError, match="cannot read"):
         read_bundle(tmp_path / "absent")
+
+
+def test_a_full_disk_leaves_no_half_bundle_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("blockscan.artifact.os.fsync", full)
+        with pytest.raises(ArtifactError, match="No space left on device; free some space"):
+            write_bundle(BUNDLE, tmp_path / "one")
+    assert list(tmp_path.iterdir()) == []
+    write_bundle(BUNDLE, tmp_path / "one")
+    assert read_bundle(tmp_path / "one").intact

@@ -91,9 +91,17 @@ def test_the_report_has_every_plot_and_table():
     assert text.count("<svg") == 5 and not re.search(r"nan|inf\b", text.partition("<body>")[2])
 
 
-def test_a_report_that_cannot_be_written_is_one_line(tmp_path):
+def test_a_report_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(ArtifactError, match="cannot write the report"):
         report.write(hostile_evaluation(), tmp_path / "missing" / "r.html")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("blockscan.artifact.os.fsync", full)
+    with pytest.raises(ArtifactError, match="No space left on device; free some space"):
+        report.write(hostile_evaluation(), tmp_path / "r.html")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_curves_by_hand():
