@@ -13,6 +13,8 @@ from typing import Any, get_type_hints
 
 from blockscan.errors import ConfigError
 
+_LARGEST = 2**63
+
 
 @dataclass(frozen=True, slots=True)
 class TokenizerConfig:
@@ -148,7 +150,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(
             f"cannot read the preset {path}: {error.strerror}; give an existing .toml file"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # bad TOML, bad UTF-8, or a number of thousands of digits
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     for override in overrides:
         _apply(raw, override)
@@ -174,9 +176,13 @@ def _section(kind: type[Any], values: object, where: str) -> Any:
 
 def _typed(value: object, kind: type[Any], where: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) > 1e300:
+            raise ConfigError(f"{where} is too large a number")
         return float(value)
     if type(value) is not kind:
-        raise ConfigError(f"{where} must be of type {kind.__name__}, not {value!r}")
+        raise ConfigError(f"{where} must be of type {kind.__name__}, not {value!r:.100}")
+    if kind is int and value not in range(-_LARGEST, _LARGEST):
+        raise ConfigError(f"{where} is too large a number")
     return value
 
 
@@ -194,7 +200,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override!r} is not of the form section.key=value")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         parsed = value.strip()
     raw.setdefault(section, {})[key] = parsed
 

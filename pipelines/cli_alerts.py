@@ -21,9 +21,12 @@ def alerts(
         bool, typer.Option("--incidents", help="Put alerts that share an attacker's address together.")
     ] = False,
     window_hours: Annotated[
-        float, typer.Option(min=0, help="With --incidents, how far apart two linked alerts may lie.")
+        float,
+        typer.Option(min=0, max=1_000_000, help="With --incidents, how far apart two linked alerts may lie."),
     ] = 24.0,
-    limit: Annotated[int, typer.Option(min=1, help="How many to list, the most unusual first.")] = 50,
+    limit: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="How many to list, the most unusual first.")
+    ] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List the alerts of a store, or the incidents that they belong to.

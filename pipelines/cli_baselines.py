@@ -6,7 +6,18 @@ from typing import Annotated
 import typer
 
 from pipelines.cli_data import reported
-from pipelines.options import AsJson, Device, DryRun, Exclude, OnDevice, Preset, Set, Source, preset_config
+from pipelines.options import (
+    SEEDS,
+    AsJson,
+    Device,
+    DryRun,
+    Exclude,
+    OnDevice,
+    Preset,
+    Set,
+    Source,
+    preset_config,
+)
 
 
 def baselines(
@@ -26,7 +37,7 @@ def baselines(
     exclude: Exclude = None,
     preset: Preset = "small",
     set_: Set = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all baselines.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=SEEDS, help="Seed of all baselines.")] = 0,
     device: OnDevice = Device.AUTO,
     as_json: AsJson = False,
     dry_run: DryRun = False,

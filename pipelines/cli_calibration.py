@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 
 from pipelines.cli_data import reported
-from pipelines.options import AsJson, Blocks, Device, Exclude, ModelOption, OnDevice, Source, StoreOption
+from pipelines.options import (
+    SEEDS,
+    AsJson,
+    Blocks,
+    Device,
+    Exclude,
+    ModelOption,
+    OnDevice,
+    Source,
+    StoreOption,
+)
 
 DRIFTED = 4
 """Exit status of `drift` where the traffic has drifted; 1 stays for errors."""
@@ -56,7 +66,9 @@ def recalibrate(
 def drift(
     store: StoreOption,
     model: ModelOption,
-    seed: Annotated[int, typer.Option(help="Seed that breaks ties between equal values.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=SEEDS, help="Seed that breaks ties between equal values.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Test whether the scored traffic still looks like the calibration. Exit status 4: it does not.

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from blockscan.errors import ConfigError
-from pipelines.options import AsJson, Device, OnDevice, StoreOption
+from pipelines.options import SEEDS, AsJson, Device, OnDevice, StoreOption
 
 
 class Attribution(StrEnum):
@@ -59,7 +59,9 @@ def explain(
     exclude: Without = None,
     attribution: By = None,
     over: Annotated[Over, typer.Option(help="Whose surprise --attribution shares.")] = Over.VALUE,
-    seed: Annotated[int, typer.Option(help="Seed of the noise of --attribution smooth.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=SEEDS, help="Seed of the noise of --attribution smooth.")
+    ] = 0,
     everything: Everything = False,
     device: OnDevice = Device.AUTO,
     as_json: AsJson = False,
@@ -170,7 +172,9 @@ def evaluate(
     protocol: ByProtocol = Protocol.STANDARD,
     pools: Annotated[int, typer.Option(min=1, help="How many of them.")] = 1000,
     html: Html = None,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap, the pools and the baseline.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=SEEDS, help="Seed of the bootstrap, the pools and the baseline.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Compare stored scores with labels, beside the length baseline. Labels are read here and nowhere else.

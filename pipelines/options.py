@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from blockscan.config import Config
 
 
+SEEDS = 2**32 - 1
+"""The largest seed that every library takes."""
+
+
 class Device(StrEnum):
     """Where to compute."""
 

@@ -7,6 +7,8 @@ from blockscan.errors import ConfigError
 
 _SCALE = {"": 1, "K": 1_000, "M": 1_000_000, "B": 1_000_000_000}
 _NUMBER = re.compile(r"(\d+(?:_\d+)*(?:\.\d+)?)([KMB]?)", re.IGNORECASE)
+_LONGEST = 40
+"""Characters of a number; Python refuses to read one of thousands of digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,9 @@ def parse_range(text: str, *, newest: int | None = None) -> BlockRange:
 
 def _number(text: str, whole: str) -> int:
     match = _NUMBER.fullmatch(text.strip())
-    if match is None:
+    if match is None or len(text) > _LONGEST:
         raise ConfigError(
-            f"{whole!r} is not a block range; write 100:200, 16M:17M, -1000: or 15M:+1000 (end excluded)"
+            f"{whole[:99]!r} is not a block range; write 100:200, 16M:17M, -1000: or 15M:+1000 (end excluded)"
         )
     digits, unit = match.group(1).replace("_", ""), match.group(2).upper()
     integer, _, fraction = digits.partition(".")

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -22,6 +23,8 @@ from tokenizer.words import SELECTOR_BYTES, Value, word_classifier
 # Above this many different values of a kind, those seen in the fewest transactions are forgotten.
 MOST_COUNTED = 1_000_000
 MOST_CODES = 64
+MOST_ALIASES = 10_000
+"""Each alias and each bucket is a row of the model, however rare; some hundred do."""
 _LONGEST_TEXT = 512
 _TEXTS_PER_TRANSACTION = 64
 _SELECTOR, _TOPIC, _DISCRIMINATOR, _CODE, _TEXT = "S:", "T:", "D:", "C:", "text"
@@ -37,11 +40,13 @@ def fit_vocabulary(transactions: Iterable[Transaction], config: TokenizerConfig)
 
     Raises:
         ParseError: a transaction cannot be linearised.
-        ConfigError: the configuration leaves no alias, no bucket or no count.
+        ConfigError: the configuration leaves no alias, no bucket or no count, or one is beyond all use.
     """
-    for name in ("aliases", "buckets", "min_count"):
-        if getattr(config, name) < 1:
-            raise ConfigError(f"tokenizer.{name} is {getattr(config, name)}; it must be at least 1")
+    for name, given in asdict(config).items():
+        least = 1 if name in ("aliases", "buckets", "min_count") else 0
+        most = MOST_ALIASES if name in ("aliases", "buckets") else MOST_COUNTED
+        if not least <= given <= most:
+            raise ConfigError(f"tokenizer.{name} is {given}; it must be from {least} to {most:,}")
     counts: Counts = {
         kind: Counter() for kind in (WHOLE, _SELECTOR, _TOPIC, WORD, _CODE, _DISCRIMINATOR, _TEXT)
     }

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
 from blockscan.detect.counts import count_features
+from blockscan.errors import ConfigError
 from blockscan.transaction import Transaction
 from pipelines.baselines.setting import Score, Setting, sample
 
@@ -52,6 +53,8 @@ def fit_lof(train: Sequence[Transaction], setting: Setting) -> Score:
     Equal rows are merged: where a row has more copies than neighbours, the density there is infinite.
     """
     rows = sample(np.unique(log_counts(train), axis=0), LOF_ROWS, setting.rng)
+    if len(rows) < 2:
+        raise ConfigError("lof needs two different transactions to fit on; widen --train")
     factor = LocalOutlierFactor(n_neighbors=max(1, min(NEIGHBOURS, len(rows) - 1)), novelty=True)
     machine = make_pipeline(StandardScaler(), factor).fit(rows)
     return lambda transactions: _column(-machine.score_samples(log_counts(transactions)))

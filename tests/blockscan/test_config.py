@@ -35,6 +35,9 @@ def test_overrides_win_over_the_preset(preset: Path) -> None:
         ("modle.layers=7", "nearest known one is 'model'"),
         ("model.layers=many", "must be of type int"),
         ("model.layers=true", "must be of type int"),
+        (f"train.steps={'9' * 5000}", "must be of type int"),
+        (f"train.steps={10**30}", "is too large a number"),
+        (f"train.learning_rate={'9' * 400}", "is too large a number"),
         ("layers", "not of the form section.key=value"),
     ],
 )
@@ -53,6 +56,7 @@ def test_an_unknown_key_in_the_file_names_the_nearest(tmp_path: Path) -> None:
 def test_missing_and_broken_files_say_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read the preset"):
         load_config(tmp_path / "none.toml")
-    (tmp_path / "broken.toml").write_text("[train\n")
-    with pytest.raises(ConfigError, match="not valid TOML"):
-        load_config(tmp_path / "broken.toml")
+    for broken in ("[train\n", f"[train]\nsteps = {'9' * 5000}\n"):
+        (tmp_path / "broken.toml").write_text(broken)
+        with pytest.raises(ConfigError, match="not valid TOML"):
+            load_config(tmp_path / "broken.toml")

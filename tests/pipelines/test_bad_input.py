@@ -103,6 +103,25 @@ def test_an_empty_archive_is_refused_by_every_step(cli: Any, tmp_path: Path, roa
         assert "is empty; run `blockscan ingest` first" in refused(cli(*step))
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["alerts", "--store", "s", "--limit", 10**30],
+        ["alerts", "--store", "s", "--incidents", "--window-hours", "inf"],
+        ["alerts", "--store", "s", "--incidents", "--window-hours", "nan"],
+        ["evaluate", "--store", "s", "--labels", "l", "--seed", -1],
+        ["evaluate", "--store", "s", "--labels", "l", "--seed", 10**30],
+        ["explain", "0x1", "--store", "s", "--seed", 10**30],
+        ["drift", "--store", "s", "--model", "m", "--seed", -1],
+        ["baselines", "a", "--train", ":1", "--test", "1:", "--out", "o", "--seed", 10**30],
+    ],
+    ids=lambda value: f"{value[0]} {value[-2]} {value[-1]}",
+)
+def test_numbers_that_no_library_takes_are_wrong_usage(cli: Any, arguments: list[object]) -> None:
+    result = cli(*arguments)
+    assert result.exit_code == 2 and f"Invalid value for '{arguments[-2]}'" in result.stderr
+
+
 def test_a_range_without_transactions_is_refused(cli: Any, road: Any, tmp_path: Path) -> None:
     arguments = ["score", road.archive, "--model", road.model, "--store", tmp_path / "s.sqlite"]
     assert "no transaction to score" in refused(cli(*arguments, "--blocks", "9M:"))

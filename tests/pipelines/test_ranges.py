@@ -25,7 +25,9 @@ def test_ranges_mean_what_cryo_means(text: str, start: int, stop: int | None) ->
     assert parse_range(text, newest=10_000) == BlockRange(start, stop)
 
 
-@pytest.mark.parametrize("text", ["", "a:b", "10:5", "7:7", "1..5", "1.00001K:2K", "-:", "+5", "5:-3"])
+@pytest.mark.parametrize(
+    "text", ["", "a:b", "10:5", "7:7", "1..5", "1.00001K:2K", "-:", "+5", "5:-3", "1" * 5000]
+)
 def test_what_is_no_range_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_range(text, newest=10_000)

@@ -220,6 +220,10 @@ def test_rare_values_are_forgotten_first() -> None:
 def test_a_configuration_without_aliases_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"tokenizer\.aliases is 0"):
         TxTokenizer.fit([], TokenizerConfig(aliases=0))
+    with pytest.raises(ConfigError, match=r"tokenizer\.addresses is -1; it must be from 0 to 1,000,000"):
+        TxTokenizer.fit([], TokenizerConfig(addresses=-1))
+    with pytest.raises(ConfigError, match=r"tokenizer\.aliases is 100000000; it must be from 1 to 10,000"):
+        TxTokenizer.fit([], TokenizerConfig(aliases=100_000_000))
 
 
 def test_five_topics_are_refused(

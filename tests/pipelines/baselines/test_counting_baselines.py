@@ -4,14 +4,16 @@ import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 from scipy.sparse import csr_array
 
+from blockscan.errors import ConfigError
 from blockscan.tokens import VocabularyShape
 from blockscan.transaction import Call, CallKind, Log
 from pipelines.baselines import BASELINES
 from pipelines.baselines.bags import bag_matrix
-from pipelines.baselines.counting import log_counts
+from pipelines.baselines.counting import fit_lof, log_counts
 from pipelines.baselines.doc2vec import WordTable, infer, learn
 from pipelines.baselines.mixture import fit_mixture
 from pipelines.baselines.novelty import fit_novelty, selector_of
@@ -68,6 +70,11 @@ def test_ecod_is_the_greatest_sum_of_log_tails(train, test, setting):
     auto = np.where(third < 0, left, right)
     by_hand = np.max([each.sum(1) for each in (left, right, auto)], axis=0)
     np.testing.assert_allclose(BASELINES["ecod"].fit(train, setting())(test)[:, 0], by_hand)
+
+
+def test_lof_of_one_transaction_is_refused(train, setting):
+    with pytest.raises(ConfigError, match="two different transactions to fit on; widen --train"):
+        fit_lof(train[:1] * 3, setting())
 
 
 def test_unknown_gas_counts_as_none(train):
