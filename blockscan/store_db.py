@@ -49,9 +49,11 @@ class Database:
         with self.errors():
             if not read_only and not path.exists():
                 os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-            uri = f"file:{quote(str(path.absolute()))}?mode={'ro' if read_only else 'rw'}"
-            self._connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+            self._connection = _connect(path, "ro" if read_only else "rw")
             try:
+                if read_only and _needs_files_beside(self._connection):
+                    self._connection.close()
+                    self._connection = _connect_unwritable(path)
                 self._prepare(read_only=read_only)
             except BaseException:
                 self._connection.close()
@@ -160,6 +162,36 @@ class Database:
                 stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
                 self.upsert("meta", ("name", "value"), ("name",), (f"migration_{number}", stamp))
                 self.upsert("meta", ("name", "value"), ("name",), ("schema_version", str(number)))
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"file:{quote(str(path.absolute()))}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+
+
+def _needs_files_beside(connection: sqlite3.Connection) -> bool:
+    """Whether reading fails since the files of the write-ahead log cannot be made: a read-only directory."""
+    try:
+        connection.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.OperationalError as error:
+        # The first of a read-only mount, the second of a directory without permission; both in the low byte.
+        return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+    return False
+
+
+def _connect_unwritable(path: Path) -> sqlite3.Connection:
+    """Read a store where nobody can write, hence without a log of writes that are under way.
+
+    Raises:
+        StoreError: there is such a log, with writes that the file itself lacks.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise StoreError(
+            f"{path} lies where nothing can be written, and {log.name} holds its last writes; "
+            "copy both to a writable directory"
+        )
+    return _connect(path, "ro&immutable=1")
 
 
 def _explain(path: Path, error: Exception) -> str:

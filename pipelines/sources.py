@@ -184,7 +184,8 @@ def _read_part(
 
 
 def _file_shard(path: Path, rejects: Rejects, blocks: BlockRange | None) -> Shard:
-    return Shard(path.name, partial(_read_file, path, rejects, blocks), _line_count(path))
+    name = path.name.encode(errors="backslashreplace").decode()  # a name need not be UTF-8; what is stored is
+    return Shard(name, partial(_read_file, path, rejects, blocks), _line_count(path))
 
 
 def _read_file(path: Path, rejects: Rejects, blocks: BlockRange | None) -> Iterator[Transaction]:

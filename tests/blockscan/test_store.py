@@ -1,7 +1,11 @@
 import json
+import os
 import sqlite3
 import stat
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -300,6 +304,40 @@ def test_a_read_only_store_cannot_be_written(path: Path) -> None:
     open_store(path).close()
     with open_store(path, read_only=True) as store, pytest.raises(StoreError, match="cannot be written"):
         store.write(rows(range(1)))
+
+
+@contextmanager
+def nothing_can_be_written(folder: Path) -> Iterator[None]:
+    """A read-only mount, as far as a test can make one; root, who can write all the same, is nobody here."""
+    root = os.geteuid() == 0
+    for entry in folder.iterdir():
+        entry.chmod(0o444)
+    folder.chmod(0o555)
+    try:
+        if root:
+            os.seteuid(65534)
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+
+
+def test_a_store_on_a_read_only_mount_can_be_read() -> None:
+    with tempfile.TemporaryDirectory() as name:  # tmp_path lies where only its user can look
+        path = Path(name) / "s.sqlite"
+        with open_store(path) as store:
+            store.write(rows(range(3)))
+        with nothing_can_be_written(path.parent):
+            assert sorted(entry.name for entry in path.parent.iterdir()) == ["s.sqlite"]
+            with open_store(path, read_only=True) as store:
+                assert len(list(store.iter_scores())) == 3
+        path.with_name("s.sqlite-wal").write_bytes(b"a write that is not in the file")
+        with (
+            nothing_can_be_written(path.parent),
+            pytest.raises(StoreError, match=r"s\.sqlite-wal holds its last writes; copy both to a writable"),
+        ):
+            open_store(path, read_only=True)
 
 
 def test_a_new_store_is_private(path: Path) -> None:

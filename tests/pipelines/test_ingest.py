@@ -283,5 +283,15 @@ def test_a_transaction_is_found_by_its_hash(tmp_path: Path) -> None:
     assert list(archive.find("0x07")) == []
 
 
+def test_a_file_whose_name_is_not_utf8_has_a_name_that_can_be_stored(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff2.jsonl")
+    try:
+        path.write_bytes(line(1))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    (shard,) = open_shards(path, Rejects())
+    assert shard.name == "\\udcff2.jsonl" and len(list(shard.read())) == 1
+
+
 def test_ranges_merge() -> None:
     assert covered_ranges([(5, 6), (1, 2), (3, 3), (9, 9)]) == [(1, 3), (5, 6), (9, 9)]
