@@ -92,6 +92,11 @@ def test_a_hub_that_pays_strangers_links_nobody(callers: int, groups: list[list[
     assert numbers(group_alerts(alerts, many(callers, "exchange"))) == groups
 
 
+def test_who_calls_himself_is_no_link_between_two() -> None:
+    (alone,) = group_alerts([make_alert(1, "eve", "eve")], {})
+    assert alone.links == ()
+
+
 def test_an_unknown_sender_links_nobody() -> None:
     assert numbers(group_alerts([make_alert(1, ""), make_alert(2, "")], {})) == [[1], [2]]
 

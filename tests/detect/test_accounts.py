@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from blockscan.detect.accounts import AT_MOST, CARRIED_SECONDS, SECONDS, Recent, account_of
+from blockscan.detect.accounts import AT_MOST, CARRIED_SECONDS, MOST_DEALINGS, SECONDS, Recent, account_of
 from blockscan.detect.calibrate import fit_calibration, judge
+from blockscan.detect.dealings import Dealing
 from blockscan.detect.facts import FACTS
 
 WHOM = "0xa"
@@ -59,6 +60,14 @@ def test_what_is_old_is_forgotten():
     for time in range(5000):
         recent.add(f"0x{time}", time, 1.0)
     assert len(recent._known) <= SECONDS + 1 and len(recent._oldest) <= SECONDS + 1
+
+
+def test_of_a_busy_account_the_latest_dealings_are_added_up():
+    recent = Recent(0.5)
+    dealings = [Dealing(frozenset(), frozenset({str(i)}), ()) for i in range(MOST_DEALINGS + 1)]
+    for time, dealing in enumerate(dealings):
+        recent.add(WHOM, time, 0.0, dealing)
+    assert recent.dealings(WHOM, MOST_DEALINGS) == dealings[1:]
 
 
 def test_a_time_far_ahead_does_not_keep_what_is_old_or_forget_what_comes():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, kstest
 
-from blockscan.detect.drift import FEWEST, TAIL, DriftTest, drift
+from blockscan.detect.drift import FEWEST, MOST_ATTACKS, TAIL, DriftTest, drift
 from blockscan.errors import ConfigError
 
 
@@ -40,6 +40,10 @@ def test_attacks_are_no_drift(share):
     found = [run([2, i], attacks=share) for i in range(runs)]
     assert sum(each.drifted for each in found) <= binom.ppf(0.999, runs, 0.01)
     assert np.mean([each.tail for each in found]) > 250 * (TAIL + 0.8 * share)  # but they are seen
+
+
+def test_as_many_attacks_as_are_allowed_for_are_no_drift_over_a_long_time():
+    assert not any(run([9, i], n=2000, later=2000, attacks=MOST_ATTACKS).drifted for i in range(8))
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import pytest
 from blockscan.chains.solana_layouts import SYSTEM
 from blockscan.chains.solana_layouts import TOKEN as SPL_TOKEN
 from blockscan.detect.explain import fact_evidence
-from blockscan.detect.fact import amount_in_words
+from blockscan.detect.fact import ESTABLISHED, amount_in_words
 from blockscan.detect.facts import FACTS, fact_values, facts_of
-from blockscan.detect.flow import ETHER, frames_of
+from blockscan.detect.flow import ETHER, LARGEST, frames_of
+from blockscan.detect.gains import possible_tool
 from blockscan.detect.habits import function_of
 from blockscan.detect.history import history_of, merged
 from blockscan.detect.tally import Tally, amount_bin, count_all, key_of, signed_bin
@@ -18,6 +19,7 @@ from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, Tr
 
 USER, OTHER, POOL, TOKEN, THIEF = ("0x" + letter * 40 for letter in "abcde")
 TRANSFER = bytes.fromhex("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef")
+WITHDRAWAL = bytes.fromhex("7fcf532c15f0a6db0bd6d0e038bea71d30d808c7d98cb3bf7268a95bf5081b65")
 SWAP, SKIM, BALANCE_OF = b"swap", b"skim", bytes.fromhex("70a08231")
 
 
@@ -111,6 +113,21 @@ def test_flows_of_logs_and_of_calls_agree():
     assert seen == told == {(POOL, TOKEN): -77, (USER, TOKEN): 77}
 
 
+def test_who_unwraps_ether_gives_the_token_back():
+    log = Log(TOKEN, (WITHDRAWAL, word(USER)), word(5))
+    seen = transaction(call(USER, TOKEN, b"abcd", log))
+    asks = bytes.fromhex("2e1a7d4d") + word(5)
+    told = transaction(call(USER, TOKEN, asks), logs=LogOrder.ABSENT)
+    for each in (seen, told):
+        assert frames_of(each).balances() == {(USER, TOKEN): -5, (TOKEN, TOKEN): 5}
+
+
+def test_what_is_too_large_to_be_a_sum_moves_nothing():
+    sums = moved(USER, POOL, LARGEST - 1), moved(USER, POOL, LARGEST)
+    (found,) = frames_of(transaction(call(USER, TOKEN, b"abcd", *sums))).transfers
+    assert found.amount == LARGEST - 1
+
+
 def test_what_failed_moves_nothing():
     """The innermost frame succeeded, but the one that called it did not."""
     inner = call(OTHER, THIEF, b"move", moved(POOL, USER, 5), value=3)
@@ -199,6 +216,32 @@ def test_a_balance_is_as_it_was_when_it_was_asked_for(history):
 def test_amounts_are_in_words():
     assert amount_in_words(12 * 10**18 + 5 * 10**17, ETHER) == "12.5 ether"
     assert amount_in_words(123456, TOKEN) == f"1.23e+05 units of {TOKEN}"
+
+
+def test_a_contract_that_the_sender_creates_and_empties_is_no_victim(history):
+    ask = call(THIEF, TOKEN, BALANCE_OF + word(THIEF), output=word(0))
+    give = call(THIEF, TOKEN, b"move", moved(THIEF, POOL, 10))
+    created = call(POOL, THIEF, b"code", give, ask, kind=CallKind.CREATE)
+    facts = facts_of(transaction(call(USER, POOL, b"abcd", created)), history)
+    assert facts["drained"].value == 0.0
+
+
+def test_a_token_loses_nothing_by_its_own_supply(history):
+    minted = call(USER, TOKEN, b"mint", moved(TOKEN, USER, 10**6))
+    assert facts_of(transaction(minted), history)["loss"].value == 0.0
+
+
+def test_what_only_one_ever_called_may_be_the_tool_of_another(history):
+    of_one = history_of([swap(1000 + i) for i in range(100)])
+    assert possible_tool(swap(1, OTHER), of_one) == frozenset({POOL})
+    users = [f"0x{n:040x}" for n in range(1, ESTABLISHED)]
+    assert possible_tool(swap(1), history_of([swap(1000, user) for user in users])) == frozenset()
+
+
+def test_how_rare_a_new_caller_is_follows_from_calls_and_callers(history):
+    """Two users made a hundred calls, so that (2 + 1/2) in 103 came from somebody new."""
+    found = facts_of(swap(1000, THIEF), history)["new_caller"].value
+    assert found == pytest.approx(-math.log(2.5 / 103))
 
 
 def test_thousand_frames_deep_and_hostile_names(history):
@@ -334,6 +377,14 @@ def test_who_loses_without_signing_is_robbed_unless_it_always_does(pool):
     assert (theft["drained"].value, theft["emptied"].value) == (1.0, 0.0)
     assert signed["bystander_loss"].value == 0.0
     assert (signed["drained"].value, signed["emptied"].value) == (0.0, 1.0)
+
+
+def test_who_was_robbed_before_is_still_robbed():
+    """A few losses without a signature make no vault."""
+    past = [message(f"user{i}", fell(VICTIM, -1000, 10**9)) for i in range(ESTABLISHED)]
+    theft = message("thief", fell(VICTIM, -(10**6), 0))
+    for before, robbed in ((past[1:], True), (past, False)):
+        assert (facts_of(theft, history_of(before))["bystander_loss"].value > 0.0) == robbed
 
 
 def test_who_pays_by_signature_is_robbed_the_first_time_it_did_not_sign():
