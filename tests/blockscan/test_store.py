@@ -14,7 +14,7 @@ import pytest
 from blockscan import store_db
 from blockscan.errors import StoreError
 from blockscan.findings import Evidence, Frame, TxScore
-from blockscan.store import Run, ScoredBlock, ScoreStore, Search, open_store
+from blockscan.store import Label, Run, ScoredBlock, ScoreStore, Search, open_store
 
 HOUR = 3600
 START = 1_700_000_000 // HOUR * HOUR
@@ -162,6 +162,19 @@ def test_an_older_calibration_written_again_changes_no_view(path: Path) -> None:
         assert store.alerts()[0].severity == "low"
         assert store.count_scores() == 1
         assert store.verify() == []
+
+
+def test_an_older_calibration_written_again_changes_no_row(path: Path) -> None:
+    with open_store(path) as store:
+        store.write(rows(range(3)))
+        store.write(rows(range(3), calibration="c2"))
+        assert store.write(rows(range(3))).changed == 0
+
+
+def test_of_equal_p_values_the_highest_value_comes_first(path: Path) -> None:
+    with open_store(path) as store:
+        store.write((make_score(i, p_value=0.01), "high", None) for i in range(3))
+        assert [alert.score.value for alert in store.alerts()] == [2.0, 1.0, 0.0]
 
 
 def test_search_and_paging_happen_in_the_store(path: Path) -> None:
@@ -449,6 +462,28 @@ def test_values_that_cannot_be_stored_are_refused(
         with pytest.raises(StoreError, match=message):
             store.write([(make_score(0), None, None), (make_score(1, **changes), severity, None)])
         assert store.count_scores() == 0
+
+
+def test_an_alert_that_is_included_again_is_what_a_person_last_made_of_it(path: Path) -> None:
+    block = ScoredBlock("ethereum", 100, "0xb", (make_score(0).tx_hash,))
+    with open_store(path) as store:
+        store.write(rows(range(1)))
+        store.put_blocks([block])
+        key = store.alerts()[0].unique_key
+        for status in ("acknowledged", "dismissed"):
+            store.set_status(key, status, note="", by="ada")
+        store.orphan_blocks("ethereum", ["0xb"])
+        assert store.alerts()[0].status == "orphaned"
+        store.put_blocks([block])
+        assert store.alerts()[0].status == "dismissed"
+
+
+def test_of_equal_confidence_the_newest_label_comes_first(path: Path) -> None:
+    said = [(0.5, "2023-01-01"), (None, "2025-01-01"), (0.5, "2024-01-01"), (0.9, "2022-01-01")]
+    with open_store(path) as store:
+        store.put_labels(Label("0xa", date, "source", date, confidence) for confidence, date in said)
+        dates = [label.date[:4] for label in store.labels(["0xa"], "ethereum")["0xa"]]
+    assert dates == ["2022", "2024", "2023", "2025"]
 
 
 def test_status_changes_are_checked(path: Path) -> None:

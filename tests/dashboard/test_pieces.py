@@ -128,6 +128,7 @@ def test_charts_hold_every_number() -> None:
     assert len(p_value_histogram([1], None)["layer"]) == 2
     hours = alerts_over_time([(3600, "high", 2), (7200, "low", 1)], 3600)
     assert [value["alerts"] for value in hours["data"]["values"]] == [2, 1]
+    assert [value["start"] for value in hours["data"]["values"]] == [3_600_000, 7_200_000], "milliseconds"
     assert hours["encoding"]["x"]["timeUnit"] == "utcyearmonthdatehours"
     assert alerts_over_time([], 86_400)["encoding"]["x"]["timeUnit"] == "utcyearmonthdate"
 

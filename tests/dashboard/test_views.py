@@ -61,6 +61,13 @@ def test_overview_tells_counts_and_provenance(store: Path, open_view: View) -> N
     assert runs["calibrations"][0] == "cccccccc…cccccc"
 
 
+def test_what_is_dismissed_is_not_among_the_most_unusual(store: Path, open_view: View) -> None:
+    with open_store(store) as written:
+        written.set_status(f"ethereum:{tx_hash(0)}", "dismissed", note="", by="ada")
+    shown = alerts_in(open_view("overview"))
+    assert len(shown) == 10 and shown[0] == "0x000000…000001"
+
+
 def test_overview_of_an_empty_store_names_the_next_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_view: View
 ) -> None:
