@@ -9,6 +9,8 @@ from blockscan.store_schema import SCORE_COLUMNS, Summary, score_from_row, unpac
 HISTOGRAM_BINS = 20
 _HOUR, _DAY = 3600, 86_400
 _LONGEST_BY_HOUR = 3 * _DAY
+_LIVE = """alerts a JOIN scores s ON s.chain = a.chain AND s.tx_hash = a.tx_hash
+    AND s.calibration = a.calibration WHERE s.orphaned = 0"""
 
 
 def summarise(db: Database, alarm_level: float | None) -> Summary:
@@ -27,7 +29,7 @@ def summarise(db: Database, alarm_level: float | None) -> Summary:
         alarm_level=alarm_level,
         at_alarm=None if alarm_level is None else at_alarm or 0,
         by_severity=dict(
-            db.rows("SELECT severity, COUNT(*) FROM alerts GROUP BY severity ORDER BY severity")
+            db.rows(f"SELECT a.severity, COUNT(*) FROM {_LIVE} GROUP BY a.severity ORDER BY a.severity")
         ),
         by_status=dict(db.rows("SELECT status, COUNT(*) FROM alerts GROUP BY status ORDER BY status")),
         histogram=_histogram(db),
@@ -73,8 +75,7 @@ def _histogram(db: Database) -> tuple[int, ...]:
 
 def _timeline(db: Database) -> tuple[int, tuple[tuple[int, str, int], ...]]:
     """Alerts per hour, or per day where they span more than three days."""
-    join = """alerts a JOIN scores s ON s.chain = a.chain AND s.tx_hash = a.tx_hash
-        AND s.calibration = a.calibration WHERE s.time IS NOT NULL AND s.orphaned = 0"""
+    join = f"{_LIVE} AND s.time IS NOT NULL"
     first, last = db.rows(f"SELECT MIN(s.time), MAX(s.time) FROM {join}")[0]
     period = _HOUR if first is None or last - first <= _LONGEST_BY_HOUR else _DAY
     start = f"s.time / {period} * {period}"

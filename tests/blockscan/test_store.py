@@ -220,6 +220,16 @@ def test_the_summary_counts(path: Path) -> None:
     assert summary.judges == (("m1", "c1", 101),)
 
 
+def test_an_alert_that_left_the_chain_is_counted_as_orphaned_alone(path: Path) -> None:
+    with open_store(path) as store:
+        store.write(rows(range(1)))
+        store.put_blocks([ScoredBlock("ethereum", 100, "0xb", (make_score(0).tx_hash,))])
+        store.orphan_blocks("ethereum", ["0xb"])
+        summary = store.summary()
+    assert (summary.scored, summary.orphaned, summary.timeline) == (0, 1, ())
+    assert (summary.by_severity, summary.by_status) == ({}, {"orphaned": 1})
+
+
 def test_a_long_timeline_counts_by_day(path: Path) -> None:
     with open_store(path) as store:
         store.write([(make_score(i, time=START + i * 40 * HOUR), "low", None) for i in range(4)])
