@@ -342,6 +342,12 @@ def test_a_file_grows_and_says_where_everything_is_from(tmp_path: Path) -> None:
     assert opened.signatures().name(bytes.fromhex(selector_of("foo(uint256)"))) == "foo(uint256)"
 
 
+def test_a_function_with_indexed_parameters_is_refused() -> None:
+    wrong = Candidate("f(address indexed)", kind="function")
+    file, (line,) = add(EMPTY, [wrong], name="one.csv", sha256="1", date="2024-01-01")
+    assert "a function has no indexed parameters" in line and not file.functions
+
+
 def test_a_changed_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "signatures.json"
     held, _ = add(EMPTY, [Candidate("foo(uint256)")], name="a", sha256="1", date="2024-01-01")

@@ -83,6 +83,26 @@ def test_a_transfer_reads_as_expected(
     ]
 
 
+def test_an_amount_is_one_group_whoever_pays_it_and_precompiles_are_none(
+    tokenizer: TxTokenizer, make_call: MakeCall, make_transaction: MakeTransaction
+) -> None:
+    nobody, identity = f"0x{0:040x}", f"0x{4:040x}"
+    steps = [make_call(TOKEN, nobody), make_call(TOKEN, identity), make_call(TOKEN, identity)]
+    root = make_call(SENDER, TOKEN, *steps, data=TRANSFER + word(1_234_567) + word(2**256 - 1_234_567))
+    sequence = tokenizer.encode(make_transaction(root))
+    of = dict(zip(written(tokenizer, sequence), sequence.group.tolist(), strict=True))
+    assert of["e6"] == of["-e6"] >= 0
+    assert of[f"A:{nobody}"] == of[f"A:{identity}"] == -1
+
+
+def test_what_a_precompile_is_given_has_no_selector(
+    tokenizer: TxTokenizer, make_call: MakeCall, make_transaction: MakeTransaction
+) -> None:
+    for target, told in ((TOKEN, True), (f"0x{1:040x}", False)):
+        root = make_call(SENDER, target, data=bytes(128))
+        assert (Field.SELECTOR in tokenizer.encode(make_transaction(root)).field) == told
+
+
 def test_callers_and_emitters_stand_only_where_nothing_implies_them(
     tokenizer: TxTokenizer, make_call: MakeCall, make_transaction: MakeTransaction
 ) -> None:

@@ -169,6 +169,16 @@ def test_values_of_data_are_exact(program_and_data: tuple[str, bytes], other: by
     assert data_bytes(word_values(other)) == other
 
 
+def test_a_word_of_2_to_60_opens_a_key_and_a_number_follows_a_tag_of_one_byte() -> None:
+    (largest,) = word_values((2**60 - 1).to_bytes(8, "little"))
+    (key,) = word_values((2**60).to_bytes(8, "little") + bytes(24))
+    assert largest == (Modality.NUMBER, 2**60 - 1) and key[0] is Modality.BYTES
+    assert event_values(b"\3" + (5).to_bytes(8, "little")) == [
+        (Modality.SELECTOR, b"\3"),
+        (Modality.NUMBER, 5),
+    ]
+
+
 @thorough
 @given(root=trees)
 def test_decode_of_encode_is_canonical(fitted: TxTokenizer, roomy: TxTokenizer, root: Call) -> None:
