@@ -171,6 +171,7 @@ def test_a_wrong_joint_fact_is_one_line(tmp_path: Path, joint: object) -> None:
         ("alone", "evidence", [[]]),
         ("alone", "evidence", [{"node": 1}] * 5000),
         ("alone", "evidence", [{"node": 1e400, "field": "x", "surprise": 1.0, "p_value": 0.1}]),
+        ("alone", "evidence", [{"node": None, "field": "x", "surprise": 1.0, "p_value": 0.1}]),
     ],
 )
 def test_wrong_fields_are_one_line(tmp_path: Path, place: str, name: str, value: object) -> None:

@@ -253,6 +253,13 @@ def test_strata_rank_transactions_of_a_least_size_among_themselves():
     assert matched.detectors["BlockScan"]["auroc"].value == pytest.approx(2 / 3)
 
 
+def test_sizes_match_by_powers_of_two():
+    rows = [ScoredRow(f"0x{n:02x}", float(n), 0.5, tokens=1, calls=n) for n in (7, 8, 9)]
+    labels = {"0x07": Label("benign"), "0x08": Label("benign"), "0x09": Label("attack")}
+    matched = run(rows, labels).length_matched
+    assert (matched.benign, matched.attacks) == (1, 1)
+
+
 def many(rng, count=300):
     """Rows of two trace sources with labels; the value tells attacks, and the source shifts it."""
     rows, labels = [], {}

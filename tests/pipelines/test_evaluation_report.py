@@ -274,6 +274,8 @@ def test_archives_give_duplicates_contracts_and_the_count_baseline(cli, inputs, 
         store = make_store(tmp_path / f"{until}.sqlite", 1, until=until)
         split = counted(cli, store, folder / "labels.csv", *given)
         assert (split[0], split[2]) == (after, attacks)
+    for asked, after in (("20", 39), ("110", 110)):
+        assert counted(cli, stores[0], folder / "labels.csv", *given, "--after", asked)[0] == after
     assert (found["contracts"]["contracts"], found["contracts"]["incidents"]) == (1, 10)
     assert found["realised_fpr"]["n"] == 100
     kept = json.loads(cli(*arguments, "--keep-duplicates").stdout)

@@ -76,6 +76,13 @@ def test_of_equal_skeletons_the_earliest_is_ranked():
         assert kept.coverage.duplicate_benign is kept.coverage.duplicate_attacks is None
 
 
+def test_of_equal_skeletons_one_without_a_block_is_the_last():
+    rows = [row("b1", block=None), row("b2", block=7), row("x")]
+    trees = {name: facts("same") for name in ("b1", "b2", "x")}
+    found = select([rows], {"b1": BENIGN, "b2": BENIGN, "x": attack()}, Rules(), trees)
+    assert names(found.ranked) == ["b2", "x"]
+
+
 def test_attacks_without_an_incident_are_no_duplicates_of_each_other():
     rows = [row("b"), row("x1"), row("x2")]
     trees = {name: facts("same") for name in ("b", "x1", "x2")}

@@ -213,6 +213,14 @@ def test_neighbours_are_earlier_and_run_the_same_function(road: Any, cli: Any, c
     assert set(near["differences"]) == {"facts", "amounts", "functions", "missing"}
 
 
+def test_what_comes_later_in_the_same_block_is_no_neighbour(road: Any, common: Any) -> None:
+    last = common[1][-1]
+    stranger = replace(last, hash="0xnew", index=(last.index or 0) - 1)
+    history = load_history(ModelDir(road.model).history)
+    before = [each for each in common[1] if time_order(each) < time_order(stranger)]
+    assert nearest_in(road.archive, stranger, history, count=1).found == len(before) < len(common[1])
+
+
 def test_neighbours_can_be_restricted(road: Any, cli: Any, common: Any, tmp_path: Path) -> None:
     one, before = common
     near = answer(cli, road, one.hash, "--nearest", 1)["nearest"]

@@ -77,6 +77,12 @@ def test_lof_of_one_transaction_is_refused(train, setting):
         fit_lof(train[:1] * 3, setting())
 
 
+def test_copies_of_a_transaction_make_no_place_denser(train, test, setting):
+    copies = [*train, *[train[0]] * 50]
+    alone, more = (BASELINES["lof"].fit(past, setting())(test) for past in (train, copies))
+    np.testing.assert_array_equal(alone, more)
+
+
 def test_unknown_gas_counts_as_none(train):
     unknown = dataclasses.replace(train[0], gas_used=None)
     assert np.isfinite(log_counts([unknown])).all()

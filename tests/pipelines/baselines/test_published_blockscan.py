@@ -33,12 +33,15 @@ def test_a_mask_is_15_percent_of_the_tokens_and_of_no_other_transaction(sequence
         assert np.array_equal(hidden, random_hidden(sequence, 7))
     longest = max(sequences, key=len)
     assert not np.array_equal(random_hidden(longest, 7), random_hidden(longest, 8))
+    another = dataclasses.replace(longest, tx_hash="another")
+    assert not np.array_equal(random_hidden(longest, 7), random_hidden(another, 7))
 
 
 def test_tokens_are_hidden_singly_and_cut_at_the_context(tokenizer, test):
     whole = tokenizer.encode(test[-1])
     cut = single_tokens(whole, 50)
     assert len(whole) > 50 == len(cut) and cut.unit.tolist() == list(range(50))
+    assert np.array_equal(cut.ids, whole.ids[:50])
     assert all(
         len(getattr(cut, each.name)) == 50 for each in dataclasses.fields(cut) if each.name != "tx_hash"
     )
