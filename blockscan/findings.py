@@ -119,5 +119,4 @@ class Alert:
     score: TxScore
     severity: str
     status: str
-    created_at: int
     note: str = ""

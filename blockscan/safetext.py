@@ -2,7 +2,7 @@
 
 Token names, error texts and log data are attacker-written. `safe_text` is for terminals, logs and
 plain-text widgets; it keeps square brackets, so give its result to rich as `rich.text.Text(...)` (or
-with markup off), never inside a markup string. `safe_cell` is for CSV files that a spreadsheet opens.
+with markup off), never inside a markup string.
 """
 
 import unicodedata
@@ -18,7 +18,6 @@ _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 _VARIATION_SELECTORS = (range(0x180B, 0x1810), range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
 # More marks than this on one letter only serve to paint over the neighbouring lines.
 _MARKS_PER_LETTER = 2
-_FORMULA_START = ("=", "+", "-", "@")
 
 
 def safe_text(text: str, *, limit: int = TEXT_LIMIT) -> str:
@@ -39,12 +38,6 @@ def safe_text(text: str, *, limit: int = TEXT_LIMIT) -> str:
         elif category not in _DROPPED_CATEGORIES and not _is_blank(char) and marks <= _MARKS_PER_LETTER:
             kept.append(char)
     return _cut(" ".join("".join(kept).split()), text, limit)
-
-
-def safe_cell(text: str, *, limit: int = TEXT_LIMIT) -> str:
-    """`safe_text` for a CSV cell: text that a spreadsheet would run as a formula gets a leading quote."""
-    line = safe_text(text, limit=limit)
-    return "'" + line if line.startswith(_FORMULA_START) else line
 
 
 def _cut(line: str, text: str, limit: int) -> str:

@@ -63,7 +63,7 @@ ALL = Search()
 _SCORE = ", ".join(f"s.{name}" for name in SCORE_COLUMNS)
 _KEY = ("chain", "tx_hash", "calibration")
 _RAISED = "alerts a JOIN scores s ON " + " AND ".join(f"s.{name} = a.{name}" for name in _KEY)
-_RAISED_COLUMNS = f"{_SCORE}, a.unique_key, a.severity, a.status, a.created_at, a.note"
+_RAISED_COLUMNS = f"{_SCORE}, a.unique_key, a.severity, a.status, a.note"
 _ORDERS = {
     "p_value": "s.p_value IS NULL, s.p_value, s.value DESC, s.chain, s.tx_hash",
     "time": "s.time IS NULL, s.time DESC, s.chain, s.tx_hash",

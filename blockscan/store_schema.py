@@ -186,9 +186,9 @@ def score_from_row(row: Sequence[Any]) -> TxScore:
 
 
 def alert_from_row(row: Sequence[Any]) -> Alert:
-    """An alert from SCORE_COLUMNS followed by unique_key, severity, status, created_at and note."""
-    key, severity, status, created_at, note = row[-5:]
-    return Alert(key, score_from_row(row[:-5]), severity, status, created_at, note)
+    """An alert from SCORE_COLUMNS followed by unique_key, severity, status and note."""
+    key, severity, status, note = row[-4:]
+    return Alert(key, score_from_row(row[:-4]), severity, status, note)
 
 
 def pack_frames(frames: Sequence[Frame]) -> bytes:

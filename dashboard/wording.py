@@ -54,9 +54,9 @@ def span(first: int | None, last: int | None) -> str:
     return f"{last - first} s"
 
 
-def short(text: str, *, keep: int = 6) -> str:
+def short(text: str) -> str:
     """A long hash or address as its two ends, safe to show; other text stays whole."""
     clean = safe_text(text)
-    if len(clean) <= 2 * keep + 6 or " " in clean:
+    if len(clean) <= 18 or " " in clean:
         return clean
-    return f"{clean[: keep + 2]}…{clean[-keep:]}"
+    return f"{clean[:8]}…{clean[-6:]}"

@@ -9,6 +9,8 @@ LONGEST_WAIT = 120.0
 """Seconds: no answer of a server makes a client wait longer before it tries again."""
 FAILURES_TO_OPEN = 5
 FIRST_COOLDOWN = 2.0
+FIRST_BATCH, LARGEST_BATCH = 64, 256
+"""Calls in one batch; providers commonly allow 100 to 1,000."""
 
 
 class TokenBucket:
@@ -76,10 +78,8 @@ class Breaker:
 class BatchSize:
     """How many calls fit into one batch: halved when a batch fails, doubled after eight that did not."""
 
-    def __init__(self, first: int = 64, largest: int = 256) -> None:
-        """Start with `first`; providers commonly allow 100 to 1,000."""
-        self.now = first
-        self._largest = largest
+    def __init__(self) -> None:
+        self.now = FIRST_BATCH
         self._streak = 0
 
     def failed(self, size: int) -> None:
@@ -90,7 +90,7 @@ class BatchSize:
         """A batch of `size` was answered whole."""
         self._streak += size == self.now
         if self._streak >= 8:
-            self.now, self._streak = min(self._largest, self.now * 2), 0
+            self.now, self._streak = min(LARGEST_BATCH, self.now * 2), 0
 
 
 def backoff(attempt: int, pause: float, asked: float, jitter: random.Random) -> float:

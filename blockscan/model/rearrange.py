@@ -47,7 +47,6 @@ class Frames:
     end_F: NDArray[np.int64]
     depth_F: NDArray[np.int64]
     parent_F: NDArray[np.int64]
-    segment_F: NDArray[np.int64]
     sequence_F: NDArray[np.int64]
 
 
@@ -80,7 +79,6 @@ def frames_of(
         last_F + 1,
         depth_F[whole_F],
         parent_F[whole_F],
-        segment_T[first_F],
         sequence_T[first_F],
     )
 

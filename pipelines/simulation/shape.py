@@ -17,6 +17,7 @@ from pipelines.simulation.features import COST, SIDE, TREE, Json
 
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
 _TAIL = 100
+_RUN = 6000
 _LARGE_CALLS = (200, 1000)
 _LARGE_DEPTH = (8, 14)
 
@@ -109,9 +110,9 @@ def zipf_slope(counts: Sequence[int]) -> float:
     return float(np.polyfit(ranks, top, 1)[0]) if len(top) > 1 else 0.0
 
 
-def selectors(table: Sequence[Json], every: int = 6000) -> float:
-    """Return the mean number of distinct root selectors in runs of `every` transactions."""
-    runs = [table[start : start + every] for start in range(0, max(1, len(table) - every + 1), every)]
+def selectors(table: Sequence[Json]) -> float:
+    """Return the mean number of distinct root selectors in runs of 6,000 transactions."""
+    runs = [table[start : start + _RUN] for start in range(0, max(1, len(table) - _RUN + 1), _RUN)]
     return float(np.mean([len({row["selector"] for row in run} - {""}) for run in runs]))
 
 

@@ -96,13 +96,14 @@ OPENINGS: tuple[Callable[[World, list[Account]], Part], ...] = (
 HARD_BENIGN = frozenset(kind for module in _MODULES for kind in module.HARD_BENIGN)
 """Kinds of benign transactions that look like attacks in one respect or another."""
 
+_UNDER_WAY = 70
+
 
 class Traffic:
     """Starts new sessions of a driver so that some dozens are always under way."""
 
-    def __init__(self, driver: Driver, *, under_way: int = 70) -> None:
+    def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._under_way = under_way
         weights = np.array([weight for weight, _ in HABITS])
         self._cumulative = np.cumsum(weights / weights.sum())
 
@@ -110,7 +111,7 @@ class Traffic:
         """Make `count` transactions of whoever's turn it is; return how many were made."""
         made = 0
         for _ in range(count * 40):
-            while self._driver.pending < self._under_way:
+            while self._driver.pending < _UNDER_WAY:
                 draw = float(self._driver.world.rng.random())
                 _, habit = HABITS[int(np.searchsorted(self._cumulative, draw))]
                 self._driver.add(habit(self._driver.world))

@@ -21,7 +21,6 @@ class StepReport:
     mfu: float
     learning_rate: float
     gradient_norm: float
-    seconds_left: float
 
     @property
     def line(self) -> str:

@@ -95,7 +95,7 @@ def steps(
     batches, fixed = _own_batches(run, table), _fixed_examples(run, held_out)
     deadline = max(PATIENCE, math.ceil(config.warmup * count))
     moves = Moves(run.trained if run.step < deadline else {}, deadline, run.world)
-    clock = Clock(run.step, run.world.size * peak_of(run.world.device, bf16=config.bf16))
+    clock = Clock(run.world.size * peak_of(run.world.device, bf16=config.bf16))
     upcoming = next(batches)
     while run.step < count:
         with _compile_errors(config):
@@ -112,8 +112,8 @@ def steps(
             save()
         loss = losses.pop("masked")
         parts = {name: value for name, value in losses.items() if value}
-        speed, mfu, left = clock.read(run.step, count)
-        yield StepReport(run.step, count, loss, parts, validation, speed, mfu, rate, float(norm), left)
+        speed, mfu = clock.read()
+        yield StepReport(run.step, count, loss, parts, validation, speed, mfu, rate, float(norm))
 
 
 def _own_batches(run: Run, table: WindowTable) -> Iterator[list[Example]]:

@@ -1,4 +1,4 @@
-"""How fast a run is: tokens per second, time left, and model FLOP utilisation (MFU).
+"""How fast a run is: tokens per second, and model FLOP utilisation (MFU).
 
 MFU is the arithmetic that the model needs, over what the devices could have done in the same time. Nothing
 is counted for recomputation, padding, optimizer or validation, though their time is (PaLM, arXiv 2204.02311,
@@ -51,12 +51,11 @@ class Clock:
     """Speed since this process took up the run, for people to read; no decision depends on it.
 
     Args:
-        step: of the run so far.
         peak: FLOP per second that all devices could do.
     """
 
-    def __init__(self, step: int, peak: float) -> None:
-        self._began, self._step, self._peak = time.monotonic(), step, peak
+    def __init__(self, peak: float) -> None:
+        self._began, self._peak = time.monotonic(), peak
         self._tokens, self._work = 0.0, 0.0
 
     def add(self, tokens: float, work: float) -> None:
@@ -64,11 +63,10 @@ class Clock:
         self._tokens += tokens
         self._work += work
 
-    def read(self, step: int, steps: int) -> tuple[float, float, float]:
-        """Tokens per second, MFU from 0 to 1, and seconds left, after step `step` of `steps`."""
+    def read(self) -> tuple[float, float]:
+        """Tokens per second, and MFU from 0 to 1."""
         seconds = max(time.monotonic() - self._began, 1e-9)
-        left = (steps - step) * seconds / max(1, step - self._step)
-        return self._tokens / seconds, self._work / seconds / self._peak, left
+        return self._tokens / seconds, self._work / seconds / self._peak
 
 
 def peak_of(device: torch.device, *, bf16: bool) -> float:

@@ -50,7 +50,7 @@ def make_score(
 def make_alert(number: int, sender: str, target: str | None = None, **more: object) -> Alert:
     severity = more.pop("severity", "low")
     score = make_score(number, sender, target, **more)
-    return Alert(f"{score.chain}:{score.tx_hash}", score, severity, "open", 0)
+    return Alert(f"{score.chain}:{score.tx_hash}", score, severity, "open")
 
 
 def numbers(incidents: Sequence[Incident]) -> list[list[int]]:

@@ -89,19 +89,9 @@ def holders(world: World, token: Token, count: int, *without: User) -> list[User
     return found
 
 
-def target_token(world: World, *, plain: bool = True, without: User | None = None) -> Token:
-    """A popular token with a good number of holders.
-
-    Args:
-        world: where.
-        plain: only SPL Token's, not Token-2022's.
-        without: nobody's who issues it.
-    """
-    fit = [
-        token
-        for token in world.tokens
-        if len(token.holders) >= 4 and not (plain and token.program != TOKEN) and token.issuer is not without
-    ]
+def target_token(world: World) -> Token:
+    """A popular token of SPL Token, not of Token-2022, with a good number of holders."""
+    fit = [token for token in world.tokens if len(token.holders) >= 4 and token.program == TOKEN]
     return world.popular(fit)
 
 
