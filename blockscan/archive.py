@@ -6,7 +6,6 @@ only, and the next run continues after them. Nothing is ever rewritten: a block 
 left the chain, is retired by the part that comes after, and read no more.
 """
 
-import hashlib
 import itertools
 import json
 from collections import Counter
@@ -26,7 +25,6 @@ __all__ = [
     "PartInfo",
     "RawBlock",
     "covered_ranges",
-    "file_sha256",
     "part_info",
     "read_part",
 ]
@@ -307,9 +305,3 @@ def covered_ranges(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             merged.append((first, last))
     return merged
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -61,7 +61,7 @@ def create(path: Path, kind: str, *, config: Mapping[str, Any], parents: Mapping
     try:
         draft.mkdir(parents=True)
         yield draft
-        files = {entry.name: _sha256(entry) for entry in sorted(draft.iterdir())}
+        files = {entry.name: file_sha256(entry) for entry in sorted(draft.iterdir())}
         manifest = Manifest(kind, VERSION, dict(config), dict(parents), files)
         (draft / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n")
         if path.is_dir():
@@ -119,7 +119,7 @@ def read_manifest(path: Path, kind: str) -> Manifest:
     if manifest.version != VERSION:
         raise ArtifactError(f"{path} was written in format {manifest.version}; this program reads {VERSION}")
     for name, digest in manifest.files.items():
-        if "/" in name or not (path / name).is_file() or _sha256(path / name) != digest:
+        if "/" in name or not (path / name).is_file() or file_sha256(path / name) != digest:
             raise ArtifactError(
                 f"{path / name} is missing or was changed since it was made; make the {kind} again"
             )
@@ -134,6 +134,7 @@ def _check_types(manifest: Manifest) -> None:
         raise TypeError("its kind, parents and hashes must be texts")
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

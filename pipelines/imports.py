@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blockscan.archive import file_sha256
+from blockscan.artifact import file_sha256
 from blockscan.chains.anchor import load_idl
 from blockscan.chains.base58 import read_key
 from blockscan.errors import ArtifactError, ConfigError

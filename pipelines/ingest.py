@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from blockscan.archive import MANIFEST as ARCHIVE_MANIFEST
-from blockscan.archive import Archive, Coverage, PartInfo, RawBlock, file_sha256
+from blockscan.archive import Archive, Coverage, PartInfo, RawBlock
+from blockscan.artifact import file_sha256
 from blockscan.chains.families import family_of
 from blockscan.chains.networks import canonical, nearest
 from blockscan.chains.solana import only_votes

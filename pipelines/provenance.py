@@ -1,12 +1,12 @@
 """Where training data came from, for the manifest and the model card: block range and hashes, no paths."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from blockscan.archive import Archive
 from blockscan.archive_parts import PartInfo, part_info
+from blockscan.artifact import file_sha256
 from blockscan.errors import ArtifactError
 from pipelines.encode import Encoded
 from pipelines.model_dir import ModelDir
@@ -65,7 +65,6 @@ def _name(path: Path, infos: dict[Path, PartInfo]) -> str:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}; check the archive") from error

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain as chain_of
 from pathlib import Path
 
-from blockscan.archive import file_sha256
+from blockscan.artifact import file_sha256
 from blockscan.chains.encode import encode
 from blockscan.chains.ethereum import parse_record
 from blockscan.chains.table_files import SUFFIXES

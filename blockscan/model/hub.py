@@ -4,7 +4,6 @@ config.json (`model_type`, `architectures`, sizes), model.safetensors, the files
 (the model card) and SHA256SUMS over all of them. blockscan.model.checkpoint makes an artifact of it.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -15,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from blockscan.artifact import file_sha256
 from blockscan.config import TrainConfig, config_from
 from blockscan.errors import ArtifactError
 from blockscan.model.card import model_card
@@ -71,7 +71,7 @@ def save_pretrained(
             (directory / name).write_bytes(content)
         # transformers reads weights only if the header names the framework.
         save_file(tensors, directory / WEIGHTS, {"format": "pt"})
-        lines = [f"{_sha256(directory / name)}  {name}\n" for name in sorted([*files, WEIGHTS])]
+        lines = [f"{file_sha256(directory / name)}  {name}\n" for name in sorted([*files, WEIGHTS])]
         (directory / SUMS).write_text("".join(lines), encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise ArtifactError(f"cannot write {directory}: {error}; free some space and start again") from error
@@ -90,7 +90,7 @@ def from_pretrained(
         lines = (directory / SUMS).read_text(encoding="utf-8").splitlines()
         for line in lines:
             digest, _, name = line.partition("  ")
-            if Path(name).name != name or _sha256(directory / name) != digest:
+            if Path(name).name != name or file_sha256(directory / name) != digest:
                 raise ArtifactError(f"{directory / name} was changed since it was made; get the model again")
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{directory} is no complete model ({error}); get it again") from error
@@ -127,8 +127,3 @@ def read_model(directory: Path, *, device: torch.device | str = "cpu", attention
             f"the weights in {directory / WEIGHTS} do not fit {CONFIG}; pretrain again"
         ) from error
     return model.eval()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -10,7 +10,7 @@ import argparse
 import csv
 import json
 import lzma
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipelines.simulation.chain import (
@@ -42,8 +42,8 @@ def write(chain: SimulatedChain, lines: Sequence[bytes], out: Path) -> None:
 
 def write_truth(chain: SimulatedChain, out: Path) -> None:
     """Write labels.csv, incidents.csv and meta.json of a finished chain into `out`."""
-    _csv(out / "labels.csv", LABEL_COLUMNS, chain.label_rows())
-    _csv(out / "incidents.csv", INCIDENT_COLUMNS, chain.incident_rows())
+    write_csv(out / "labels.csv", LABEL_COLUMNS, chain.label_rows())
+    write_csv(out / "incidents.csv", INCIDENT_COLUMNS, chain.incident_rows())
     meta = {
         "chain_id": CHAIN_ID,
         "seed": chain.plan.seed,
@@ -56,7 +56,8 @@ def write_truth(chain: SimulatedChain, out: Path) -> None:
     (out / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
 
 
-def _csv(path: Path, header: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
+    """Write a header and rows, the same bytes on every system."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)

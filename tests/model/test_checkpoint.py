@@ -85,7 +85,7 @@ def test_what_another_program_or_an_earlier_version_wrote_is_refused(saved, kind
 
 def test_a_manifest_at_hand_spares_hashing_but_not_the_check_of_the_tokenizer(saved, monkeypatch):
     manifest = read_manifest(saved, "checkpoint")
-    monkeypatch.setattr("blockscan.artifact._sha256", None)
+    monkeypatch.setattr("blockscan.artifact.file_sha256", None)
     load_checkpoint(saved, tokenizer_fingerprint=OURS, manifest=manifest)
     with pytest.raises(ArtifactError, match="was trained with tokenizer"):
         load_checkpoint(saved, tokenizer_fingerprint=THEIRS, manifest=manifest)

@@ -7,15 +7,14 @@ the same bytes. Attacks begin only after `calibrate_until_block`. Blocks are slo
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import lzma
-from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.labels import COLUMNS
+from pipelines.simulation.record import write_csv
 from pipelines.simulation.solana.attacks import TIERS
 
 if TYPE_CHECKING:
@@ -41,12 +40,12 @@ def write(chain: SolanaChain, out: Path, *, seed: int, split: str) -> None:
 
 def write_truth(chain: SolanaChain, out: Path, *, seed: int, split: str) -> None:
     """Write labels.csv, incidents.csv and meta.json of a chain into `out`."""
-    _csv(out / "labels.csv", COLUMNS, (astuple(row) for row in chain.labels))
+    write_csv(out / "labels.csv", COLUMNS, (astuple(row) for row in chain.labels))
     incidents = (
         (one.name, one.family, TIERS[one.family], " ".join(one.variant), one.unit, one.taken, one.victims)
         for one in chain.incidents
     )
-    _csv(out / "incidents.csv", INCIDENT_COLUMNS, incidents)
+    write_csv(out / "incidents.csv", INCIDENT_COLUMNS, incidents)
     meta = {
         "chain": "solana",
         "seed": seed,
@@ -57,13 +56,6 @@ def write_truth(chain: SolanaChain, out: Path, *, seed: int, split: str) -> None
         "calibrate_until_block": chain.calibrate_until,
     }
     (out / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
-
-
-def _csv(path: Path, header: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 def main(argv: list[str] | None = None) -> None:
