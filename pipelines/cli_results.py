@@ -177,7 +177,7 @@ def evaluate(
     ] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Compare stored scores with labels, beside the length baseline. Labels are read here and nowhere else.
+    """Compare stored scores with labels, beside the length baseline. Training and scoring never read labels.
 
     Examples:
 

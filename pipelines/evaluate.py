@@ -1,6 +1,6 @@
 """How good the scores are: against labels, beside baselines, every figure with N and an interval.
 
-Labels come in here and nowhere else; nothing in this module returns to calibration or training. All
+Labels come in here; nothing in this module returns to scoring, calibration or training. All
 detectors are ranked on the same transactions, those later than training and calibration, each trace
 skeleton once, and each attack among benign transactions of its own chain and trace source. `length` (number
 of tokens) is the first baseline, since a detector that does not beat it has learned nothing else.

@@ -1,4 +1,4 @@
-"""The labels side file: the only place where labels are read, and only evaluation reads it."""
+"""The labels side file: evaluation reads it, and nothing that trains, calibrates or scores."""
 
 import csv
 from dataclasses import dataclass

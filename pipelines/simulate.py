@@ -1,7 +1,7 @@
 """Makes a labelled benchmark: a simulated chain as two archives, with the truth beside them.
 
 `history` holds benign blocks to learn from, `test` later ones with attacks in them. Labels stay in
-labels.csv, which only evaluation reads.
+labels.csv, which only evaluation and the report on a benchmark read.
 """
 
 import csv

@@ -1,7 +1,8 @@
 """Makes a labelled Solana benchmark as `pipelines.simulate` makes EVM ones, and reports on it.
 
 `history` holds benign slots to learn from, `test` later ones with attacks in them; rows are those that an
-ingest from a node would store. Labels stay in labels.csv, which only evaluation reads.
+ingest from a node would store. Labels stay in labels.csv, which only evaluation and the
+report read.
 """
 
 from __future__ import annotations
