@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from blockscan.archive import Archive, PartInfo, covered_ranges
+from blockscan.archive import Archive, PartInfo, RawBlock, covered_ranges
 from blockscan.errors import ArtifactError, ConfigError
+from blockscan.transaction import TraceSource
 from pipelines import ingest
 from pipelines.ingest import ingest_files
 from pipelines.sources import Rejects, open_shards, read_transactions
@@ -295,3 +296,42 @@ def test_a_file_whose_name_is_not_utf8_has_a_name_that_can_be_stored(tmp_path: P
 
 def test_ranges_merge() -> None:
     assert covered_ranges([(5, 6), (1, 2), (3, 3), (9, 9)]) == [(1, 3), (5, 6), (9, 9)]
+    assert covered_ranges([(1, 9), (2, 3), (9, 12)]) == [(1, 12)]
+
+
+def block(number: int, block_hash: str | None) -> RawBlock:
+    source, bodies = TraceSource.CALL_TRACER, {"block": b"x"}
+    return RawBlock("ethereum", number, block_hash, None, 1, source, "rpc", (f"0x{number}",), bodies)
+
+
+def test_a_block_comes_back_with_the_bodies_that_it_had(tmp_path: Path) -> None:
+    archive = Archive.begin(tmp_path / "a", "ethereum")
+    archive.append([block(5, "0xb")], PartInfo("", "node", 5, 5, 1))
+    assert list(archive.raw_blocks()) == [block(5, "0xb")]
+
+
+def test_a_block_that_is_stored_is_quarantined_no_more(tmp_path: Path) -> None:
+    archive = Archive.begin(tmp_path / "a", "ethereum")
+    archive.append([], PartInfo("", "node", 5, 6, 0, quarantined=((5, "bad"), (6, "worse"))))
+    assert archive.coverage().quarantined == ((5, "bad"), (6, "worse"))
+    archive.append([block(5, "0xb")], PartInfo("", "node", 5, 5, 1))
+    assert archive.coverage().quarantined == ((6, "worse"),)
+    assert (archive.coverage().blocks, archive.accounted()) == (((5, 5),), [(5, 6)])
+
+
+def test_only_a_node_says_which_hash_a_block_has(tmp_path: Path) -> None:
+    archive = Archive.begin(tmp_path / "a", "ethereum")
+    archive.append([block(5, None)], PartInfo("ab" * 32, "in.jsonl", 1, 9, 1))
+    archive.append([block(6, "0xb")], PartInfo("", "node", 6, 6, 1))
+    assert archive.block_hashes(0, 9) == {6: ("0xb", archive.part_paths()[-1].name)}
+
+
+def test_a_part_of_a_later_version_is_read(tmp_path: Path) -> None:
+    """Its info says more than this version knows of."""
+    archive = Archive.begin(tmp_path / "a", "ethereum")
+    archive.append([block(5, "0xb")], PartInfo("", "node", 5, 5, 1))
+    (path,) = archive.part_paths()
+    table, info = pq.read_table(path), archive.parts()
+    told = json.loads(table.schema.metadata[b"blockscan"]) | {"invented": 1}
+    pq.write_table(table.replace_schema_metadata({"blockscan": json.dumps(told)}), path)
+    assert Archive(tmp_path / "a").parts() == info
