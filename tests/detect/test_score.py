@@ -12,6 +12,7 @@ from blockscan.detect.facts import FACTS
 from blockscan.detect.score import (
     FIELD_PARTS,
     PART_SCALE_FLOOR,
+    PART_SCALE_SHARE,
     PARTS,
     TOKEN_PARTS,
     VIEWS,
@@ -59,6 +60,7 @@ def test_statistics_by_hand():
     assert fisher(p) == pytest.approx((10 * math.log(10) - 6) / math.sqrt(6))
     first = math.sqrt(6) * (1 / 6 - 1e-4) / math.sqrt(1e-4 * (1 - 1e-4))
     assert criticism(p) == pytest.approx(math.log10(1 + first))
+    assert criticism(np.full(6, 0.5)) == 0.0, "only the smaller half can be too small"
 
 
 def test_names_are_summed_field_by_field():
@@ -129,6 +131,8 @@ def test_top_share_counts_two_percent_of_long_transactions():
     p = np.concatenate((np.full(20, 1e-5), np.full(980, 0.5)))
     assert strongest(p) == pytest.approx(5.0)
     assert strongest(np.concatenate((np.full(5, 1e-5), np.full(45, 0.5)))) == pytest.approx(5.0)
+    rounded_up = np.concatenate((np.full(6, 1e-5), np.full(295, 1.0)))
+    assert strongest(rounded_up) == pytest.approx(6 * 5 / 7)
 
 
 def test_length_does_not_drive_the_value(fitted):
@@ -199,6 +203,14 @@ def test_between_two_length_classes_the_log_p_values_are_interpolated():
 def test_identical_benign_transactions_do_not_make_rounding_evidence():
     model = ScoreModel.fit([told(np.full(9, 0.5))] * 300)
     assert model.value(told(np.full(9, 0.5 - 1e-7))) < 3.0
+
+
+def test_a_class_that_is_all_alike_claims_no_tail_much_steeper_than_all_of_them_have():
+    gains = [*[1.0] * 200, *np.linspace(5.0, 9.0, 200)]
+    past = [told(np.full(9 if i < 200 else 900, 0.5), gain=gain) for i, gain in enumerate(gains)]
+    model = ScoreModel.fit(past, parts=["gain"])
+    assert model.tails["gain"][0].scale == pytest.approx(PART_SCALE_SHARE * np.std(gains))
+    assert 0.1 < model.rarities(told(np.full(9, 0.5), gain=1.5))["gain"] < 3.0
 
 
 @pytest.mark.parametrize("part", PARTS)
