@@ -373,6 +373,9 @@ def test_severity_follows_p_value_and_evidence(calibration):
     assert calibration.severity(make_score(5.0, 0.001, strong=2)) == "high"
     assert calibration.severity(make_score(5.0, 0.001, strong=3)) == "critical"
     assert calibration.severity(make_score(math.inf, None, source="receipt")) == "high"
+    many = dataclasses.replace(calibration, values={"callTracer": np.arange(9999.0)})
+    told = [many.severity(make_score(5.0, p)) for p in (0.001, 0.0011, 0.005, 0.0051)]
+    assert told == ["high", "medium", "medium", "low"], "a tenth and a half of the alarm level"
     few = dataclasses.replace(calibration, values={"callTracer": np.arange(99.0)})
     assert few.severity(make_score(100.0, 0.01)) == "high"
     assert few.alarms(make_score(100.0, 0.01)) and not few.alarms(make_score(100.0, 0.02))
