@@ -13,12 +13,13 @@ import pytest
 
 from blockscan.archive import Archive
 from blockscan.detect.calibration_file import fingerprint, load_calibration, newest, save_calibration
+from blockscan.detect.drift import drift
 from blockscan.detect.levels import alarm_band, fpr_bound
 from blockscan.store import open_store
 from blockscan.transaction import call_count
 from pipelines import verify as verify_step
 from pipelines.calibrate import facts
-from pipelines.drift import DriftTests, drift_line
+from pipelines.drift import DriftTests, Seen, drift_line
 from pipelines.ranges import parse_range
 from pipelines.sources import Rejects, open_shards, read_transactions, time_order
 
@@ -235,6 +236,14 @@ def test_drift_says_whether_and_what_to_do(
     assert (other.exit_code, "has no score of the calibration" in other.stderr) == (
         (0, False) if factor == 1.0 else (1, True)
     )
+
+
+def test_more_alarms_than_benign_traffic_gives_are_said_though_nothing_drifts(settled: Path) -> None:
+    made = load_calibration(settled / "calibration")
+    quiet = replace(drift([], made.values[SOURCE], rng=np.random.default_rng(0)), seen=1000)
+    as_expected, many = (drift_line(SOURCE, Seen(quiet, alarms, 0), made) for alarms in (1, 900))
+    assert "no drift" in many and "900 alarms where benign traffic alone gives" in many
+    assert as_expected.endswith("no drift in 1,000 transactions; the alarm level stands")
 
 
 def test_a_calibration_too_small_to_show_drift_scores_all_the_same(
