@@ -465,11 +465,12 @@ def test_verify_names_what_was_tampered_with(
 
 
 def test_a_bundle_that_speaks_of_calls_that_are_not_there_is_one_line(
-    road: Any, cli: Any, bundle: Path
+    road: Any, cli: Any, alert: Any, bundle: Path
 ) -> None:
-    changed = edited(bundle, lambda c: c.update(joint=[JOINT | {"node": 10**6}]))
-    told = cli("verify", changed, "--model", road.model)
-    assert told.exit_code == 1 and "speaks of calls that 0x" in told.stderr
+    for node in (alert.calls, 10**6):
+        changed = edited(bundle, lambda c, node=node: c.update(joint=[JOINT | {"node": node}]))
+        told = cli("verify", changed, "--model", road.model)
+        assert told.exit_code == 1 and "speaks of calls that 0x" in told.stderr
 
 
 def test_calibration_judges_as_scoring_does(road: Any, cli: Any, early: Path, tmp_path: Path) -> None:
@@ -540,6 +541,17 @@ def test_what_cannot_be_bundled_is_one_line(road: Any, cli: Any, alert: Any, tmp
     (tmp_path / "bad").write_bytes(gzip.compress(b"[" * 3000))
     bad = cli("verify", tmp_path / "bad", "--model", road.model)
     assert bad.exit_code == 1 and len(bad.stderr.splitlines()) == 1
+
+
+def test_a_store_that_says_something_else_than_the_model_is_not_bundled(
+    road: Any, cli: Any, alert: Any, tmp_path: Path
+) -> None:
+    with open_store(tmp_path / "s.sqlite") as store:
+        store.write([(replace(alert, value=alert.value + 0.5), None, None)])
+    where = ["--store", tmp_path / "s.sqlite", "--archive", road.archive, "--model", road.model]
+    refused = cli("bundle", alert.tx_hash, *where, "--out", tmp_path / "x")
+    assert refused.exit_code == 1 and "was changed" in refused.stderr.replace("\n", " ")
+    assert not (tmp_path / "x").exists()
 
 
 def test_p_values_within_contracts_through_the_road(road: Any, cli: Any, tmp_path: Path) -> None:
