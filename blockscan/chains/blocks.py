@@ -17,6 +17,7 @@ from blockscan.chains.frames import (
     nest_parity,
     read_address,
     read_count,
+    read_gas,
     read_log,
     read_quantity,
 )
@@ -227,7 +228,7 @@ def _transaction(
     source: TraceSource,
 ) -> Transaction:
     """The root's gas is the receipt's: nodes disagree on whether a trace's root has the intrinsic part."""
-    gas_used = read_count(receipt.get("gasUsed"), "gasUsed")
+    gas_used = read_gas(receipt.get("gasUsed"), "gasUsed")
     return Transaction(
         chain=raw.chain,
         hash=str(entry["hash"]),

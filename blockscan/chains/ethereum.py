@@ -12,7 +12,7 @@ from blockscan.archive import RawBlock
 from blockscan.chains.blocks import assemble, read_logs, read_parts, with_receipt_logs
 from blockscan.chains.declared import with_declared
 from blockscan.chains.decode import read_document
-from blockscan.chains.frames import from_call_tracer, read_count
+from blockscan.chains.frames import from_call_tracer, read_count, read_gas
 from blockscan.chains.networks import chain_name
 from blockscan.errors import ParseError
 from blockscan.transaction import LogOrder, TraceSource, Transaction
@@ -62,7 +62,7 @@ def parse_record(record: object) -> Transaction:
         time=_optional_count(record, "timestamp"),
         sender=tree.root.caller,
         ok=tree.root.ok,
-        gas_used=_optional_count(record, "gas_used"),
+        gas_used=None if record.get("gas_used") is None else read_gas(record["gas_used"], "gas_used"),
         root=tree.root,
         source=source,
         log_order=tree.log_order or LogOrder.ABSENT,

@@ -16,7 +16,7 @@ MAX_DEPTH = 1024
 """Deepest frame the EVM can enter (yellow paper: the call depth limit)."""
 MAX_FRAMES = 250_000
 """Frames kept of one transaction: a call costs at least 100 gas (EIP-2929), so 250,000 need 25 M gas."""
-LIMIT = 2**63
+COUNT_BITS = 63
 """Block numbers, times and the like are below: they are stored as signed 64-bit integers."""
 
 _NO_VALUE = {CallKind.DELEGATECALL, CallKind.STATICCALL}
@@ -260,12 +260,17 @@ def read_quantity(value: object, name: str) -> int:
     raise ParseError(f"`{name}` is not a whole number (hex or decimal string): {str(value)[:60]!r}")
 
 
-def read_count(value: object, name: str) -> int:
-    """A quantity below 2^63, the most that archive and store can hold: a block, a place, a time, gas."""
+def read_count(value: object, name: str, *, bits: int = COUNT_BITS) -> int:
+    """A quantity below 2^63, the most that archive and store can hold: a block, a place, a time."""
     number = read_quantity(value, name)
-    if number >= LIMIT:
-        raise ParseError(f"`{name}` is not below 2^63: {str(value)[:60]!r}")
+    if number >> bits:
+        raise ParseError(f"`{name}` is not below 2^{bits}: {str(value)[:60]!r}")
     return number
+
+
+def read_gas(value: object, name: str) -> int:
+    """A quantity of gas, which every client holds in 64 bits."""
+    return read_count(value, name, bits=64)
 
 
 def _kind(text: object) -> CallKind:

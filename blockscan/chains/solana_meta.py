@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blockscan.chains.base58 import read_key
-from blockscan.chains.frames import LIMIT
+from blockscan.chains.frames import COUNT_BITS
 from blockscan.chains.solana_layouts import SYSTEM
 from blockscan.errors import ParseError
 from blockscan.transaction import Log
@@ -57,7 +57,7 @@ def count(value: object, name: str) -> int:
         ParseError: it is something else.
     """
     number = integer(value, name)
-    if number >= LIMIT:
+    if number >> COUNT_BITS:
         raise ParseError(f"`{name}` is not below 2^63: {number}")
     return number
 

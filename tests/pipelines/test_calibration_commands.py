@@ -241,7 +241,7 @@ def test_drift_says_whether_and_what_to_do(
 def test_more_alarms_than_benign_traffic_gives_are_said_though_nothing_drifts(settled: Path) -> None:
     made = load_calibration(settled / "calibration")
     quiet = replace(drift([], made.values[SOURCE], rng=np.random.default_rng(0)), seen=1000)
-    as_expected, many = (drift_line(SOURCE, Seen(quiet, alarms, 0), made) for alarms in (1, 900))
+    as_expected, many = (drift_line(SOURCE, Seen(SOURCE, quiet, alarms, 0), made) for alarms in (1, 900))
     assert "no drift" in many and "900 alarms where benign traffic alone gives" in many
     assert as_expected.endswith("no drift in 1,000 transactions; the alarm level stands")
 
