@@ -29,6 +29,7 @@ from blockscan.detect.levels import (
     fpr_bound,
     level_for,
     period_band,
+    require_enough,
     transactions_needed,
 )
 from blockscan.detect.score import PARTS, kept_parts, view_of
@@ -527,3 +528,11 @@ def test_what_is_above_all_of_its_contract_is_high(calibration):
         p_value = made.p_value(value, "callTracer", contract)
         verdict = dataclasses.replace(make_score(value, p_value), target=contract)
         assert (contract, value, made.severity(verdict)) == (contract, value, severity)
+
+
+def test_what_is_enough_is_counted_as_it_is_halved():
+    """Of an odd number the later half is the larger one."""
+    for halved, fewest in ((True, 197), (False, 99)):
+        require_enough({"s": fewest, "other": 1}, 0.01, halved=halved)
+        with pytest.raises(ConfigError, match=f"so give {2 * 99 if halved else 99}"):
+            require_enough({"s": fewest - 1, "other": 1}, 0.01, halved=halved)

@@ -12,7 +12,7 @@ from blockscan.detect.fact import ESTABLISHED, amount_in_words
 from blockscan.detect.facts import FACTS, fact_values, facts_of
 from blockscan.detect.flow import ETHER, LARGEST, frames_of
 from blockscan.detect.gains import possible_tool
-from blockscan.detect.habits import function_of
+from blockscan.detect.habits import function_of, in_words
 from blockscan.detect.history import history_of, merged
 from blockscan.detect.tally import Tally, amount_bin, count_all, key_of, signed_bin
 from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, Transaction
@@ -211,6 +211,14 @@ def test_a_balance_is_as_it_was_when_it_was_asked_for(history):
     ask = call(POOL, TOKEN, BALANCE_OF + word(POOL), kind=CallKind.STATICCALL, output=word(100))
     entry = call(THIEF, POOL, SWAP, ask, moved(POOL, THIEF, 25))
     assert facts_of(transaction(entry), history)["drained"].value == pytest.approx(0.25)
+
+
+def test_functions_are_in_words():
+    assert (
+        in_words(("0xaa", b"\xa9\x05\x9c\xbb")) == "0xa9059cbb of 0xaa" and in_words(("", b"swap")) == "swap"
+    )
+    assert in_words(("0xaa", b"")) == "a call of 0xaa without a function"
+    assert in_words(("", b"")) == "a call without a function"
 
 
 def test_amounts_are_in_words():

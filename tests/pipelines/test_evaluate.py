@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 
 from blockscan.errors import ConfigError
-from pipelines.evaluate import Rules, ScoredRow, evaluate
+from pipelines.evaluate import Rules, ScoredRow, _one_scale, evaluate
 from pipelines.evaluation.facts import TxFacts
+from pipelines.evaluation.selection import Case
 from pipelines.evaluation.tables import notes, render
 from pipelines.labels import Label, read_labels
 
@@ -329,6 +330,26 @@ def test_pools_and_curves_rank_each_source_among_its_own():
     assert result.curves.values.edges[-1] == 1500.0, "the histogram is of values"
     below = [replace(row, value=row.value - 500.5) if row.tx_hash == "0xb419" else row for row in rows]
     assert run(below, labels, pools=20).pools.detectors["BlockScan"]["recall@k=10"].value < 1.0
+
+
+def test_on_one_scale_a_value_is_its_place_among_the_benign_ones_of_its_set():
+    """An attack as high as a benign transaction stands below it."""
+    told = [
+        ("a", 1, "benign"),
+        ("a", 2, "benign"),
+        ("a", 3, "benign"),
+        ("a", 2, "attack"),
+        ("a", 2.5, "attack"),
+    ]
+    told += [("b", 10, "benign"), ("b", 20, "benign"), ("b", 15, "attack"), ("b", 25, "attack")]
+    (row,) = make_rows([0.0])
+    cases = [Case(row, Label(label), (0.0,), (0.5,), None, ("c", source)) for source, _, label in told]
+    values = np.array([[float(value) for _, value, _ in told]])
+    found = _one_scale(cases, {"it": values})["it"][0]
+    assert found.tolist() == pytest.approx([1 / 6, 3 / 6, 5 / 6, 1 / 3, 2 / 3, 1 / 4, 3 / 4, 1 / 2, 1.0])
+    alone = [place for place, (source, _, _) in enumerate(told) if source == "a"]
+    of_one = {"it": values[:, alone]}
+    assert _one_scale([cases[place] for place in alone], of_one) is of_one
 
 
 def test_several_seeds_are_shown_with_their_range():
