@@ -22,7 +22,8 @@ class WriterLock:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ArtifactError(
-                f"another process is writing the archive {path}; wait for its end, or give another --out"
+                f"another process is writing the archive {path}; wait for its end (a watch has "
+                "none: stop it), or give another --out"
             ) from error
         except OSError:  # some network file systems have no locks; archives there were written before, too
             pass

@@ -18,7 +18,7 @@ from typing import Any, Literal, Self
 from blockscan import store_chain
 from blockscan.errors import StoreError
 from blockscan.findings import Alert, Frame, TxScore
-from blockscan.store_chain import Correction, ScoredBlock
+from blockscan.store_chain import Correction, LastValue, ScoredBlock
 from blockscan.store_db import Database, file_of
 from blockscan.store_labels import Label, LabelsWritten, labels_of, put_labels
 from blockscan.store_report import callers_of_parties, summarise, verify
@@ -243,10 +243,9 @@ class ScoreStore:
         self, chain: str, hashes: Collection[str], *, now: int | None = None
     ) -> list[Correction]:
         """Mark blocks that left the chain, with their scores and alerts; the alerts that changed."""
+        stamp = int(time.time()) if now is None else now
         with self._db.transaction():
-            return store_chain.orphan_blocks(
-                self._db, chain, hashes, int(time.time()) if now is None else now
-            )
+            return store_chain.orphan_blocks(self._db, chain, hashes, stamp)
 
     def known_blocks(self, chain: str, first: int, last: int) -> set[str]:
         """Hashes of the blocks from `first` to `last` that were noted, orphaned ones included."""
@@ -256,11 +255,13 @@ class ScoreStore:
         """Number of the first block noted for a chain, or None."""
         return store_chain.first_block(self._db, chain)
 
-    def last_values(
-        self, chain: str, calibration: str, seconds: int, *, before: int | None = None
-    ) -> list[store_chain.LastValue]:
-        """What a calibration judged in the chain's last seconds, or in those before a block; oldest first."""
-        return store_chain.last_values(self._db, chain, calibration, seconds, before=before)
+    def last_values(self, chain: str, calibration: str, seconds: int) -> list[LastValue]:
+        """What a calibration judged in the chain's last seconds, oldest first."""
+        return store_chain.last_values(self._db, chain, calibration, seconds)
+
+    def values_before(self, chain: str, calibration: str, *, block: int, since: int) -> list[LastValue]:
+        """What a calibration judged in blocks before one and not before a time, oldest first."""
+        return store_chain.values_before(self._db, chain, calibration, block=block, since=since)
 
     def orphans(self, chain: str, tx_hashes: Sequence[str]) -> set[str]:
         """Which of these transactions are on no block of the chain any more."""

@@ -95,19 +95,34 @@ class LastValue(NamedTuple):
     value: float
 
 
-def last_values(
-    db: Database, chain: str, calibration: str, seconds: int, *, before: int | None = None
-) -> list[LastValue]:
-    """What one calibration judged in the chain's last seconds, or in those before a block; oldest first."""
+_LAST = ", ".join(LastValue._fields)
+
+
+def last_values(db: Database, chain: str, calibration: str, seconds: int) -> list[LastValue]:
+    """What one calibration judged in the chain's last seconds, oldest first."""
     of_chain = "FROM scores WHERE chain = ? AND calibration = ? AND orphaned = 0"
-    which: tuple[str | int | None, ...] = (storable(chain), storable(calibration))
-    if before is not None:
-        of_chain, which = f"{of_chain} AND block_number < ?", (*which, before)
     sql = (
-        f"SELECT {', '.join(LastValue._fields)} {of_chain} AND time >= (SELECT MAX(time) {of_chain}) - ? "
+        f"SELECT {_LAST} {of_chain} AND time >= (SELECT MAX(time) {of_chain}) - ? "
         "ORDER BY time, block_number, tx_index"
     )
+    which = (storable(chain), storable(calibration))
     return [LastValue(*row) for row in db.rows(sql, (*which, *which, seconds))]
+
+
+def values_before(db: Database, chain: str, calibration: str, *, block: int, since: int) -> list[LastValue]:
+    """What one calibration judged of the chain in blocks before one and not before a time, oldest first."""
+    sql = (
+        f"SELECT {_LAST}, calibration FROM scores WHERE shown = 1 AND chain = ? AND block_number < ? "
+        "AND time IS NOT NULL AND orphaned = 0 ORDER BY block_number DESC, tx_index DESC"
+    )
+    found = []
+    for *row, judged_by in db.execute(sql, (storable(chain), block)):
+        each = LastValue(*row)
+        if each.time < since:  # the index gives the latest first; all others are older
+            break
+        if judged_by == storable(calibration):
+            found.append(each)
+    return found[::-1]
 
 
 def orphans(db: Database, chain: str, tx_hashes: Sequence[str]) -> set[str]:

@@ -4,7 +4,7 @@ A run goes on where another ended: values are those that the store holds of the 
 taken and given is read from the transactions themselves, where they are at hand.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from blockscan.detect.accounts import SECONDS, Recent, account_of
 from blockscan.detect.dealings import dealing_in
@@ -29,17 +29,26 @@ def remember(
 
 
 def remember_before(
-    recent: Recent, first: Sequence[Transaction], store: ScoreStore, reread: Reread, detector: Detector
-) -> None:
-    """What the store holds of the SECONDS before the first blocks of `first`, by chain."""
+    recent: Recent,
+    first: Sequence[Transaction],
+    store: ScoreStore,
+    reread: Reread,
+    detector: Detector,
+    *,
+    begun: Collection[str],
+) -> set[str]:
+    """What the store holds of the SECONDS before the first blocks of `first`, by chain.
+
+    Chains that have `begun` before are left out. Returns those that begin here.
+    """
     starts: dict[str, tuple[int, int]] = {}
     for each in first:
-        if each.block_number is not None and each.time is not None:
+        if each.block_number is not None and each.time is not None and each.chain not in begun:
             place = each.block_number, each.time
             starts[each.chain] = min(starts.get(each.chain, place), place)
     for chain, (block, time) in starts.items():
-        judged = store.last_values(chain, detector.calibrated_as, SECONDS, before=block)
-        known = [each for each in judged if time - SECONDS <= each.time <= time]
+        known = store.values_before(chain, detector.calibrated_as, block=block, since=time - SECONDS)
         numbers = [each.block_number for each in known if each.block_number is not None]
         if numbers:
             remember(recent, chain, known, reread(BlockRange(min(numbers), block)), detector)
+    return set(starts)

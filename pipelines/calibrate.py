@@ -84,12 +84,7 @@ def calibrate(
             density, part or share.
     """
     out = directory.path / KIND
-    if (out / MANIFEST).is_file():
-        raise ArtifactError(
-            f"{out} is not empty; give a new directory, or renew this calibration on newer blocks with "
-            "`blockscan recalibrate`"
-        )
-    require_empty(out)
+    require_uncalibrated(directory)
     parts = kept_parts(config.without, density=config.density)
     if config.density:
         require_kind(config.density)
@@ -121,6 +116,21 @@ def calibrate(
     )
     save_calibration(calibration, out)
     return calibration
+
+
+def require_uncalibrated(directory: ModelDir) -> None:
+    """Refuse a model that has a calibration.
+
+    Raises:
+        ArtifactError: it says what to do instead.
+    """
+    out = directory.path / KIND
+    if (out / MANIFEST).is_file():
+        raise ArtifactError(
+            f"{out} is not empty; give a new directory, move this one away, or renew this calibration on "
+            "newer blocks with `blockscan recalibrate`"
+        )
+    require_empty(out)
 
 
 def recalibrate(

@@ -159,12 +159,15 @@ def pretrain(
 
         torchrun --nproc-per-node 8 --no-python blockscan pretrain archive --model model
     """
+    from blockscan.artifact import require_empty
     from pipelines import commands
+    from pipelines.model_dir import ModelDir
     from pipelines.training.processes import first_process
 
     config = preset_config(preset, set_)
     shards, rejects = _shards(source, blocks)
     if dry_run:
+        require_empty(ModelDir(model).checkpoint)
         steps = config.train.steps if adapt is None else config.adapt.steps
         _say(f"would train {steps:,} steps of {config.train.batch_tokens:,} tokens")
         return
@@ -214,10 +217,14 @@ def calibrate(
         blockscan calibrate archive --model model --blocks 18M:19M --alerts-per-day 20
     """
     from pipelines import commands
-    from pipelines.traffic import covered_blocks
+    from pipelines.calibrate import require_uncalibrated
+    from pipelines.model_dir import ModelDir
+    from pipelines.traffic import Target, covered_blocks
 
     config = preset_config(preset, set_)
+    target = Target(fpr, alerts_per_day, transactions_per_day)
     shards, rejects = _shards(source, blocks)
+    require_uncalibrated(ModelDir(model))
     if dry_run:
         goal = f"{alerts_per_day:g} alerts a day" if alerts_per_day else f"FPR {fpr or 0.01:g}"
         _say(f"would calibrate {goal} on up to {sum(shard.rows for shard in shards):,} transactions")
@@ -228,9 +235,7 @@ def calibrate(
             model,
             config,
             exclude,
-            fpr=fpr,
-            alerts_per_day=alerts_per_day,
-            transactions_per_day=transactions_per_day,
+            target=target,
             covered=covered_blocks(source),
             per_contract=per_contract,
             device=device.value,

@@ -45,6 +45,8 @@ from tokenizer.txtokenizer import TxTokenizer
 
 Facts = dict[str, object]
 
+MOST_RUNS = 1000
+"""Of a store, looked through for the alarm level that a score was judged by, the latest first."""
 _HASH = re.compile(r"0[xX][0-9a-fA-F]+|[1-9A-HJ-NP-Za-km-z]{80,90}")
 """Of an EVM chain, or Solana's base58 of 64 bytes."""
 
@@ -155,10 +157,8 @@ def calibrate(
     config: Config,
     exclude: Path | None,
     *,
-    fpr: float | None,
+    target: Target,
     device: str,
-    alerts_per_day: float | None = None,
-    transactions_per_day: float | None = None,
     covered: Blocks = (),
     per_contract: bool = False,
 ) -> Facts:
@@ -167,7 +167,7 @@ def calibrate(
         shards,
         ModelDir(model),
         config.score,
-        Target(fpr, alerts_per_day, transactions_per_day),
+        target,
         device=device,
         exclude=hashes_of(exclude),
         covered=covered,
@@ -232,7 +232,7 @@ def explain_stored(tx_hash: str, store: Path) -> Explanation:
         if found is None:
             raise StoreError(f"{store} has no score of {tx_hash}; score the transaction first")
         frames, (alert, lapsed) = results.frames(tx_hash), _kept_alert(tx_hash, results)
-        runs = (run for run in results.runs() if found.calibration in run.calibrations)
+        runs = (run for run in results.runs(limit=MOST_RUNS) if found.calibration in run.calibrations)
         return Explanation(
             found,
             frames,

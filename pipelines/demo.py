@@ -38,6 +38,7 @@ from pipelines.ranges import BlockRange
 from pipelines.render import alert_table, pairs, to_stdout
 from pipelines.simulation import replay
 from pipelines.simulation.solana import server
+from pipelines.traffic import Target
 
 FPR = 0.01
 TOP = 15
@@ -120,7 +121,7 @@ def _learn(archive: Path, model: Path, config: Config, past: str, later: str) ->
     commands.fit(shards, model, config, None)
     trained = commands.train(shards, model, config, None, device="auto", resume=False)
     shards, _ = commands.shards_of(archive, later)
-    commands.calibrate(shards, model, config, None, fpr=FPR, device="auto")
+    commands.calibrate(shards, model, config, None, target=Target(FPR), device="auto")
     return trained
 
 

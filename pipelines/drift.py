@@ -56,7 +56,7 @@ class DriftTests:
     def add(self, score: TxScore) -> None:
         """Take the next score."""
         stream = score.chain, score.source
-        if score.calibration != self._name or score.source not in self._tested:
+        if score.calibration != self._name:
             return
         test = self._test(stream)
         if test is not None:
@@ -67,7 +67,9 @@ class DriftTests:
     def _test(self, stream: _Stream) -> DriftTest | None:
         """The test of a chain's source, begun with its first score; None where too little was calibrated."""
         source = stream[1]
-        if stream not in self._tests and source not in self._too_few:
+        if source not in self._tested:
+            self._too_few[source] = f"{source}: drift cannot be seen: too few of it were calibrated"
+        elif stream not in self._tests and source not in self._too_few:
             try:  # each breaks ties by draws of its own, whatever comes in between
                 self._tests[stream] = DriftTest(self._calibration.values[source], deepcopy(self._rng))
             except ConfigError as error:

@@ -101,10 +101,10 @@ def score(
     files: dict[str, list[TxScore]] = {shard.name: [] for shard in shards}
     ended: list[str] = []
     counts: Counter[str] = Counter()
+    begun: set[str] = set()
     recent, drifts = detector.calibration.recent(), DriftTests(detector.calibration, np.random.default_rng(0))
     for group in groups_of(shards):
-        if group.number == 0:
-            remember_before(recent, group.transactions, store, reread, detector)
+        begun |= remember_before(recent, group.transactions, store, reread, detector, begun=begun)
         label = f"score {group.number + 1}/{group.total} (tokens)"
         scored = list(judge_all(group.transactions, detector, label=label, recent=recent))
         store.write((each.score, each.severity, each.frames) for each in scored)

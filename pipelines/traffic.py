@@ -50,6 +50,8 @@ class Target:
             raise ConfigError("--fpr and --alerts-per-day are two ways to say one thing; give one of them")
         if self.fpr is not None:
             transactions_needed(self.fpr)
+        if self.transactions_per_day is not None and not 0 < self.transactions_per_day < math.inf:
+            raise ConfigError(f"{self.transactions_per_day:g} transactions a day is no number above 0")
         if self.alerts_per_day is not None:
             level_for(self.alerts_per_day, self.transactions_per_day or math.inf)
 

@@ -209,6 +209,7 @@ class Watcher:
         stamp = int(self._clock())
         hashes = [block_hash for _, block_hash in gone]
         self._tell(self._store.orphan_blocks(self._node.chain, hashes, now=stamp))
+        self._remember()
 
     @staticmethod
     def _tell(corrections: Sequence[Correction]) -> None:
@@ -216,7 +217,8 @@ class Watcher:
             log.warning("correction: alert %s is %s: %s", safe_text(each.tx_hash), each.what, each.note)
 
     def _remember(self) -> None:
-        """What the accounts did in the last minutes before a run that ended."""
+        """What the accounts did in the last minutes, in runs before as well; of blocks that left nothing."""
+        self._recent = self._detector.calibration.recent()
         known = self._store.last_values(self._node.chain, self._detector.calibrated_as, SECONDS)
         numbers = {each.block_number for each in known if each.block_number is not None}
         raws = self._archived(lambda number, _: number in numbers, min(numbers, default=0))

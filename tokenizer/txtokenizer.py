@@ -210,7 +210,7 @@ class TxTokenizer:
 def _is_short(value: Value) -> bool:
     content = value[1]
     return not isinstance(content, (Code, Run)) and not (
-        isinstance(content, str) and len(content) > _LONGEST_REMEMBERED
+        isinstance(content, (str, bytes)) and len(content) > _LONGEST_REMEMBERED
     )
 
 

@@ -52,7 +52,8 @@ class Recent:
         """`share`: how much of the highest value is carried over, from 0 to below 1."""
         self._share = share
         self._known: dict[str, list[_Past]] = {}  # each in time order
-        self._oldest: list[tuple[int, str]] = []  # a heap: a single time far ahead must not keep all others
+        # Heaps by chain, whose times are their own; a single time far ahead must not keep all others.
+        self._oldest: dict[str, list[tuple[int, str]]] = {}
 
     def carried(self, account: str, time: int | None) -> Carrying:
         """What is carried over to a transaction at `time` (Unix seconds); 0 where the time is unknown."""
@@ -77,9 +78,10 @@ class Recent:
             return
         past = _Past(time, value if math.isfinite(value) else 0.0, dealing)
         insort(self._known.setdefault(account, []), past, key=_TIME)
-        heappush(self._oldest, (time, account))
-        while self._oldest[0][0] < time - SECONDS:
-            self._forget(*heappop(self._oldest))
+        oldest = self._oldest.setdefault(account.rpartition(":")[0], [])
+        heappush(oldest, (time, account))
+        while oldest[0][0] < time - SECONDS:
+            self._forget(*heappop(oldest))
 
     def _forget(self, time: int, account: str) -> None:
         """What the account did until then."""

@@ -96,7 +96,7 @@ def load_calibration(path: Path) -> Calibration:
         periods = {source: tuple(each) for source, each in manifest.config.get("periods", {}).items()}
     except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise ArtifactError(
-            f"{path} is no calibration this program can read: {error}; calibrate again"
+            f"{path} is no calibration this program can read: {error}; move it away and calibrate again"
         ) from error
     return Calibration(
         FieldCalibration(fields, pooled),

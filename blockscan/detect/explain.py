@@ -61,8 +61,6 @@ _INSTRUCTION_WORDS = {
     Field.VALUE: "lamports sent",
     Field.LOG_DATA: "log",
 }
-
-
 _FACT_WORDS = {
     "calls": "size,",
     "depth": "depth,",
@@ -165,8 +163,7 @@ def reason(transaction: Transaction, evidence: Sequence[Evidence], *, after_othe
     more = f" (and {others} more rare value{'s' if others > 1 else ''})" if others else ""
     expected = f"; expected {' or '.join(first.expected[:2])}" if first.expected else ""
     place = "" if first.field in WHOLE else f", {_place(transaction, first.node)}"
-    found = f"{_words(transaction, first)} {first.found}{place}"
-    return f"{cut}unusual {found}{expected}; {_rarity(first)}{more}"
+    return f"{cut}unusual {_words(transaction, first)} {first.found}{place}{expected}; {_rarity(first)}{more}"
 
 
 def _leading(evidence: Sequence[Evidence]) -> Evidence:
@@ -237,6 +234,8 @@ def _words(transaction: Transaction, evidence: Evidence) -> str:
     field = Field[evidence.field.upper()]
     if transaction.root.kind is not CallKind.INSTRUCTION:
         return _FIELD_WORDS[field]
+    if field in (Field.TOPIC, Field.ARGUMENT) and evidence.found.isdecimal():
+        return "number of accounts,"
     words = _INSTRUCTION_WORDS if evidence.node else _MESSAGE_WORDS
     return words.get(field, _FIELD_WORDS[field])
 

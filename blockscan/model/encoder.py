@@ -3,7 +3,9 @@
 Pre-norm blocks without biases, GeGLU, rotary positions; every `global_every`-th layer, the first included,
 sees the whole segment, the others a local window. The decoder is tied to the token embedding and is
 evaluated only where it is asked. A hidden token shows the model its place, its field and its depth, and
-nothing else: its value group is withheld too, since it would point at visible copies of the answer.
+nothing else: its value group is withheld too, since it would point at visible copies of the answer. Groups
+are numbered by first mention, so that a gap among the visible ones tells where a value occurs for the first
+time; without such gaps the mean surprise of a trained demo model moves by a hundredth.
 
 Legend: T tokens, M asked positions, E width, H heads, D head width, R = D / 2, F feed-forward, V vocabulary.
 """

@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 
+from blockscan.errors import ConfigError
 from pipelines.baselines.setting import sample
 
 ROWS = 10_000
@@ -25,7 +26,12 @@ def fit_mixture(
 
     Of mixtures with full covariances that have at least 2 * D rows per component, the one of least
     Bayesian information criterion (Schwarz 1978) is taken. At most ROWS rows are used.
+
+    Raises:
+        ConfigError: there is but one.
     """
+    if len(vectors) < 2:
+        raise ConfigError("a mixture needs two transactions to fit on; widen --train")
     scaler = StandardScaler()
     rows = scaler.fit_transform(sample(np.asarray(vectors, dtype=np.float64), ROWS, rng))
     most = max(1, len(rows) // (2 * rows.shape[1]))

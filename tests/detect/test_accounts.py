@@ -58,8 +58,16 @@ def test_nothing_is_carried_back_in_time():
 def test_what_is_old_is_forgotten():
     recent = Recent(0.5)
     for time in range(5000):
-        recent.add(f"0x{time}", time, 1.0)
-    assert len(recent._known) <= SECONDS + 1 and len(recent._oldest) <= SECONDS + 1
+        recent.add(account_of("ethereum", f"0x{time}"), time, 1.0)
+    (oldest,) = recent._oldest.values()
+    assert len(recent._known) <= SECONDS + 1 and len(oldest) <= SECONDS + 1
+
+
+def test_another_chain_has_times_of_its_own():
+    recent, account = Recent(0.5), account_of("ethereum", WHOM)
+    recent.add(account, 1000, 4.0)
+    recent.add(account_of("base", WHOM), 10**9, 4.0)
+    assert recent.carried(account, 1010)(9.0, 0.0) > 0
 
 
 def test_of_a_busy_account_the_latest_dealings_are_added_up():

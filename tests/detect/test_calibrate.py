@@ -510,7 +510,7 @@ def test_a_calibration_of_other_facts_is_refused(calibration, tmp_path, monkeypa
     monkeypatch.setattr(calibration_file, "FACTS_AS", 1)
     save_calibration(calibration, tmp_path / "before")
     monkeypatch.undo()
-    with pytest.raises(ArtifactError, match="computes otherwise; calibrate again"):
+    with pytest.raises(ArtifactError, match="computes otherwise; move it away and calibrate again"):
         load_calibration(tmp_path / "before")
 
 

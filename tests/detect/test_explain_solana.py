@@ -9,6 +9,7 @@ from blockscan.chains.solana import parse_record
 from blockscan.chains.solana_layouts import SYSTEM, TOKEN
 from blockscan.config import TokenizerConfig
 from blockscan.detect.explain import Reading, paint, reason, strongest_evidence
+from blockscan.findings import Evidence
 from blockscan.tokens import Field, TokenLosses
 from tokenizer.txtokenizer import TxTokenizer
 
@@ -104,3 +105,10 @@ def test_the_reason_names_the_instruction_and_its_program():
     transaction, reading = read(lambda sequence: (sequence.node == 3) & (sequence.field == Field.TARGET))
     said = reason(transaction, strongest_evidence(reading))
     assert said.startswith(f"unusual program {SYSTEM}, in system:transfer, 1 deep")
+    for field, found, told in (
+        ("topic", "2", "number of accounts, 2"),
+        ("topic", PAYER, f"account of a balance change {PAYER}"),
+        ("argument", "3", "number of accounts, 3"),
+    ):
+        value = Evidence(0, field, found, (), 9.0, 1e-5, 1e-9)
+        assert reason(transaction, (value,)).startswith(f"unusual {told}, in the message")

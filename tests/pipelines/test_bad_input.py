@@ -285,8 +285,13 @@ def test_a_dry_run_does_nothing(cli: Any, archive: Path, tmp_path: Path) -> None
 def test_a_dry_run_is_refused_where_the_run_would_be(cli: Any, archive: Path, tmp_path: Path) -> None:
     (tmp_path / "tokenizer").mkdir()
     (tmp_path / "tokenizer" / "file").write_text("kept")
+    for name in ("calibration", "checkpoint"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text("{}")
     for step in (
         ["tokenizer", "fit", archive, "--model", tmp_path],
+        ["pretrain", archive, "--model", tmp_path],
+        ["calibrate", archive, "--model", tmp_path],
         ["simulate", "--preset", "small", "--out", tmp_path],
         ["simulate", "--chain", "solana", "--preset", "small", "--out", tmp_path],
     ):

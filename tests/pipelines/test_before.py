@@ -58,7 +58,10 @@ def test_the_minutes_before_the_first_block_are_known(
     with open_store(tmp_path / "s.sqlite") as store:
         others = [score(transaction(99, "base")), score(transaction(98), "another")]
         store.write((each, None, None) for each in (*map(score, judged), *others))
-        remember_before(recent, [transaction(first + 1), transaction(first)], store, reread, DETECTOR)
+        begins = [transaction(first + 1), transaction(first)]
+        assert remember_before(recent, begins, store, reread, DETECTOR, begun={"ethereum"}) == set()
+        assert not read, "what has begun is known"
+        assert remember_before(recent, begins, store, reread, DETECTOR, begun={"base"}) == {"ethereum"}
     assert [(each.start, each.stop) for each in read] == asked
     account = account_of("ethereum", EVE)
     known = recent.dealings(account, 10 * first)

@@ -265,6 +265,16 @@ def test_a_calibration_too_small_to_show_drift_scores_all_the_same(
     assert (told.exit_code, answer(told)) == (0, {}) and "drift cannot be seen" in told.stderr
 
 
+def test_a_source_that_was_not_calibrated_is_said_to_be_untested(settled: Path, road: Any) -> None:
+    made = load_calibration(settled / "calibration")
+    elsewhere = replace(made, values={"other": made.values[SOURCE]})
+    tests = DriftTests(elsewhere, np.random.default_rng(0))
+    assert tests.untested() == []
+    tests.add(replace(rows(road.store)[0], calibration=fingerprint(elsewhere)))
+    assert tests.untested() == [f"{SOURCE}: drift cannot be seen: too few of it were calibrated"]
+    assert tests.found() == {}
+
+
 def test_calibration_on_training_blocks_is_refused(road: Any, cli: Any, tmp_path: Path) -> None:
     model = copied(road.model, tmp_path / "model", calibrated=False)
     given = ("calibrate", road.archive, "--model", model, "--fpr", 0.05)

@@ -241,6 +241,30 @@ def test_what_accounts_did_is_known_from_block_to_block(
     assert len(given) > 1 and all(each is known for each in given)
 
 
+def test_what_left_the_chain_is_remembered_of_no_account(
+    server: Any, tmp_path: Path, store: ScoreStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that saw the reorganisation knows what one that begins after it does."""
+
+    def remembering(transactions: Sequence[Transaction], detector: Any, *, recent: Any) -> Iterator[Scored]:
+        for one, scored in zip(transactions, judge(transactions, detector, recent=recent), strict=True):
+            recent.add(account_of(one.chain, one.sender), one.time, scored.score.value)
+            yield scored
+
+    def known(watching: Watcher) -> dict[str, list[tuple[int, float]]]:
+        return {who: [(x.time, x.value) for x in past] for who, past in watching._recent._known.items()}
+
+    monkeypatch.setattr(step, "judge_all", remembering)
+    watching = watcher(server, tmp_path, store)
+    watching.start(1)
+    watching.step()
+    server.chain.reorganise(3, 4)
+    watching.step()
+    again = watcher(server, tmp_path, store)
+    again.start(None)
+    assert known(watching) == known(again) and any(known(again).values())
+
+
 def test_a_run_knows_what_accounts_did_in_the_last_minutes_of_the_one_before(
     server: Any, tmp_path: Path, store: ScoreStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

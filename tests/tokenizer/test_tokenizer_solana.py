@@ -286,3 +286,12 @@ def test_real_transactions_survive_the_round_trip() -> None:
         assert tokenizer.decode(sequence) == left
         assert np.array_equal(tokenizer.encode(replace(whole, root=left)).ids, sequence.ids)
         assert len(tokenizer.unit_texts(whole)) == sequence.unit[-1] + 1
+
+
+def test_what_nobody_can_read_is_not_remembered(roomy: TxTokenizer) -> None:
+    """Data of a well-known program that say nothing to anybody are of any length."""
+    tokenizer = TxTokenizer(roomy.vocabulary)
+    for length in (8, 4000):
+        data = bytes([240]) + bytes(1 + n % 250 for n in range(length))
+        tokenizer.encode(transaction(call(KNOWN, KNOWN, b"", call(KNOWN, TOKEN, data))))
+    assert max(len(value[1]) for value in tokenizer._remembered if isinstance(value[1], bytes)) <= 64

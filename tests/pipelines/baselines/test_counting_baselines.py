@@ -77,6 +77,11 @@ def test_lof_of_one_transaction_is_refused(train, setting):
         fit_lof(train[:1] * 3, setting())
 
 
+def test_a_mixture_of_one_transaction_is_refused():
+    with pytest.raises(ConfigError, match="two transactions to fit on; widen --train"):
+        fit_mixture(np.zeros((1, 3)), np.random.default_rng(0))
+
+
 def test_copies_of_a_transaction_make_no_place_denser(train, test, setting):
     copies = [*train, *[train[0]] * 50]
     alone, more = (BASELINES["lof"].fit(past, setting())(test) for past in (train, copies))
