@@ -86,20 +86,12 @@ def frames_of(transaction: Transaction) -> Frames:
 
 
 def shares_lost(root: Call) -> Iterator[tuple[str, str, float]]:
-    """Owner, token and lost share of each balance that fell, where the trace has balances (Solana).
-
-    Of an owner with several accounts of a token what moves from one to the other is not lost.
-    """
-    changes: dict[tuple[str, str], tuple[int, int]] = {}
+    """Owner, token and lost share of each balance that fell, where the trace has balances (Solana)."""
     for step in root.steps:
         if isinstance(step, Log) and len(step.accounts) == 2 and len(step.data) == 3 * _WORD:
-            pair = step.accounts[1], step.emitter
-            change, left = changes.get(pair, (0, 0))
-            change += int.from_bytes(step.data[:_WORD], signed=True)
-            changes[pair] = change, left + _number(step.data, 1)
-    for (owner, token), (change, left) in changes.items():
-        if change < 0:
-            yield owner, token, -change / (left - change)
+            change, left = int.from_bytes(step.data[:_WORD], signed=True), _number(step.data, 1)
+            if change < 0:
+                yield step.accounts[1], step.emitter, -change / (left - change)
 
 
 def _of_call(call: Call, node: int, *, from_logs: bool) -> Iterator[Transfer]:

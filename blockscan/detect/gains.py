@@ -154,7 +154,7 @@ def _gained_until(nodes: Mapping[tuple[str, str], int], frames: Frames) -> dict[
 def _emptied(transaction: Transaction, counts: Callable[[str], bool]) -> Fact:
     """The shares that balances of the owners that count lost together (Solana), shown by the largest."""
     lost = [
-        Fact(share, 0, f"{share:.0%} of the {token} of {owner}")
+        Fact(share, 0, f"{share:.0%} of the {token} in an account of {owner}")
         for owner, token, share in shares_lost(transaction.root)
         if counts(owner)
     ]
