@@ -42,7 +42,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Exclude = Annotated[
     Path | None,
-    typer.Option(help="File of transaction hashes to leave out (known attacks), one per line."),
+    typer.Option(
+        help="File of transaction hashes to leave out (known attacks): one per line, or a CSV with a column "
+        "tx_hash, of which every row is left out."
+    ),
 ]
 
 

@@ -217,7 +217,7 @@ class Watcher:
             log.warning("correction: alert %s is %s: %s", safe_text(each.tx_hash), each.what, each.note)
 
     def _remember(self) -> None:
-        """What the accounts did in the last minutes, in runs before as well; of blocks that left nothing."""
+        """What the accounts did in the last minutes, before this run as well, on the chain as it is now."""
         self._recent = self._detector.calibration.recent()
         known = self._store.last_values(self._node.chain, self._detector.calibrated_as, SECONDS)
         numbers = {each.block_number for each in known if each.block_number is not None}

@@ -99,5 +99,8 @@ class Recent:
 
 
 def account_of(chain: str, sender: str) -> str:
-    """How `Recent` is to know a sender: the same address on another chain may be somebody else's."""
+    """How `Recent` is to know a sender: the same address on another chain may be somebody else's.
+
+    What stands before the last colon is the chain, whose times forget no other's accounts.
+    """
     return f"{chain}:{sender}"

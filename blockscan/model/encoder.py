@@ -5,7 +5,7 @@ sees the whole segment, the others a local window. The decoder is tied to the to
 evaluated only where it is asked. A hidden token shows the model its place, its field and its depth, and
 nothing else: its value group is withheld too, since it would point at visible copies of the answer. Groups
 are numbered by first mention, so that a gap among the visible ones tells where a value occurs for the first
-time; without such gaps the mean surprise of a trained demo model moves by a hundredth.
+time; renumbered without such gaps the mean surprise of a trained demo model rises from 1.849 to 1.864 nats.
 
 Legend: T tokens, M asked positions, E width, H heads, D head width, R = D / 2, F feed-forward, V vocabulary.
 """

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ def row(number: int, block_hash: str) -> RawBlock:
     )
 
 
-def info(number: int, last: int | None = None, **more: object) -> PartInfo:
-    return PartInfo("", "node", number, number if last is None else last, 1, **more)  # type: ignore[arg-type]
+def info(number: int, last: int | None = None) -> PartInfo:
+    return PartInfo("", "node", number, number if last is None else last, 1)
 
 
 def compacted(path: Path, *, times: int) -> Archive:
@@ -159,7 +160,7 @@ def test_parts_without_a_row_are_merged_once_and_removed(tmp_path: Path) -> None
     archive = Archive.begin(tmp_path / "a", "evm")
     refused, empty = range(100, 100 + SHORTEST_RUN), range(300, 300 + SHORTEST_RUN)
     for number in refused:
-        archive.append([], info(number, quarantined=((number, "bad"),)))
+        archive.append([], replace(info(number), quarantined=((number, "bad"),)))
     for number in empty:  # a slot of Solana without a block, and every other one with
         archive.append([row(number, f"h{number}")] if number % 2 else [], info(number))
     before = archive.coverage()
@@ -173,7 +174,7 @@ def test_an_orphaned_block_stays_orphaned_and_on_disk(tmp_path: Path) -> None:
     for number in range(100, 170):
         archive.append([row(number, f"h{number}")], info(number))
     old = archive.block_hashes(169, 169)[169][1]
-    archive.append([row(169, "new")], info(169, retired=((old, 169, "orphaned"),)))
+    archive.append([row(169, "new")], replace(info(169), retired=((old, 169, "orphaned"),)))
     for number in range(170, 240):
         archive.append([row(number, f"h{number}")], info(number))
     later = compacted(archive.path, times=3)
