@@ -113,6 +113,7 @@ class ScoreConfig:
     default add nothing to the others.
     `carried`: share of the value of an account's recent transactions that is added to its next ones, see
     blockscan.detect.accounts (0: none).
+    `mix`: p-values allow for how large the transactions of late are, see blockscan.detect.mix.
     """
 
     mode: str = "folds"
@@ -125,6 +126,7 @@ class ScoreConfig:
     density: str = ""
     without: str = "strongest, fisher, criticism"
     carried: float = 0.2
+    mix: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,10 +65,11 @@ class Joint:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What the account's transactions of the last minutes add to a judgement; see TxScore."""
+    """What earlier transactions add to a judgement, its account's and all of the chain's; see TxScore."""
 
     carried: float = 0.0
     joint: tuple[Joint, ...] = ()
+    mix: tuple[int, ...] = ()
 
 
 NOTHING_BEFORE = Before()
@@ -82,7 +83,8 @@ class TxScore:
     trace source. `reason` is one line for a person. `evidence` is ordered, strongest first. `model`
     and `calibration` are fingerprints. `windows` counts the model windows the transaction needed.
     `carried` is the part of the value that comes from what the sender did just before, `joint` what those
-    transactions show together with this one and it does not show alone, be it nothing.
+    transactions show together with this one and it does not show alone, be it nothing. `mix` counts the last
+    transactions of the chain by size, see blockscan.detect.mix; () where the p-value does not allow for it.
     """
 
     chain: str
@@ -105,6 +107,7 @@ class TxScore:
     calibration: str
     carried: float = 0.0
     joint: tuple[Joint, ...] = ()
+    mix: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

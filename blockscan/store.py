@@ -225,10 +225,7 @@ class ScoreStore:
         return callers_of_parties(self._db)
 
     def iter_scores(self) -> Iterator[TxScore]:
-        """All shown scores by chain, block, index and hash, whatever order they were written in.
-
-        Transactions that left the chain are not among them.
-        """
+        """All shown scores of what is on the chain, by chain, block, index and hash."""
         with self._decoding("a score"):
             order, live = _ORDERS["chain"], "s.shown = 1 AND s.orphaned = 0"
             for row in self._db.execute(f"SELECT {_SCORE} FROM scores s WHERE {live} ORDER BY {order}"):
@@ -263,6 +260,10 @@ class ScoreStore:
         """What a calibration judged in blocks before one and not before a time, oldest first."""
         return store_chain.values_before(self._db, chain, calibration, block=block, since=since)
 
+    def sizes_before(self, chain: str, calibration: str, *, block: int, most: int) -> list[tuple[str, int]]:
+        """Trace source and number of calls of the last that a calibration judged before a block, in order."""
+        return store_chain.sizes_before(self._db, chain, calibration, block=block, most=most)
+
     def orphans(self, chain: str, tx_hashes: Sequence[str]) -> set[str]:
         """Which of these transactions are on no block of the chain any more."""
         return store_chain.orphans(self._db, chain, tx_hashes)
@@ -288,9 +289,7 @@ class ScoreStore:
     def _put_score(self, score: TxScore, frames: Sequence[Frame] | None) -> bool:
         """Store a score and its frames; True where the score is new or was another."""
         if score.value != score.value:
-            raise StoreError(
-                f"the score of {score.tx_hash} is not a number; report this with its transaction"
-            )
+            raise StoreError(f"the score of {score.tx_hash} is not a number; report this transaction")
         self._db.execute(NEW_CALIBRATION, (score.calibration, score.calibration))
         row = score_row(score)
         changed = self._db.upsert("scores", (*SCORE_COLUMNS, "shown"), _KEY, (*row, 1), keep=("shown",))

@@ -73,6 +73,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ("""ALTER TABLE scores ADD COLUMN carried DOUBLE PRECISION NOT NULL DEFAULT 0""",),
     ("""ALTER TABLE scores ADD COLUMN joint TEXT NOT NULL DEFAULT '[]'""",),
     ("""ALTER TABLE runs ADD COLUMN calibrated_until BIGINT""",),
+    ("""ALTER TABLE scores ADD COLUMN mix TEXT NOT NULL DEFAULT '[]'""",),
 )
 
 
@@ -170,6 +171,7 @@ def score_row(score: TxScore) -> tuple[Any, ...]:
     values = {name: getattr(score, name) for name in SCORE_COLUMNS}
     for name in ("evidence", "joint"):
         values[name] = json.dumps([asdict(item) for item in values[name]], separators=(",", ":"))
+    values["mix"] = json.dumps(values["mix"], separators=(",", ":"))
     return tuple(storable(value) if isinstance(value, str) else value for value in values.values())
 
 
@@ -182,6 +184,7 @@ def score_from_row(row: Sequence[Any]) -> TxScore:
     values = dict(zip(SCORE_COLUMNS, row, strict=True))
     values["evidence"] = tuple(_evidence(item) for item in json.loads(values["evidence"]))
     values["joint"] = tuple(Joint(**item) for item in json.loads(values["joint"]))
+    values["mix"] = tuple(map(int, json.loads(values["mix"])))
     return TxScore(**values)
 
 

@@ -28,11 +28,12 @@ from blockscan.archive import RawBlock
 from blockscan.artifact import write_whole
 from blockscan.chains.decode import decode
 from blockscan.detect.dealings import JOINT
+from blockscan.detect.mix import CLASSES
 from blockscan.errors import ArtifactError, ParseError
 from blockscan.findings import Before, Joint
 from blockscan.transaction import TraceSource
 
-FORMAT = "blockscan-bundle-3"
+FORMAT = "blockscan-bundle-4"
 LARGEST = 128 * 1024 * 1024
 """Bytes of a bundle, packed and unpacked; the longest real transaction seen has 32 MB with its trace."""
 TOLERANCE = 1e-3
@@ -64,8 +65,8 @@ class Bundle:
     """What the file holds. `alone` is the transaction's judgement by itself, `stored` the store's.
 
     `hashes` has transaction (the archived row), tokenizer, checkpoint, history, calibration and scoring (its
-    settings). `made_with` names software and hardware. `reason` is for people. `before` is what other
-    transactions of the account add to both values: it is taken as it was then.
+    settings). `made_with` names software and hardware. `reason` is for people. `before` is what earlier
+    transactions add to both judgements: it is taken as it was then.
     """
 
     tx_hash: str
@@ -175,6 +176,7 @@ def _content(bundle: Bundle) -> dict[str, Any]:
         "made_with": dict(bundle.made_with),
         "carried": repr(bundle.before.carried),
         "joint": [asdict(each) for each in bundle.before.joint],
+        "mix": list(bundle.before.mix),
     }
 
 
@@ -250,7 +252,11 @@ def _before(item: dict[str, Any]) -> Before:
         raise ValueError("carried is no number from 0 on")
     if not isinstance(joint, list) or len(joint) > len(JOINT):
         raise ValueError("joint is no list of facts")
-    return Before(carried, tuple(_joint(_object(each, "joint")) for each in joint))
+    mix = item.get("mix")
+    if not isinstance(mix, list) or len(mix) not in (0, CLASSES):
+        raise ValueError("mix is no list of counts")
+    counts = tuple(_number({"mix": each}, "mix") or 0 for each in mix)
+    return Before(carried, tuple(_joint(_object(each, "joint")) for each in joint), counts)
 
 
 def _joint(item: dict[str, Any]) -> Joint:

@@ -259,7 +259,7 @@ def explain_again(
         return explain(transaction, source, detector, wanted)
     with open_store(store, read_only=True) as results:
         stored = results.score(tx_hash)
-        before = None if stored is None else Before(stored.carried, stored.joint)
+        before = None if stored is None else Before(stored.carried, stored.joint, stored.mix)
         explained = explain(transaction, source, detector, wanted, before)
         addresses = addresses_of(explained.score, explained.frames)
         alert, lapsed = _kept_alert(tx_hash, results)

@@ -127,7 +127,10 @@ def _mix(seen: Seen, calibration: Calibration) -> str:
     scatter = math.sqrt(before * (1 - before) * (1 / calls[0].count + 1 / seen.drift.seen))
     if abs(now - before) <= MIX_SCATTER * scatter:
         return ""
-    return f"; {now:.0%} of them have two calls or more, of the calibration's first half {before:.0%}"
+    allowed = ", which p-values allow for" if seen.source in calibration.sizes else ""
+    return (
+        f"; {now:.0%} of them have two calls or more, of the calibration's first half {before:.0%}{allowed}"
+    )
 
 
 def drift_facts(name: str, seen: Seen, calibration: Calibration) -> Facts:

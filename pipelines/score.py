@@ -17,20 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockscan.chains.families import main_target
-from blockscan.detect.accounts import Carrying, Recent, account_of
+from blockscan.detect.accounts import Carrying, account_of
 from blockscan.detect.calibrate import Observed, judge
 from blockscan.detect.dealings import dealing_in, joint_of, with_joint
 from blockscan.detect.explain import Reading, fact_evidence, paint, reason, strongest_evidence
 from blockscan.detect.fact import Facts
 from blockscan.detect.facts import fact_values, facts_of
 from blockscan.errors import ConfigError
-from blockscan.findings import Before, Frame, Joint, TxScore
+from blockscan.findings import Before, Frame, TxScore
 from blockscan.model.embed import embeddings
 from blockscan.model.losses import token_losses
 from blockscan.store import Run, ScoreStore
 from blockscan.tokens import TokenLosses, TokenSequence
 from blockscan.transaction import Transaction, call_count
-from pipelines.before import Reread, remember_before
+from pipelines.before import Earlier, Reread, nothing_yet, remember_before
 from pipelines.decoding import name_evidence, name_frames
 from pipelines.drift import DriftTests, drift_line
 from pipelines.groups import groups_of
@@ -102,11 +102,12 @@ def score(
     ended: list[str] = []
     counts: Counter[str] = Counter()
     begun: set[str] = set()
-    recent, drifts = detector.calibration.recent(), DriftTests(detector.calibration, np.random.default_rng(0))
+    before = nothing_yet(detector.calibration)
+    drifts = DriftTests(detector.calibration, np.random.default_rng(0))
     for group in groups_of(shards):
-        begun |= remember_before(recent, group.transactions, store, reread, detector, begun=begun)
+        begun |= remember_before(before, group.transactions, store, reread, detector, begun=begun)
         label = f"score {group.number + 1}/{group.total} (tokens)"
-        scored = list(judge_all(group.transactions, detector, label=label, recent=recent))
+        scored = list(judge_all(group.transactions, detector, label=label, before=before))
         store.write((each.score, each.severity, each.frames) for each in scored)
         for each in scored:
             drifts.add(each.score)
@@ -147,31 +148,33 @@ def judge_all(
     *,
     label: str = "score (tokens)",
     kept_p: float = KEPT_P,
-    recent: Recent | None = None,
+    before: Earlier | None = None,
 ) -> Iterator[Scored]:
     """Judge transactions together, in the order given, which is that of time.
 
-    Trees are painted for p-values up to `kept_p`. `recent` is what the accounts did before the first of them;
-    it is kept up to date.
+    Trees are painted for p-values up to `kept_p`. `before` is what is known of the time before the first of
+    them; it is kept up to date.
     """
-    known = detector.calibration.recent() if recent is None else recent
+    known = nothing_yet(detector.calibration) if before is None else before
     for transaction, seen in zip(transactions, _look(transactions, detector, label), strict=True):
         account = account_of(transaction.chain, transaction.sender), transaction.time
         history = detector.history
         facts, dealing = facts_of(transaction, history), dealing_in(transaction, history)
-        joint = joint_of(facts, known.dealings(*account), dealing, history)
-        scored = _judge(transaction, seen, facts, joint, known.carried(*account), detector, kept_p)
-        known.add(*account, scored.score.value, dealing)
+        joint = joint_of(facts, known.recent.dealings(*account), dealing, history)
+        mix = known.mixes.add(transaction.chain, transaction.source.value, facts["calls"].value)
+        carrying, earlier = known.recent.carried(*account), Before(joint=joint, mix=mix)
+        scored = _judge(transaction, seen, facts, carrying, earlier, detector, kept_p)
+        known.recent.add(*account, scored.score.value, dealing)
         yield scored
 
 
 def judge_alone(
     transaction: Transaction, detector: Detector, before: Before, *, label: str = "score (tokens)"
 ) -> Scored:
-    """Judge one transaction, whose account's transactions of the last minutes added `before`."""
+    """Judge one transaction, to which earlier ones added `before`."""
     (seen,) = _look([transaction], detector, label)
     facts = facts_of(transaction, detector.history)
-    return _judge(transaction, seen, facts, before.joint, lambda *_: before.carried, detector, 1.0)
+    return _judge(transaction, seen, facts, lambda *_: before.carried, before, detector, 1.0)
 
 
 class _Look(NamedTuple):
@@ -195,16 +198,16 @@ def _judge(
     transaction: Transaction,
     seen: _Look,
     alone: Facts,
-    joint: tuple[Joint, ...],
     carrying: Carrying,
+    before: Before,
     detector: Detector,
     kept_p: float,
 ) -> Scored:
     calibration, (sequence, losses, embedding) = detector.calibration, seen
-    facts, target = with_joint(alone, joint), main_target(transaction)
+    facts, target = with_joint(alone, before.joint), main_target(transaction)
     source, status = transaction.source.value, transaction.status.value
     observed = Observed(sequence, losses, fact_values(facts), source, status, target or "", embedding)
-    judgement = judge(calibration, observed, carried=carrying)
+    judgement = judge(calibration, observed, carried=carrying, mix=before.mix)
     carried = judgement.views["carried"]
     tokenizer, name = detector.tokenizer, detector.signatures.name
     unit_text = tokenizer.unit_text(transaction, name)
@@ -239,7 +242,8 @@ def _judge(
         model=detector.fingerprint,
         calibration=detector.calibrated_as,
         carried=carried,
-        joint=joint,
+        joint=before.joint,
+        mix=before.mix,
     )
     alarm = calibration.alarms(verdict)
     rare = alarm or judgement.p_value is None or judgement.p_value <= kept_p

@@ -54,6 +54,7 @@ _SCHEMA = pa.schema(
         ("calibration", pa.string()),
         ("carried", pa.float64()),
         ("joint", pa.string()),
+        ("mix", pa.list_(pa.int64())),
     ]
 )
 

@@ -43,7 +43,7 @@ def make_bundle(
         raise ConfigError(f"the store has no score of {tx_hash}; score the transaction first")
     row = _row_of(stored, archive)
     detector = _detector(directory, device, stored)
-    before = Before(stored.carried, stored.joint)
+    before = Before(stored.carried, stored.joint, stored.mix)
     alone = _judge_alone(row, stored.tx_hash, detector, before)
     if not _close(alone.value, stored.value):
         raise ArtifactError(
@@ -95,7 +95,7 @@ def _compare_verdicts(bundle: Bundle, again: TxScore, detector: Detector, *, sam
     moved = "identical" if told.value == found.value else f"{told.value!r} there, {found.value!r} here"
     value_agrees = told.value == found.value if same_place else _close(told.value, found.value)
     low, high = (
-        detector.calibration.p_value(found.value + shift, again.source, again.target or "")
+        detector.calibration.p_value(found.value + shift, again.source, again.target or "", again.mix)
         for shift in (TOLERANCE, -TOLERANCE)
     )
     if same_place or low is None or high is None or told.p_value is None:

@@ -21,7 +21,7 @@ from blockscan.detect.accounts import SECONDS
 from blockscan.errors import ChainError, ConfigError
 from blockscan.safetext import safe_text
 from blockscan.store import Correction, Run, ScoredBlock, ScoreStore
-from pipelines.before import remember
+from pipelines.before import nothing_yet, remember, remember_sizes
 from pipelines.block_writer import BlockWriter, Node
 from pipelines.model_dir import Detector
 from pipelines.prefetch import prefetch
@@ -110,7 +110,7 @@ class Watcher:
         self._clock = clock
         self._seen: dict[int, float] = {}  # blocks that came while this run looked, not those before
         self._head: int | None = None
-        self._recent = detector.calibration.recent()
+        self._before = nothing_yet(detector.calibration)
         self._uncompacted = 0
         self._started = int(clock())
 
@@ -217,13 +217,14 @@ class Watcher:
             log.warning("correction: alert %s is %s: %s", safe_text(each.tx_hash), each.what, each.note)
 
     def _remember(self) -> None:
-        """What the accounts did in the last minutes, before this run as well, on the chain as it is now."""
-        self._recent = self._detector.calibration.recent()
-        known = self._store.last_values(self._node.chain, self._detector.calibrated_as, SECONDS)
+        """What is known of the time before, of other runs as well, on the chain as it is now."""
+        chain, self._before = self._node.chain, nothing_yet(self._detector.calibration)
+        remember_sizes(self._before.mixes, chain, self._writer.next, self._store, self._detector)
+        known = self._store.last_values(chain, self._detector.calibrated_as, SECONDS)
         numbers = {each.block_number for each in known if each.block_number is not None}
         raws = self._archived(lambda number, _: number in numbers, min(numbers, default=0))
         earlier = (each for raw in raws for each in parse(raw))
-        remember(self._recent, self._node.chain, known, earlier, self._detector)
+        remember(self._before.recent, chain, known, earlier, self._detector)
 
     def _score_leftovers(self, stop: int) -> None:
         """Score blocks that are stored, and that no run got round to scoring."""
@@ -252,7 +253,7 @@ class Watcher:
     def _score(self, blocks: Sequence[RawBlock]) -> None:
         transactions = [transaction for raw in blocks for transaction in parse(raw)]
         with _hushed():
-            found = judge_all(transactions, self._detector, recent=self._recent)
+            found = judge_all(transactions, self._detector, before=self._before)
             judged = list(found) if transactions else []
         stamp = int(self._clock())
         written = self._store.write(((each.score, each.severity, each.frames) for each in judged), now=stamp)

@@ -10,8 +10,9 @@ Two needs follow for a target alpha:
 - p <= alpha can happen at all:                 n >= 1 / alpha - 1      (99 for 1 %, 999 for 0.1 %)
 - above all n values means FPR <= alpha, 95 %:  (1 - alpha)^n <= 0.05   (299 for 1 %, 2,995 for 0.1 %)
 
-A budget of alerts a day is a share of a day's benign transactions, see blockscan.detect.levels. With
-`per_contract` p is taken among transactions to the same contract, see blockscan.detect.contracts.
+p allows for a change of how large transactions are, see blockscan.detect.mix. A budget of alerts a day is a
+share of a day's benign transactions, see blockscan.detect.levels. With `per_contract` p is taken among
+transactions to the same contract, see blockscan.detect.contracts.
 To a value part of those of the same account's last minutes is added (blockscan.detect.accounts), in
 calibration as later. `recalibrate` replaces the held-out values by newer ones and keeps what gives the
 value, so that values and thresholds of before and after are on one scale.
@@ -19,7 +20,7 @@ value, so that values and thresholds of before and after are on one scale.
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -42,6 +43,7 @@ from blockscan.detect.levels import (
     require_newer,
     transactions_needed,
 )
+from blockscan.detect.mix import Mix, at_least, size_class
 from blockscan.detect.score import PARTS, ScoreModel, Summary, summarize
 from blockscan.detect.surprise import FieldCalibration
 from blockscan.errors import ConfigError
@@ -80,9 +82,11 @@ class Judgement:
 
     `token_p` float64 (T,): see FieldCalibration.p_values. `rarities`: -log10 p by part of the score.
     `views`: what the value is the sum of, by view, and "carried", from the account's recent transactions.
-    `value` is +inf for a truncated trace, `p_value` None where the trace source has no calibration.
+    `size`: log of the number of calls. `value` is +inf for a truncated trace, `p_value` None where the trace
+    source has no calibration.
     """
 
+    size: float
     value: float
     p_value: float | None
     token_p: NDArray[np.float64]
@@ -99,7 +103,8 @@ class Calibration:
     the settings under which they were computed: a judgement needs losses of the same kind. A calibration
     that replaces another names it among its parents, as "calibration". `contracts`, where p-values are taken
     within contracts, holds the values by source and contract; `density` gives the part of that name.
-    `periods` counts alarms by source and part of the time, see levels.alarms_by_period.
+    `periods` counts alarms by source and part of the time, see levels.alarms_by_period. `sizes` has the class
+    of each of the values (n,), see blockscan.detect.mix, where p-values over the source allow for the mix.
     """
 
     fields: FieldCalibration
@@ -112,13 +117,14 @@ class Calibration:
     contracts: Mapping[str, Mapping[str, NDArray[np.float64]]] | None = None
     density: Density | None = None
     periods: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    sizes: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     def recent(self) -> Recent:
         """Nothing known of any account yet; give it values in time order."""
         return Recent(float(self.scoring.get("carried", 0.0)))
 
-    def p_value(self, value: float, source: str, contract: str | None = None) -> float | None:
-        """Conformal p-value of a value among the held-out benign ones of its trace source.
+    def p_value(self, value: float, source: str, contract: str | None = None, mix: Mix = ()) -> float | None:
+        """Conformal p-value of a value among the held-out benign ones of its source, allowing for `mix`.
 
         Raises:
             ValueError: the calibration is per contract, and the contract is not given.
@@ -126,8 +132,10 @@ class Calibration:
         if source not in self.values:
             return None
         values = self._compared(source, contract)
-        at_least = len(values) - int(np.searchsorted(values, value, side="left"))
-        return (1 + at_least) / (1 + len(values))
+        place = int(np.searchsorted(values, value, side="left"))
+        mixed = mix and source in self.sizes
+        higher = at_least(self.sizes[source], place, mix) if mixed else len(values) - place
+        return (1 + higher) / (1 + len(values))
 
     def _compared(self, source: str, contract: str | None) -> NDArray[np.float64]:
         """The held-out values, ascending, that a transaction of a source with values is compared with."""
@@ -150,8 +158,7 @@ class Calibration:
     def alerts_per_day(self, source: str) -> tuple[float, float] | None:
         """False alarms a day to expect of this source, and their 95 % bound; None where traffic is unknown.
 
-        The bound is on the mean over many days; single days scatter around it. It holds for p-values over
-        the whole source; within contracts fewer alarms are expected, and no bound is known.
+        The bound is on the mean over many days. Within contracts fewer are expected, and no bound is known.
         """
         per_day, n = self.traffic.per_day.get(source), len(self.values.get(source, ()))
         if per_day is None:
@@ -165,10 +172,7 @@ class Calibration:
         return tuple(source for source, values in self.values.items() if len(values) < needed)
 
     def alarms(self, score: TxScore) -> bool:
-        """Whether a score is an alarm: p at or under the alarm level.
-
-        A source without calibration has no p-value; there only a truncated trace is an alarm.
-        """
+        """Whether p is at or under the alarm level; without a p-value, whether the trace is truncated."""
         if score.p_value is None:
             return math.isinf(score.value)
         return score.p_value <= self.alarm_level
@@ -270,10 +274,15 @@ def recalibrate(
     return _hold_out(draft, by_source, per_contract=previous.contracts is not None)
 
 
-def judge(calibration: Calibration, observed: Observed, *, carried: Carrying = lambda *_: 0.0) -> Judgement:
-    """Judge one transaction; `carried` says, by its own value, what its account's earlier ones add to it."""
+def judge(
+    calibration: Calibration, observed: Observed, *, carried: Carrying = lambda *_: 0.0, mix: Mix = ()
+) -> Judgement:
+    """Judge one transaction among the last ones, which had `mix`.
+
+    `carried` says, by its own value, what its account's earlier ones add to it.
+    """
     found = _weigh(calibration, observed, carried)
-    return replace(found, p_value=calibration.p_value(found.value, observed.source, observed.contract))
+    return replace(found, p_value=calibration.p_value(found.value, observed.source, observed.contract, mix))
 
 
 def _weigh(calibration: Calibration, observed: Observed, carried: Carrying) -> Judgement:
@@ -283,7 +292,7 @@ def _weigh(calibration: Calibration, observed: Observed, carried: Carrying) -> J
     views = calibration.score.decades(rarities)
     own = math.inf if observed.status == TraceStatus.TRUNCATED else math.fsum(views.values())
     views["carried"] = carried(own, calibration.score.added_by(JOINT_GAIN, rarities))
-    return Judgement(own + views["carried"], None, token_p, rarities, views)
+    return Judgement(summary.size, own + views["carried"], None, token_p, rarities, views)
 
 
 def _seen(
@@ -304,24 +313,30 @@ def _hold_out(
     draft: Calibration, by_source: Mapping[str, Sequence[Observed]], *, per_contract: bool
 ) -> Calibration:
     """The same with the values of held-out transactions by source, and if wanted by contract as well."""
-    values, contracts, periods = {}, {}, {}
+    values, contracts, periods, sizes = {}, {}, {}, {}
     for source, items in by_source.items():
-        found = np.array(_values_in_time(draft, items))
-        values[source], periods[source] = np.sort(found), alarms_by_period(found, draft.alarm_level)
+        judged = list(_in_time(draft, items))
+        found = np.array([each.value for each in judged])
+        mixed = draft.scoring.get("mix", True) and not per_contract
+        classes = np.array([size_class(each.size) if mixed else 0 for each in judged], np.uint8)
+        values[source], periods[source] = np.sort(found), alarms_by_period(found, classes, draft.alarm_level)
+        if mixed:
+            sizes[source] = classes[np.argsort(found, kind="stable")]
         if per_contract:
             names = [item.contract for item in items if item.contract is not None]
             if len(names) != len(items):
                 raise ValueError("a calibration per contract needs the contract of every transaction")
             contracts[source] = split(found, names, transactions_needed(draft.alarm_level))
-    return replace(draft, values=values, contracts=contracts if per_contract else None, periods=periods)
+    held_out = replace(draft, values=values, periods=periods, sizes=sizes)
+    return replace(held_out, contracts=contracts if per_contract else None)
 
 
-def _values_in_time(draft: Calibration, items: Sequence[Observed]) -> list[float]:
-    recent, found = draft.recent(), []
+def _in_time(draft: Calibration, items: Sequence[Observed]) -> Iterator[Judgement]:
+    recent = draft.recent()
     for item in items:
-        found.append(_weigh(draft, item, recent.carried(item.account, item.time)).value)
-        recent.add(item.account, item.time, found[-1])
-    return found
+        found = _weigh(draft, item, recent.carried(item.account, item.time))
+        recent.add(item.account, item.time, found.value)
+        yield found
 
 
 def _halves(items: Sequence[Observed]) -> tuple[list[Observed], dict[str, list[Observed]]]:

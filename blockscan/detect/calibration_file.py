@@ -1,13 +1,13 @@
 """A Calibration on disk: artifact of kind "calibration", all arrays in one safetensors file.
 
 Array names say what they are: "field/target/address/values", "part/fisher/3/scale", "view/size/values",
-"benign/callTracer", "contract/callTracer/0x1234", "density/references". A model directory holds `calibration`
-and, after recalibrations, `calibration-2` and so on: each is complete, names the one before among its
-parents, and the last one counts.
+"benign/callTracer", "sizes/callTracer", "contract/callTracer/0x1234", "density/references". A model directory
+holds `calibration` and, after recalibrations, `calibration-2` and so on: each is complete, names the one
+before among its parents, and the last one counts.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from blockscan import artifact
 from blockscan.detect.calibrate import Calibration
 from blockscan.detect.density import KINDS, Density
 from blockscan.detect.levels import Traffic
+from blockscan.detect.mix import CLASSES
 from blockscan.detect.score import PARTS, ScoreModel, view_of
 from blockscan.detect.surprise import FieldCalibration, Survival
 from blockscan.errors import ArtifactError
@@ -94,6 +95,7 @@ def load_calibration(path: Path) -> Calibration:
         contracts = _contracts(arrays, values) if manifest.config.get("per_contract") else None
         density = _density(arrays, manifest.config["density"]) if "density" in manifest.config else None
         periods = {source: tuple(each) for source, each in manifest.config.get("periods", {}).items()}
+        sizes = _sizes(arrays, values)
     except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise ArtifactError(
             f"{path} is no calibration this program can read: {error}; move it away and calibrate again"
@@ -109,6 +111,7 @@ def load_calibration(path: Path) -> Calibration:
         contracts,
         density,
         periods,
+        sizes,
     )
 
 
@@ -151,6 +154,7 @@ def _arrays(calibration: Calibration) -> Arrays:
         arrays |= {f"contract/{source}/{contract}": values for contract, values in groups.items()}
     if calibration.density is not None:
         arrays |= {f"density/{name}": array for name, array in calibration.density.arrays.items()}
+    arrays |= {f"sizes/{source}": classes for source, classes in calibration.sizes.items()}
     return arrays | {f"benign/{source}": values for source, values in calibration.values.items()}
 
 
@@ -175,6 +179,14 @@ def _traffic(stored: dict[str, Any]) -> Traffic:
         return Traffic()
     blocks = stored["blocks"] and (int(stored["blocks"][0]), int(stored["blocks"][1]))
     return Traffic(blocks, {source: float(rate) for source, rate in stored["per_day"].items()})
+
+
+def _sizes(arrays: Arrays, values: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.uint8]]:
+    found = {source: arrays[f"sizes/{source}"] for source in values if f"sizes/{source}" in arrays}
+    for source, classes in found.items():
+        if classes.dtype != np.uint8 or classes.shape != values[source].shape or (classes >= CLASSES).any():
+            raise ValueError(f"the sizes of {source} are not those of its values")
+    return found
 
 
 def _contracts(arrays: Arrays, sources: Iterable[str]) -> dict[str, Arrays]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
+from blockscan.detect.mix import CLASSES, weights
 from blockscan.errors import ConfigError
 
 
@@ -75,19 +76,25 @@ def alarm_band(n: int, fpr: float, seen: int, *, confidence: float = 0.95) -> tu
     return int(low), int(high)
 
 
-def alarms_by_period(values: NDArray[np.float64], fpr: float) -> tuple[int, ...]:
+def alarms_by_period(values: NDArray[np.float64], classes: NDArray[np.uint8], fpr: float) -> tuple[int, ...]:
     """How many of each of PERIODS equal parts of the values (n,), in time order, the others' level alarms.
 
-    Transactions that are alike throughout keep to `period_band`. Equal values are told apart at random, or
-    many of them would look like parts that are too quiet. Empty where the other parts are too few.
+    `classes` (n,) are those of their sizes, whose mix in the part is allowed for (blockscan.detect.mix);
+    zeros where it is not to be. Transactions that are alike throughout keep to `period_band`. Equal values
+    are told apart at random, or many of them would look like parts that are too quiet. Empty where the other
+    parts are too few.
     """
     places = np.argsort(np.lexsort((np.random.default_rng(0).random(len(values)), values)))
     found = []
     for own in np.array_split(np.arange(len(values)), PERIODS):
-        rest = np.sort(np.delete(places, own))
+        others = np.delete(np.arange(len(values)), own)
+        rest = others[np.argsort(places[others])]
         if len(rest) < transactions_needed(fpr):
             return ()
-        found.append(int(np.sum(places[own] > rest[-rank(len(rest), fpr)])))
+        counts = weights(classes[rest], np.bincount(classes[own], minlength=CLASSES).tolist())[classes[rest]]
+        from_here = np.append(np.cumsum(counts[::-1])[::-1], 0.0)
+        p = (1 + from_here[np.searchsorted(places[rest], places[own])]) / (1 + len(rest))
+        found.append(int(np.sum(p <= fpr)))
     return tuple(found)
 
 

@@ -506,6 +506,25 @@ def test_status_changes_are_checked(path: Path) -> None:
             store.set_status("ethereum:0x", "open", note="", by="ada")
 
 
+def test_sizes_before_a_block_are_the_last_of_one_chain_and_calibration_in_order(path: Path) -> None:
+    with open_store(path) as store:
+        store.write((make_score(n, calls=n + 1), None, None) for n in range(10))
+        store.write((make_score(n, chain="base", calls=77), None, None) for n in range(3))
+        found = store.sizes_before("ethereum", "c1", block=103, most=4)
+        assert found == [("geth callTracer", calls) for calls in (6, 7, 8, 9)], "block 103 has the tenth"
+        assert [calls for _, calls in store.sizes_before("ethereum", "c1", block=102, most=3)] == [4, 5, 6]
+        store.put_blocks([ScoredBlock("ethereum", 101, "0xb", (make_score(4).tx_hash,))])
+        store.orphan_blocks("ethereum", ["0xb"])
+        assert [calls for _, calls in store.sizes_before("ethereum", "c1", block=102, most=3)] == [3, 4, 6]
+        assert store.sizes_before("ethereum", "c2", block=110, most=3) == []
+
+
+def test_the_mix_of_a_score_comes_back(path: Path) -> None:
+    with open_store(path) as store:
+        store.write([(make_score(1, mix=(990, 8, 2)), None, None), (make_score(2), None, None)])
+        assert [each.mix for each in store.iter_scores()] == [(990, 8, 2), ()]
+
+
 def test_last_values_are_of_one_chain_and_calibration_in_time_order(path: Path) -> None:
     later = START + 9 * 60
     with open_store(path) as store:

@@ -32,6 +32,7 @@ from blockscan.detect.levels import (
     require_enough,
     transactions_needed,
 )
+from blockscan.detect.mix import size_class
 from blockscan.detect.score import PARTS, kept_parts, view_of
 from blockscan.errors import ArtifactError, ConfigError
 from blockscan.findings import Evidence, TxScore
@@ -243,11 +244,31 @@ def test_later_false_alarms_stay_in_their_band_for_95_of_100_calibrations(calibr
     assert 0.95 - 5 * math.sqrt(0.05 * 0.95 / runs) <= inside / runs <= 0.985
 
 
+def one_size(n):
+    return np.zeros(n, np.uint8)
+
+
+def test_periods_of_another_mix_are_as_alike_as_others_where_it_is_allowed_for():
+    """A fifth in which half of the transactions are large, and rank higher, for one in ten of the others."""
+    rng = np.random.default_rng(10)
+    n, fpr, runs = 5000, 0.02, 200
+    (low, high), inside = period_band(n, fpr), np.zeros((2, runs))
+    for run in range(runs):
+        large = rng.random(n) < np.where(np.arange(n) < n // PERIODS, 0.5, 0.1)
+        values = rng.standard_normal(n) + 2 * large
+        for allowed, classes in enumerate((one_size(n), large.astype(np.uint8))):
+            counts = alarms_by_period(values, classes, fpr)
+            inside[allowed, run] = low <= min(counts) and max(counts) <= high
+    assert inside[0].mean() < 0.01 and inside[1].mean() > 0.9, (
+        "others are rarer there: a little less than 95 %"
+    )
+
+
 def test_periods_that_are_alike_keep_to_their_band_in_95_of_100_calibrations():
     rng = np.random.default_rng(8)
     n, fpr, runs = 1000, 0.02, 1500
     low, high = period_band(n, fpr)
-    counts = np.array([alarms_by_period(rng.standard_normal(n), fpr) for _ in range(runs)])
+    counts = np.array([alarms_by_period(rng.standard_normal(n), one_size(n), fpr) for _ in range(runs)])
     assert counts.shape == (runs, PERIODS) and counts.mean() == pytest.approx(fpr * n / PERIODS, rel=0.02)
     inside = np.mean((counts.min(axis=1) >= low) & (counts.max(axis=1) <= high))
     # Five bands of whole numbers; five standard errors below.
@@ -263,8 +284,8 @@ def test_periods_of_equal_values_are_as_alike_as_others(equal):
     counts = []
     for _ in range(runs):
         values = np.where(rng.random(n) < equal, np.inf, rng.standard_normal(n))
-        counts.append(alarms_by_period(values, fpr))
-        assert alarms_by_period(values, fpr) == counts[-1]
+        counts.append(alarms_by_period(values, one_size(n), fpr))
+        assert alarms_by_period(values, one_size(n), fpr) == counts[-1]
     if equal < 1:  # equal values are told apart in the same way each time
         inside = np.mean((np.min(counts, axis=1) >= low) & (np.max(counts, axis=1) <= high))
         assert inside >= 0.95 - 5 * math.sqrt(0.05 * 0.95 / runs)
@@ -276,12 +297,12 @@ def test_a_period_that_is_not_alike_shows(calibration, benign):
     rng = np.random.default_rng(9)
     values = rng.standard_normal(1000)
     values[600:800] += 1
-    counts, (_, high) = alarms_by_period(values, 0.02), period_band(1000, 0.02)
+    counts, (_, high) = alarms_by_period(values, one_size(1000), 0.02), period_band(1000, 0.02)
     assert counts.index(max(counts)) == 3 and max(counts) > high
     by_hand = np.array([0.0, 9.0, 1.0, 2.0, 3.0, 4.0, 8.0, 6.0, 7.0, 5.0])
-    assert alarms_by_period(by_hand, 0.2) == (1, 0, 0, 0, 0)  # above all eight others
-    assert alarms_by_period(by_hand, 0.3) == (1, 0, 0, 1, 0)  # above all but one
-    assert alarms_by_period(by_hand, 0.1) == ()  # of eight others none can be so rare
+    assert alarms_by_period(by_hand, one_size(10), 0.2) == (1, 0, 0, 0, 0)  # above all eight others
+    assert alarms_by_period(by_hand, one_size(10), 0.3) == (1, 0, 0, 1, 0)  # above all but one
+    assert alarms_by_period(by_hand, one_size(10), 0.1) == ()  # of eight others none can be so rare
     n = len(calibration.values["callTracer"])
     (source,) = calibration.periods
     assert source == "callTracer" and len(calibration.periods[source]) == PERIODS
@@ -362,6 +383,26 @@ def test_traffic_and_contracts_come_back_and_older_fingerprints_stay(calibration
     assert "traffic" not in read_manifest_config(calibration, tmp_path / "b")
 
 
+def test_sizes_are_those_of_the_values_and_may_be_left_out(calibration, benign, tmp_path):
+    values, sizes = calibration.values["callTracer"], calibration.sizes["callTracer"]
+    later = [each for each in benign if each.source == "callTracer"][-len(values) :]
+    judged = {}
+    recent = calibration.recent()
+    for each in later:
+        found = judge(calibration, each, carried=recent.carried(each.account, each.time))
+        recent.add(each.account, each.time, found.value)
+        judged.setdefault(found.value, set()).add(size_class(found.size))
+    assert all(size in judged[value] for value, size in zip(values.tolist(), sizes.tolist(), strict=True))
+    plain = fit_calibration(benign, fpr=0.01, parents=PARENTS, scoring=SCORING | {"mix": False})
+    assert plain.sizes == {}
+    told = [each.p_value(values[-9], "callTracer", mix=(0, 0, 9)) for each in (plain, calibration)]
+    assert told[0] == 10 / (1 + len(values)) != told[1]
+    for place, wrong in enumerate((sizes[1:], sizes + 3, sizes.astype(np.int64))):
+        save_calibration(dataclasses.replace(calibration, sizes={"callTracer": wrong}), tmp_path / str(place))
+        with pytest.raises(ArtifactError, match="the sizes of callTracer are not those of its values"):
+            load_calibration(tmp_path / str(place))
+
+
 def read_manifest_config(calibration, path):
     save_calibration(calibration, path)
     return read_manifest(path, "calibration").config
@@ -397,8 +438,9 @@ def test_saved_calibration_comes_back_bit_for_bit(calibration, benign, tmp_path)
     assert load_calibration(tmp_path / "c").alarm_level == 0.02
     assert manifest.parents == PARENTS and loaded.alarm_level == 0.01 and loaded.scoring == SCORING
     assert loaded.periods == calibration.periods and loaded.periods
+    assert len(set(loaded.sizes["callTracer"].tolist())) > 1
     for each in benign[-50:]:
-        before, after = judge(calibration, each), judge(loaded, each)
+        before, after = (judge(which, each, mix=(1, 2, 3)) for which in (calibration, loaded))
         assert (before.value, before.p_value) == (after.value, after.p_value)
         assert np.array_equal(before.token_p, after.token_p, equal_nan=True)
 

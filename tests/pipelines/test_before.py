@@ -1,5 +1,6 @@
 """What a range that is scored knows of the minutes before it: from the store, by chain, and no more of it."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,10 +10,11 @@ import pytest
 
 from blockscan.detect.accounts import SECONDS, Recent, account_of
 from blockscan.detect.history import history_of
+from blockscan.detect.mix import Mixes
 from blockscan.findings import TxScore
 from blockscan.store import open_store
 from blockscan.transaction import Call, CallKind, LogOrder, TraceSource, Transaction
-from pipelines.before import remember_before
+from pipelines.before import Earlier, remember_before
 from pipelines.ranges import BlockRange
 
 EVE = "0x" + "e" * 40
@@ -54,16 +56,19 @@ def test_the_minutes_before_the_first_block_are_known(
         read.append(blocks)
         yield from (each for each in judged if (each.block_number or 0) in blocks)
 
-    recent = Recent(0.5)
+    known = Earlier(Recent(0.5), Mixes())
     with open_store(tmp_path / "s.sqlite") as store:
         others = [score(transaction(99, "base")), score(transaction(98), "another")]
         store.write((each, None, None) for each in (*map(score, judged), *others))
         begins = [transaction(first + 1), transaction(first)]
-        assert remember_before(recent, begins, store, reread, DETECTOR, begun={"ethereum"}) == set()
+        assert remember_before(known, begins, store, reread, DETECTOR, begun={"ethereum"}) == set()
         assert not read, "what has begun is known"
-        assert remember_before(recent, begins, store, reread, DETECTOR, begun={"base"}) == {"ethereum"}
+        assert remember_before(known, begins, store, reread, DETECTOR, begun={"base"}) == {"ethereum"}
     assert [(each.start, each.stop) for each in read] == asked
     account = account_of("ethereum", EVE)
-    known = recent.dealings(account, 10 * first)
-    assert len(known) == dealings and all(each.transfers for each in known)
-    assert (recent.carried(account, 10 * first)(9.0, 0.0) > 0) == carried
+    done = known.recent.dealings(account, 10 * first)
+    assert len(done) == dealings and all(each.transfers for each in done)
+    assert (known.recent.carried(account, 10 * first)(9.0, 0.0) > 0) == carried
+    scored_before = sum(each.block_number < first for each in judged if each.block_number)
+    assert known.mixes.add("ethereum", "callTracer", math.log(2)) == (scored_before, 1, 0)
+    assert known.mixes.add("base", "callTracer", math.log(10)) == (0, 0, 1)

@@ -43,7 +43,7 @@ BUNDLE = Bundle(
     Verdict(math.inf, None),
     "\x1b[31mred",
     made_with("cpu"),
-    Before(0.1 + 0.2, (Joint("overdrawn", 1.5, 0, "10 of 0x2 out of 0x3"),)),
+    Before(0.1 + 0.2, (Joint("overdrawn", 1.5, 0, "10 of 0x2 out of 0x3"),), (990, 8, 2)),
 )
 
 
@@ -75,6 +75,7 @@ def test_a_bundle_comes_back_bit_for_bit(tmp_path: Path) -> None:
         lambda c: c.update(carried="0.0"),
         lambda c: c.update(joint=[]),
         lambda c: c["joint"][0].update(value=2.5),
+        lambda c: c.update(mix=[990, 9, 1]),
         lambda c: c["alone"].update(value="0.5"),
         lambda c: c["alone"].update(p_value=0.02),
         lambda c: c["alone"]["evidence"][0].update(node=1),
@@ -111,8 +112,8 @@ def test_the_row_hash_covers_every_field() -> None:
         b'{"a":' * 3000 + b"1" + b"}" * 3000,
         b"[" * 3000 + b"]" * 3000,
         b"[" * 200_000,
-        b'{"format": "blockscan-bundle-3", "transaction": ' + b"[" * 3000 + b"]" * 3000 + b"}",
-        b'{"format": "blockscan-bundle-3"}',
+        b'{"format": "blockscan-bundle-4", "transaction": ' + b"[" * 3000 + b"]" * 3000 + b"}",
+        b'{"format": "blockscan-bundle-4"}',
         b'{"format": "blockscan-bundle-2"}',
         b"\xff\xfe",
         b"1" * 100_000,
@@ -122,6 +123,13 @@ def test_what_is_no_bundle_is_one_line(tmp_path: Path, text: bytes) -> None:
     with pytest.raises(ArtifactError, match="is no bundle this program can read") as refused:
         read_bundle(packed(tmp_path / "x", text))
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize("mix", [None, 3, [1, 2], [1, 2, "3"], [1, 2, -3], [1, 2, 3, 4], [1, 2, True]])
+def test_a_wrong_mix_is_one_line(tmp_path: Path, mix: object) -> None:
+    content = content_of(tmp_path) | {"mix": mix}
+    with pytest.raises(ArtifactError, match="is no bundle this program can read"):
+        read_bundle(packed(tmp_path / "x", content))
 
 
 @pytest.mark.parametrize("carried", ["nan", "inf", "-1.0", "x", None, 1])

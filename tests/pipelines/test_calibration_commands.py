@@ -166,7 +166,14 @@ def test_recalibration_is_a_new_artifact_that_counts_from_now_on(
     assert [calibrated_until(store) for store in scored] == [119, 149]
     for tx_hash, row in new.items():  # the same scale: the same values to the bit
         assert row.value == old[tx_hash].value
-        assert row.p_value == after.p_value(row.value, SOURCE)
+        assert row.p_value == after.p_value(row.value, SOURCE, None, row.mix)
+    in_order = sorted(new.values(), key=lambda row: (row.block_number, row.tx_index))
+    assert [sum(row.mix) for row in in_order] == list(range(1, len(new) + 1))
+    for part in ("377:379", "379:380"):
+        cli("score", road.archive, "--model", model, "--blocks", part, "--store", tmp_path / "c.sqlite")
+    assert {row.tx_hash: row.mix for row in rows(tmp_path / "c.sqlite")} == {
+        tx_hash: row.mix for tx_hash, row in new.items()
+    }
 
 
 def test_recalibration_needs_later_and_enough_blocks(
@@ -254,7 +261,8 @@ def test_a_calibration_too_small_to_show_drift_scores_all_the_same(
     made = load_calibration(model / "calibration")
     shutil.rmtree(model / "calibration")
     few = {source: values[:100] for source in (SOURCE, "never seen") for values in made.values.values()}
-    save_calibration(replace(made, values=few, alarm_level=0.01), model / "calibration")
+    sizes = {source: made.sizes[SOURCE][:100] for source in few}
+    save_calibration(replace(made, values=few, sizes=sizes, alarm_level=0.01), model / "calibration")
     store = tmp_path / "s.sqlite"
     given = ("--model", model, "--store", store)
     scored = cli("score", road.archive, *given, "--blocks", "377:400", "--parquet", tmp_path / "p", "--json")

@@ -19,11 +19,13 @@ from blockscan.chains.transport import Endpoint
 from blockscan.detect.accounts import CARRIED_SECONDS, Recent, account_of
 from blockscan.detect.history import history_of
 from blockscan.detect.levels import Traffic
+from blockscan.detect.mix import Mix
 from blockscan.errors import ConfigError
 from blockscan.findings import TxScore
 from blockscan.store import ScoreStore, Search, open_store
 from blockscan.transaction import Transaction
 from pipelines import watch as step
+from pipelines.before import Earlier
 from pipelines.block_writer import BlockWriter
 from pipelines.ingest import open_for
 from pipelines.score import Scored
@@ -45,7 +47,7 @@ def alarming(tx_hash: str) -> bool:
     return tx_hash[-1] in "01234567"
 
 
-def judge(transactions: Sequence[Transaction], detector: Any, *, recent: Any) -> Iterator[Scored]:
+def judge(transactions: Sequence[Transaction], detector: Any, *, before: Any) -> Iterator[Scored]:
     """Stands in for the model: half of all transactions are alarms."""
     for each in transactions:
         score = TxScore(
@@ -210,7 +212,7 @@ def test_a_run_killed_before_scoring_is_made_good_at_the_next_start(
     watching = watcher(server, tmp_path, store)
     watching.start(4)
     with monkeypatch.context() as patched:
-        patched.setattr(step, "judge_all", lambda transactions, detector, recent: 1 / 0)
+        patched.setattr(step, "judge_all", lambda transactions, detector, before: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             watching.step()
     assert live(store) == [] and len(list(Archive(tmp_path / "archive").tx_hashes())) == 18
@@ -226,11 +228,11 @@ def test_what_accounts_did_is_known_from_block_to_block(
 ) -> None:
     given = []
 
-    def listening(transactions: Sequence[Transaction], detector: Any, *, recent: Any) -> Iterator[Scored]:
-        given.append(recent)
-        return judge(transactions, detector, recent=recent)
+    def listening(transactions: Sequence[Transaction], detector: Any, *, before: Any) -> Iterator[Scored]:
+        given.append(before)
+        return judge(transactions, detector, before=before)
 
-    known = object()
+    known = Recent(0.0)
     monkeypatch.setattr(step, "judge_all", listening)
     monkeypatch.setattr(DETECTOR.calibration, "recent", lambda: known)
     watching = watcher(server, tmp_path, store)
@@ -238,21 +240,24 @@ def test_what_accounts_did_is_known_from_block_to_block(
     watching.step()
     server.chain.grow(1)
     watching.step()
-    assert len(given) > 1 and all(each is known for each in given)
+    assert len(given) > 1 and all(each.recent is known and each is given[0] for each in given)
 
 
-def test_what_left_the_chain_is_remembered_of_no_account(
+def test_what_left_the_chain_is_not_remembered(
     server: Any, tmp_path: Path, store: ScoreStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that saw the reorganisation knows what one that begins after it does."""
 
-    def remembering(transactions: Sequence[Transaction], detector: Any, *, recent: Any) -> Iterator[Scored]:
-        for one, scored in zip(transactions, judge(transactions, detector, recent=recent), strict=True):
-            recent.add(account_of(one.chain, one.sender), one.time, scored.score.value)
+    def remembering(transactions: Sequence[Transaction], detector: Any, *, before: Any) -> Iterator[Scored]:
+        for one, scored in zip(transactions, judge(transactions, detector, before=before), strict=True):
+            before.recent.add(account_of(one.chain, one.sender), one.time, scored.score.value)
+            before.mixes.add(one.chain, one.source.value, 0.0)
             yield scored
 
-    def known(watching: Watcher) -> dict[str, list[tuple[int, float]]]:
-        return {who: [(x.time, x.value) for x in past] for who, past in watching._recent._known.items()}
+    def known(watching: Watcher) -> tuple[dict[str, list[tuple[int, float]]], Mix]:
+        past, mixes = watching._before.recent._known, watching._before.mixes
+        values = {who: [(x.time, x.value) for x in each] for who, each in past.items()}
+        return values, mixes.add("ethereum", "callTracer+logs", 0.0)
 
     monkeypatch.setattr(step, "judge_all", remembering)
     watching = watcher(server, tmp_path, store)
@@ -262,7 +267,8 @@ def test_what_left_the_chain_is_remembered_of_no_account(
     watching.step()
     again = watcher(server, tmp_path, store)
     again.start(None)
-    assert known(watching) == known(again) and any(known(again).values())
+    found = known(again)
+    assert found == known(watching) and any(found[0].values()) and found[1][0] > 2
 
 
 def test_a_run_knows_what_accounts_did_in_the_last_minutes_of_the_one_before(
@@ -275,20 +281,20 @@ def test_a_run_knows_what_accounts_did_in_the_last_minutes_of_the_one_before(
     last = max(score.time or 0 for score in store.scores())
     senders = {score.sender for score in store.scores() if score.time == last}
     accounts = [account_of("ethereum", sender) for sender in senders]
-    given: list[Recent] = []
+    given: list[Earlier] = []
 
-    def listening(transactions: Sequence[Transaction], detector: Any, *, recent: Any) -> Iterator[Scored]:
-        given.append(recent)
-        return judge(transactions, detector, recent=recent)
+    def listening(transactions: Sequence[Transaction], detector: Any, *, before: Any) -> Iterator[Scored]:
+        given.append(before)
+        return judge(transactions, detector, before=before)
 
     monkeypatch.setattr(step, "judge_all", listening)
     again = watcher(server, tmp_path, store)
     again.start(None)
     server.chain.grow(1)
     again.step()
-    assert senders and all(given[0].carried(each, last + 1)(9.0, 0.0) == 0.5 for each in accounts)
-    assert given[0].carried(accounts[0], last + CARRIED_SECONDS + 1)(9.0, 0.0) == 0.0
-    dealings = [each for account in accounts for each in given[0].dealings(account, last)]
+    assert senders and all(given[0].recent.carried(each, last + 1)(9.0, 0.0) == 0.5 for each in accounts)
+    assert given[0].recent.carried(accounts[0], last + CARRIED_SECONDS + 1)(9.0, 0.0) == 0.0
+    dealings = [each for account in accounts for each in given[0].recent.dealings(account, last)]
     assert dealings and all(each.own & senders for each in dealings)
     assert any(each.transfers for each in dealings), "as archived"
 
