@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockscan.archive_lock import LOCK, WriterLock, writer_lock
-from blockscan.archive_parts import PartInfo, RawBlock, part_info, read_columns, read_part, write_part
+from blockscan.archive_merged import read_listed_columns, read_listed_part
+from blockscan.archive_parts import PartGone, PartInfo, RawBlock, part_info, read_part, write_part
 from blockscan.artifact import write_whole
 from blockscan.errors import ArtifactError
 
@@ -31,7 +32,11 @@ __all__ = [
 
 MANIFEST = "archive.json"
 QUARANTINE = "quarantine"
+LISTINGS = 5
+"""How often the parts are listed before giving up, where some vanish before they are opened."""
 Ranges = list[tuple[int, int]]
+LiveParts = list[tuple[Path, PartInfo, Mapping[int, str]]]
+"""Part files, what each covers, and which of its rows are retired and why: all from one listing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,126 +153,106 @@ class Archive:
         return [info for _, info in self.named_parts()]
 
     def named_parts(self) -> list[tuple[Path, PartInfo]]:
-        """Every part file with what it covers; each is read once in this object's life."""
-        for path in (paths := self.part_paths()):
-            if path not in self._infos:
-                self._infos[path] = part_info(path)
-        return [(path, self._infos[path]) for path in paths]
+        """Every part file with what it covers; each is read once in this object's life.
+
+        Raises:
+            ArtifactError: a part is damaged, or they vanish as fast as they are listed.
+        """
+        for _ in range(LISTINGS):
+            try:
+                return [(path, self._info(path)) for path in self.part_paths()]
+            except PartGone:
+                continue  # merged since it was listed; the next listing has what took its place
+        raise ArtifactError(
+            f"the parts of {self.path} vanish while they are listed; wait for what removes them and run again"
+        )
+
+    def _info(self, path: Path) -> PartInfo:
+        if path not in self._infos:
+            self._infos[path] = part_info(path)
+        return self._infos[path]
+
+    def live_parts(self) -> LiveParts:
+        """Every part with its retired rows. One read uses one such listing, whatever is merged meanwhile."""
+        parts = self.named_parts()
+        retired = _retired(parts)
+        return [(path, info, retired.get(path.name, {})) for path, info in parts]
 
     def retired(self) -> dict[str, dict[int, str]]:
         """Rows that are read no more: part file name -> block number -> why."""
-        found: dict[str, dict[int, str]] = {}
-        for _, info in self.named_parts():
-            for name, number, why in info.retired:
-                found.setdefault(name, {})[number] = why
-        return found
+        return _retired(self.named_parts())
 
     def raw_blocks(self) -> Iterator[RawBlock]:
         """Every row of every part that is not retired."""
-        retired = self.retired()
-        for path in self.part_paths():
-            gone = retired.get(path.name, {})
-            yield from (row for row in read_part(path) if row.number not in gone)
+        for path, _, gone in self.live_parts():
+            yield from (row for row in read_listed_part(path) if row.number not in gone)
 
     def find(self, tx_hash: str) -> Iterator[RawBlock]:
         """The rows that hold a transaction, found by its hash."""
-        retired = self.retired()
-        for path in self.part_paths():
-            gone = retired.get(path.name, {})
+        for path, _, gone in self.live_parts():
             for row in _holding(path, tx_hash):
                 if row.number not in gone:
                     yield row
 
     def tx_hashes(self) -> Iterator[str]:
         """The hash of every transaction stored."""
-        retired = self.retired()
-        for path in self.part_paths():
-            gone = retired.get(path.name, {})
-            for number, hashes in read_columns(path, "number", "tx_hashes"):
+        for path, _, gone in self.live_parts():
+            for number, hashes in read_listed_columns(path, "number", "tx_hashes"):
                 if number not in gone:
                     yield from hashes
 
     def block_hashes(self, first: int, last: int) -> dict[int, tuple[str, str]]:
         """Number -> (block hash, part file name) of the live node rows inside [first, last]."""
-        retired = self.retired()
         found: dict[int, tuple[str, str]] = {}
-        for path, info in self.named_parts():
+        for path, info, gone in self.live_parts():
             if info.input or info.last < first or info.first > last:
                 continue
-            for number, block_hash in read_columns(path, "number", "hash"):
-                if first <= number <= last and number not in retired.get(path.name, {}):
+            for number, block_hash in read_listed_columns(path, "number", "hash"):
+                if first <= number <= last and number not in gone:
                     found[number] = (str(block_hash), path.name)
         return found
 
     def accounted(self) -> Ranges:
         """The block ranges of a node that parts stand for: stored, empty or quarantined; retired ones not."""
-        return covered_ranges(self._ranges(without_quarantined=False))
-
-    def _ranges(self, *, without_quarantined: bool) -> Iterator[tuple[int, int]]:
-        retired = self.retired()
-        for path, info in self.named_parts():
-            if not info.input:
-                gone = set(retired.get(path.name, {}))
-                if without_quarantined:
-                    gone |= {number for number, _ in info.quarantined}
-                yield from _without(info.first, info.last, gone)
+        return covered_ranges(_ranges(self.live_parts(), without_quarantined=False))
 
     def coverage(self) -> Coverage:
         """What is here and what is missing."""
-        parts, retired = self.named_parts(), self.retired()
-        chains, sources, numbers = self._counts(retired)
-        node = [(path, info) for path, info in parts if not info.input]
-        stored = covered_ranges(self._ranges(without_quarantined=True))
+        parts = self.live_parts()
+        chains, sources, numbers = _counts(parts)
+        node = [part for part in parts if not part[1].input]
+        stored = covered_ranges(_ranges(parts, without_quarantined=True))
         quarantined = {
             number: reason
-            for _, info in node
+            for _, info, _ in node
             for number, reason in info.quarantined
             if not _inside(number, stored)
         }
         degraded = {
-            number: reason
-            for path, info in node
-            for number, reason in info.degraded
-            if number not in retired.get(path.name, {})
+            number: reason for _, info, gone in node for number, reason in info.degraded if number not in gone
         }
-        accounted = self.accounted()
-        whys = [why for rows in retired.values() for why in rows.values()]
+        accounted = covered_ranges(_ranges(parts, without_quarantined=False))
+        infos = [info for _, info, _ in parts]
+        retired = {(name, number): why for info in infos for name, number, why in info.retired}
         return Coverage(
             transactions=sum(chains.values()),
             blocks=tuple(stored if node else covered_ranges((number, number) for number in numbers)),
             gaps=tuple((a[1] + 1, b[0] - 1) for a, b in itertools.pairwise(accounted)),
             sources=dict(sources),
             chains=dict(chains),
-            duplicates=sum(info.duplicates for _, info in parts),
-            rejected=tuple(line for _, info in parts for line in info.rejected),
-            chain_ids=self.chain_ids(),
+            duplicates=sum(info.duplicates for info in infos),
+            rejected=tuple(line for info in infos for line in info.rejected),
+            chain_ids=_chain_ids(infos),
             quarantined=tuple(sorted(quarantined.items())),
             degraded=tuple(sorted(degraded.items())),
-            orphaned=sum(why == "orphaned" for why in whys),
-            unwanted=sum(info.unwanted for _, info in parts),
-            more_rejected=sum(info.more_rejected for _, info in parts),
+            orphaned=sum(why == "orphaned" for why in retired.values()),
+            unwanted=sum(info.unwanted for info in infos),
+            more_rejected=sum(info.more_rejected for info in infos),
         )
 
     def chain_ids(self) -> tuple[int, ...]:
         """The EIP-155 ids of the chains that node parts were fetched from, where they were recorded."""
-        return tuple(sorted({info.chain_id for info in self.parts() if info.chain_id is not None}))
-
-    def _counts(
-        self, retired: Mapping[str, Mapping[int, str]]
-    ) -> tuple[Counter[str], Counter[str], set[int]]:
-        """Transactions by chain and by source, and the numbers of the blocks that files' records name."""
-        chains: Counter[str] = Counter()
-        sources: Counter[str] = Counter()
-        numbers: set[int] = set()
-        for path in self.part_paths():
-            gone = retired.get(path.name, {})
-            for chain, source, number, hashes in read_columns(path, "chain", "source", "number", "tx_hashes"):
-                if number not in gone:
-                    sources[source] += len(hashes)
-                    chains[chain] += len(hashes)
-                    if number is not None:
-                        numbers.add(number)
-        return chains, sources, numbers
+        return _chain_ids(self.parts())
 
 
 def _is_free(path: Path) -> bool:
@@ -276,9 +261,47 @@ def _is_free(path: Path) -> bool:
     return path.is_dir() and all(entry.name in left for entry in path.iterdir())
 
 
+def _retired(parts: Iterable[tuple[Path, PartInfo]]) -> dict[str, dict[int, str]]:
+    found: dict[str, dict[int, str]] = {}
+    for _, info in parts:
+        for name, number, why in info.retired:
+            found.setdefault(name, {})[number] = why
+    return found
+
+
+def _chain_ids(infos: Iterable[PartInfo]) -> tuple[int, ...]:
+    return tuple(sorted({info.chain_id for info in infos if info.chain_id is not None}))
+
+
+def _ranges(parts: LiveParts, *, without_quarantined: bool) -> Iterator[tuple[int, int]]:
+    for _, info, retired in parts:
+        if not info.input:
+            gone = set(retired)
+            if without_quarantined:
+                gone |= {number for number, _ in info.quarantined}
+            yield from _without(info.first, info.last, gone)
+
+
+def _counts(parts: LiveParts) -> tuple[Counter[str], Counter[str], set[int]]:
+    """Transactions by chain and by source, and the numbers of the blocks that files' records name."""
+    chains: Counter[str] = Counter()
+    sources: Counter[str] = Counter()
+    numbers: set[int] = set()
+    for path, _, gone in parts:
+        for number, chain, source, hashes in read_listed_columns(
+            path, "number", "chain", "source", "tx_hashes"
+        ):
+            if number not in gone:
+                sources[source] += len(hashes)
+                chains[chain] += len(hashes)
+                if number is not None:
+                    numbers.add(number)
+    return chains, sources, numbers
+
+
 def _holding(path: Path, tx_hash: str) -> Iterator[RawBlock]:
-    if any(tx_hash in hashes for (hashes,) in read_columns(path, "tx_hashes")):
-        yield from (row for row in read_part(path) if tx_hash in row.tx_hashes)
+    if any(tx_hash in hashes for _, hashes in read_listed_columns(path, "number", "tx_hashes")):
+        yield from (row for row in read_listed_part(path) if tx_hash in row.tx_hashes)
 
 
 def _without(first: int, last: int, gone: Iterable[int]) -> Iterator[tuple[int, int]]:

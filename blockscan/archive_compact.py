@@ -1,12 +1,14 @@
 """Merge the small parts that following a chain block by block leaves behind.
 
 Done in two steps, so that neither a crash nor a reader at work meets half of it: a merged part retires the
-blocks of the small ones; the small files, by then read by nobody, go when the archive is compacted next.
+blocks of the small ones; the small files go when the archive is compacted next. Who listed them before and
+opens them after reads their rows of the merged part; see blockscan.archive_merged.
 """
 
 from pathlib import Path
 
 from blockscan.archive import Archive
+from blockscan.archive_merged import MERGED
 from blockscan.archive_parts import PartInfo, read_part
 
 SMALL_ROWS = 16
@@ -15,7 +17,6 @@ SHORTEST_RUN = 64
 LONGEST_RUN = 1000
 LARGEST_BYTES = 16 * 1024 * 1024
 """Compressed bytes of the small parts that become one."""
-MERGED = "merged"
 
 Parts = list[tuple[Path, PartInfo]]
 

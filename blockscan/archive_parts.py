@@ -14,6 +14,11 @@ import pyarrow.parquet as pq
 from blockscan.errors import ArtifactError
 from blockscan.transaction import TraceSource
 
+
+class PartGone(ArtifactError):
+    """A part file is not there: it was moved away, or merged into another since it was listed."""
+
+
 _BODIES = ("record", "block", "receipts", "traces")
 _SCHEMA = pa.schema(
     [
@@ -112,11 +117,14 @@ def _reading(path: Path) -> Iterator[pq.ParquetFile]:
     """An open part file; whatever is wrong with it, at its end or in its pages, becomes one error.
 
     Raises:
-        ArtifactError: it is damaged or gone.
+        PartGone: it is not there.
+        ArtifactError: it is damaged.
     """
     try:
         with pq.ParquetFile(path) as parquet:
             yield parquet
+    except FileNotFoundError as error:
+        raise PartGone(f"{path} is gone; put it back, or run the ingest again to fetch it anew") from error
     except (OSError, pa.ArrowException, ValueError, LookupError, TypeError) as error:
         why = " ".join(str(error).split())  # Arrow's messages have several lines
         raise ArtifactError(

@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from blockscan.archive import MANIFEST, Archive, RawBlock, part_info, read_part
+from blockscan.archive import MANIFEST, Archive, RawBlock, part_info
+from blockscan.archive_merged import read_listed_part
 from blockscan.chains.decode import read_document
 from blockscan.chains.families import parse, parse_record
 from blockscan.errors import ArtifactError, ParseError
@@ -79,16 +80,17 @@ def open_shards(source: Path, rejects: Rejects, blocks: BlockRange | None = None
         ArtifactError: the path is none of these, or the archive is empty.
     """
     if source.is_dir():
-        archive = Archive(source)
-        paths = archive.part_paths()
-        if not any(part.transactions for part in archive.parts()):
+        parts = Archive(source).live_parts()
+        if not any(part.transactions for _, part, _ in parts):
             raise ArtifactError(f"the archive {source} is empty; run `blockscan ingest` first")
-        retired = archive.retired()
-        return [_part_shard(path, rejects, blocks, retired.get(path.name, {})) for path in paths]
+        return [
+            _part_shard(path, part.transactions, rejects, blocks, retired) for path, part, retired in parts
+        ]
     if not source.is_file():
         raise ArtifactError(f"{source} does not exist; give an archive, a .jsonl[.gz] or a .parquet file")
     if source.suffix == ".parquet":
-        return [_part_shard(source, rejects, blocks, _retired_beside(source))]
+        rows = part_info(source).transactions
+        return [_part_shard(source, rows, rejects, blocks, _retired_beside(source))]
     if ".jsonl" in source.name:
         return [_file_shard(source, rejects, blocks)]
     raise ArtifactError(f"{source}: not a kind of file that is read here (.jsonl, .jsonl.gz, .parquet)")
@@ -165,9 +167,10 @@ def _retired_beside(part: Path) -> Mapping[int, str]:
     return Archive(part.parent).retired().get(part.name, {})
 
 
-def _part_shard(path: Path, rejects: Rejects, blocks: BlockRange | None, retired: Mapping[int, str]) -> Shard:
-    read = partial(_read_part, path, rejects, blocks, retired)
-    return Shard(path.stem, read, part_info(path).transactions)
+def _part_shard(
+    path: Path, rows: int, rejects: Rejects, blocks: BlockRange | None, retired: Mapping[int, str]
+) -> Shard:
+    return Shard(path.stem, partial(_read_part, path, rejects, blocks, retired), rows)
 
 
 def _read_part(
@@ -176,7 +179,7 @@ def _read_part(
     def wanted(number: int | None) -> bool:
         return _inside(number, blocks) and number not in retired
 
-    for raw in read_part(path, wanted):
+    for raw in read_listed_part(path, wanted):
         try:
             yield from parse(raw)
         except ParseError as error:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from blockscan import archive as archive_module
+from blockscan import archive_merged
 from blockscan.archive import Archive, PartInfo, RawBlock
 from blockscan.archive_compact import SHORTEST_RUN, compact
 from blockscan.errors import ArtifactError
 from blockscan.transaction import TraceSource
+from pipelines.sources import Rejects, open_shards
 
 
 def row(number: int, block_hash: str) -> RawBlock:
@@ -181,3 +185,76 @@ def test_an_orphaned_block_stays_orphaned_and_on_disk(tmp_path: Path) -> None:
     assert [raw.hash for raw in later.raw_blocks() if raw.number == 169] == ["new"]
     assert later.coverage().orphaned == 1 and (archive.path / old).exists()
     assert len(later.part_paths()) == 4  # what was replaced, what replaced it, and what is before and after
+
+
+@pytest.fixture
+def followed(tmp_path: Path) -> Path:
+    """An archive as `watch` leaves it behind: a part per block."""
+    archive = Archive.begin(tmp_path / "a", "evm")
+    for number in range(SHORTEST_RUN):
+        archive.append([row(number, f"0xb{number}")], info(number))
+    return archive.path
+
+
+def rows_of_shards(path: Path) -> list[str]:
+    found: list[str] = []
+
+    def noted(raw: RawBlock) -> list[Any]:
+        found.append(str(raw.hash))
+        return []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipelines.sources.parse", noted)
+        for shard in open_shards(path, Rejects()):
+            list(shard.read())
+    return sorted(found)
+
+
+FOLLOWED: list[Callable[[Path], object]] = [
+    lambda path: Archive(path).coverage(),
+    lambda path: sorted(str(raw.hash) for raw in Archive(path).raw_blocks()),
+    lambda path: [raw.hash for raw in Archive(path).find("0xb5-tx")],
+    lambda path: sorted(Archive(path).tx_hashes()),
+    lambda path: {number: each for number, (each, _) in Archive(path).block_hashes(0, 9).items()},
+    lambda path: Archive(path).accounted(),
+    rows_of_shards,
+]
+
+
+@pytest.mark.parametrize("read", FOLLOWED, ids=range(len(FOLLOWED)))
+@pytest.mark.parametrize("times", [1, 2], ids=["merged", "merged and removed"])
+@pytest.mark.parametrize("hook", ["part_info", "read_part", "read_columns", "listed"])
+def test_a_merge_between_listing_and_opening_neither_loses_nor_doubles_rows(
+    followed: Path, read: Callable[[Path], object], times: int, hook: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read(followed)
+    waiting = [followed]
+
+    def merging(real: Callable[..., Any], *args: Any) -> Any:
+        answer = real(*args) if hook == "listed" else None
+        if waiting:
+            compacted(waiting.pop(), times=times)
+        return answer if hook == "listed" else real(*args)
+
+    if hook == "listed":
+        real = Archive.part_paths
+        monkeypatch.setattr(Archive, "part_paths", lambda self: merging(real, self))
+    else:
+        module = archive_module if hook == "part_info" else archive_merged
+        monkeypatch.setattr(module, hook, partial(merging, getattr(module, hook)))
+    assert read(followed) == before
+
+
+def test_a_part_that_vanishes_without_having_been_merged_is_an_error(
+    followed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Archive(followed)
+    rows = opened.raw_blocks()
+    next(rows)
+    for path in opened.part_paths()[1:]:
+        path.unlink()
+    with pytest.raises(ArtifactError, match=r"part-.* is gone; put it back, or run the ingest again"):
+        list(rows)
+    monkeypatch.setattr(Archive, "part_paths", lambda self: [self.path / "part-x.parquet"])
+    with pytest.raises(ArtifactError, match="vanish while they are listed; wait for what removes them"):
+        opened.coverage()
