@@ -100,12 +100,26 @@ class Archive:
             ) from error
 
     @classmethod
+    def beginnable(cls, path: Path, family: str) -> "Archive | None":
+        """The archive that `begin` would continue, None where it would make a new one; writes nothing.
+
+        Raises:
+            ArtifactError: the directory holds something else.
+        """
+        if not (path / MANIFEST).is_file():
+            if path.exists() and not _is_free(path):
+                raise ArtifactError(
+                    f"{path} is not empty and holds no archive; give a new directory as --out"
+                )
+            return None
+        archive = cls(path)
+        if archive.family != family:
+            raise ArtifactError(f"{path} is an archive of {archive.family}, not {family}; give another --out")
+        return archive
+
+    @classmethod
     def _begun(cls, path: Path, family: str) -> "Archive":
-        begun = (path / MANIFEST).is_file()
-        if not begun and path.exists() and not _is_free(path):
-            raise ArtifactError(f"{path} is not empty and holds no archive; give a new directory as --out")
-        if begun and (found := cls(path).family) != family:
-            raise ArtifactError(f"{path} is an archive of {found}, not {family}; give another --out")
+        begun = cls.beginnable(path, family) is not None
         path.mkdir(parents=True, exist_ok=True)
         lock = writer_lock(path)
         if not begun:

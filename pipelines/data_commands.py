@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,16 +10,11 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from blockscan.archive import Archive, Coverage
+from blockscan.chains.checks import InvalidAnswer
 from blockscan.errors import ConfigError
 from pipelines.block_writer import BlockWriter, Node
-from pipelines.ingest import (
-    IngestReport,
-    ingest_files,
-    ingest_node,
-    missing_blocks,
-    open_for,
-    repair_node,
-)
+from pipelines.ingest import IngestReport, ingest_files, ingest_node, open_for, repair_node
+from pipelines.ingest_plan import missing_blocks, require_files, require_known, require_same_chain
 from pipelines.progress import console
 from pipelines.ranges import parse_range
 from pipelines.render import coverage_table, pairs, plain, print_json, to_stdout
@@ -103,22 +99,36 @@ def ingest_from_node(given: Endpoints, blocks: str, out: Path, *, dry_run: bool)
     """`blockscan ingest ethereum --rpc`, or `solana`."""
     node = open_node(given)
     wanted = parse_range(blocks, newest=node.head())
-    if dry_run:
-        missing = missing_blocks(out, wanted, node.head() + 1)
-        console.print(plain(f"would fetch {missing:,} blocks of {node.chain} into {out}"))
-        return None
-    return ingest_node(node, wanted, out)
+    if not dry_run:
+        return ingest_node(node, wanted, out)
+    require_known(node, wanted)
+    missing = missing_blocks(node, wanted, _planned(node, out))
+    if missing:
+        with suppress(InvalidAnswer):  # such a block is quarantined
+            node.fetch(missing[0][0])
+    count = sum(last - first + 1 for first, last in missing)
+    console.print(plain(f"would fetch {count:,} blocks of {node.chain} into {out}"))
+    return None
 
 
 def repair(given: Endpoints, out: Path, *, dry_run: bool) -> IngestReport | None:
     """`blockscan ingest ethereum --repair`, or `solana`."""
     coverage = Archive(out).coverage()
-    if dry_run:
-        console.print(
-            plain(f"would fetch {len(coverage.quarantined) + len(coverage.degraded):,} blocks of {out} again")
-        )
-        return None
-    return repair_node(open_node(given), out)
+    node = open_node(given)
+    if not dry_run:
+        return repair_node(node, out)
+    _planned(node, out)
+    count = len(coverage.quarantined) + len(coverage.degraded)
+    console.print(plain(f"would fetch {count:,} blocks of {out} again"))
+    return None
+
+
+def _planned(node: Node, out: Path) -> Archive | None:
+    """The archive that would be continued, if there is one."""
+    archive = Archive.beginnable(out, node.family)
+    if archive is not None:
+        require_same_chain(node, archive)
+    return archive
 
 
 def ingest_from_files(
@@ -126,10 +136,12 @@ def ingest_from_files(
 ) -> IngestReport | None:
     """`blockscan ingest ethereum --from`, or `solana`."""
     only_chain = _only_chain(files, given)
-    if dry_run:
-        console.print(plain(f"would read {len(files)} files into {out}"))
-        return None
-    return ingest_files(files, out, only_chain, family=given.family, votes=given.votes)
+    if not dry_run:
+        return ingest_files(files, out, only_chain, family=given.family, votes=given.votes)
+    require_files(files)
+    Archive.beginnable(out, given.family)
+    console.print(plain(f"would read {len(files)} files into {out}"))
+    return None
 
 
 def show_ingest(report: IngestReport, *, as_json: bool) -> None:

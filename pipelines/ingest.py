@@ -9,16 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from blockscan.archive import MANIFEST as ARCHIVE_MANIFEST
 from blockscan.archive import Archive, Coverage, PartInfo, RawBlock
 from blockscan.artifact import file_sha256
 from blockscan.chains.families import family_of
 from blockscan.chains.networks import canonical, nearest
 from blockscan.chains.solana import only_votes
-from blockscan.errors import ArtifactError, ChainError, ConfigError
+from blockscan.errors import ChainError, ConfigError
 from blockscan.safetext import safe_text
 from blockscan.transaction import Transaction
 from pipelines.block_writer import PART_BYTES, PART_REJECTS, PART_ROWS, BlockWriter, Node
+from pipelines.ingest_plan import missing_blocks, require_files, require_known, require_same_chain
 from pipelines.prefetch import prefetch
 from pipelines.progress import progress
 from pipelines.ranges import BlockRange
@@ -47,12 +47,10 @@ def ingest_node(node: Node, blocks: BlockRange, out: Path) -> IngestReport:
     Raises:
         ChainError: the node failed; what was fetched until then is kept, and the same command resumes.
     """
-    stop = blocks.stop if blocks.stop is not None else node.head() + 1
-    if stop > node.head() + 1:
-        raise ChainError(f"block {stop - 1:,} does not exist yet; the newest is {node.head():,}")
+    require_known(node, blocks)
     archive = open_for(node, out)
     writer = BlockWriter(archive, node)
-    missing = _missing(archive, blocks.start, stop)
+    missing = missing_blocks(node, blocks, archive)
     with progress("ingest blocks", sum(last - first + 1 for first, last in missing)) as bar:
         for first, last in missing:
             number = writer.begin(first)
@@ -84,17 +82,7 @@ def open_for(node: Node, out: Path) -> Archive:
         ArtifactError: it holds blocks of another chain.
     """
     archive = Archive.begin(out, node.family)
-    others = set(archive.chain_ids()) - {node.chain_id}
-    if others:
-        raise ArtifactError(
-            f"{out} holds blocks of chain id {min(others)}, and the node serves {node.chain_id}; "
-            "give another --out or another --rpc"
-        )
-    if node.chain_id is None and (mixed := set(archive.coverage().chains) - {node.chain}):
-        raise ArtifactError(
-            f"{out} holds transactions of {min(mixed)}, and the node serves {node.chain}; "
-            "give another --out or another --rpc"
-        )
+    require_same_chain(node, archive)
     return archive
 
 
@@ -115,28 +103,6 @@ def repair_node(node: Node, out: Path) -> IngestReport:
             writer.replace(number, answer)
             bar.advance(1)
     return IngestReport(writer.added, 0, tuple(writer.quarantined), archive.coverage())
-
-
-def missing_blocks(out: Path, blocks: BlockRange, newest_stop: int) -> int:
-    """How many blocks of a range `ingest_node` would fetch into `out`."""
-    stop = blocks.stop if blocks.stop is not None else newest_stop
-    if not (out / ARCHIVE_MANIFEST).is_file():
-        return stop - blocks.start
-    return sum(last - first + 1 for first, last in _missing(Archive(out), blocks.start, stop))
-
-
-def _missing(archive: Archive, start: int, stop: int) -> list[tuple[int, int]]:
-    """The inclusive ranges inside [start, stop) that no part accounts for."""
-    missing = []
-    for first, last in archive.accounted():
-        if start < first:
-            missing.append((start, min(first, stop) - 1))
-        start = max(start, last + 1)
-        if start >= stop:
-            break
-    if start < stop:
-        missing.append((start, stop - 1))
-    return [(first, last) for first, last in missing if first <= last]
 
 
 def ingest_files(
@@ -165,14 +131,7 @@ def ingest_files(
         ArtifactError: a file cannot be read, or the disk is full.
         ConfigError: there are records, and none of them is of `only_chain`.
     """
-    absent = [str(path) for path in files if not path.exists()]
-    if absent:
-        raise ArtifactError(f"no such file: {', '.join(absent[:3])}; nothing was ingested")
-    unread = [str(path) for path in files if not (path.is_file() or path.is_dir())]
-    if unread:
-        raise ArtifactError(
-            f"{unread[0]} is neither a file nor a directory; write what it gives to a file and ingest that"
-        )
+    require_files(files)
     archive = Archive.begin(out, family)
     seen = {_digest(tx_hash) for tx_hash in archive.tx_hashes()}
     only_chain = None if only_chain is None else canonical(only_chain)

@@ -298,6 +298,30 @@ def test_a_dry_run_is_refused_where_the_run_would_be(cli: Any, archive: Path, tm
         assert "is not empty" in refused(cli(*step, "--dry-run"))
 
 
+def test_a_dry_run_of_an_ingest_is_refused_where_the_run_would_be(
+    cli: Any, archive: Path, node: str, tmp_path: Path
+) -> None:
+    out, other, file = tmp_path / "new", tmp_path / "other", tmp_path / "in.jsonl"
+    file.write_text(json.dumps(RECORD))
+    other.mkdir()
+    (other / "note").write_text("mine")
+    nodes = ["ingest", "ethereum", "--rpc", node]
+    solana = ["ingest", "solana"]
+    for command, message in (
+        ([*nodes, "--blocks", "390:500", "--out", out], "block 499 does not exist yet; the newest is"),
+        ([*nodes, "--blocks", "1:5", "--out", other], "holds no archive"),
+        ([*nodes, "--repair", "--out", out], "holds no archive"),
+        ([*solana, "--from", file, "--out", archive], "is an archive of evm, not solana"),
+        ([*nodes[:2], "--from", tmp_path / "gone.jsonl", "--out", out], "no such file: "),
+        ([*nodes[:2], "--from", file, "--out", other], "holds no archive"),
+    ):
+        said = refused(cli(*command, "--dry-run"))
+        assert message in said and said == refused(cli(*command))
+    assert not out.exists() and [path.name for path in other.iterdir()] == ["note"]
+    unreachable = ["ingest", "ethereum", "--rpc", "http://127.0.0.1:9#attempts=1"]
+    assert "no answer" in refused(cli(*unreachable, "--repair", "--out", archive, "--dry-run"))
+
+
 def test_the_bar_of_a_block_range_ends_full(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     monkeypatch.setattr("pipelines.progress.console", Console(file=out, width=80))
