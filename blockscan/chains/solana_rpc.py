@@ -1,12 +1,14 @@
 """Fetch raw Solana blocks from nodes: the impure half of the Solana adapter.
 
 A slot that its leader skipped has no block. It is stored as an empty row that carries the hash of the newest
-block before it, as hash and as parent hash, so that rows still link by parent hash.
+block before it, as hash and as parent hash, so that rows still link by parent hash. A slot before the first
+that an endpoint still has may be answered in the same words; it is refused, not stored as empty.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from blockscan.archive import RawBlock
@@ -84,6 +86,7 @@ class SolanaNode:
 
         Raises:
             InvalidAnswer: what the node answered cannot be parsed; with the answer.
+            ChainError: the slot is before the first that the nodes have.
             RpcError: the nodes failed.
         """
         block, body = self._block(number, "full")
@@ -100,10 +103,8 @@ class SolanaNode:
     def _block(self, number: int, details: str) -> tuple[Mapping[str, Any] | None, bytes]:
         """The result and the body of getBlock; None for a skipped slot."""
         try:
-            block, body = self._pool.fetch("getBlock", [number, self._options(details)])
+            block, body = self._pool.attempt(partial(self._block_from, number, details))
         except MethodRefused as error:
-            if any(code in str(error) for code in SKIPPED):
-                return None, b""
             if self._version == 0 or INVALID_PARAMS not in str(error):
                 raise
             self._version = 0
@@ -111,6 +112,25 @@ class SolanaNode:
         if block is not None and not isinstance(block, Mapping):
             raise InvalidAnswer(f"{self._pool.shown} slot {number:,}: a block must be an object")
         return block, body
+
+    def _block_from(self, number: int, details: str, endpoint: Endpoint) -> tuple[Any, bytes]:
+        """The answer of one endpoint, None for a skipped slot.
+
+        Raises:
+            ChainError: the endpoint's blocks begin after the slot; another's may not.
+        """
+        try:
+            return endpoint.fetch("getBlock", [number, self._options(details)])
+        except MethodRefused as error:
+            if not any(code in str(error) for code in SKIPPED):
+                raise
+        first = _first_available(endpoint)
+        if number < first:
+            raise ChainError(
+                f"{endpoint.shown} has no slot {number:,}, its blocks begin at {first:,}; "
+                f"begin the range there, with --blocks {first}:, or ask another node"
+            )
+        return None, b""
 
     def _newest_before(self, number: int) -> Mapping[str, Any] | None:
         """The newest block before a slot, without transactions; None if the node has none."""
@@ -140,6 +160,14 @@ class SolanaNode:
             tx_hashes=(),
             bodies={"block": body},
         )
+
+
+def _first_available(endpoint: Endpoint) -> int:
+    """The first slot that an endpoint has a block of, which rises as it prunes; 0 where it does not say."""
+    try:
+        return integer(endpoint.fetch("getFirstAvailableBlock", [])[0], "getFirstAvailableBlock")
+    except MethodRefused:
+        return 0
 
 
 def _time(block: Mapping[str, Any]) -> int | None:

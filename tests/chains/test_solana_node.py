@@ -9,8 +9,9 @@ import pytest
 from blockscan.chains import families
 from blockscan.chains.base58 import b58encode
 from blockscan.chains.checks import InvalidAnswer
+from blockscan.chains.pool import Pool
 from blockscan.chains.solana_rpc import SolanaNode
-from blockscan.chains.transport import Endpoint, MethodRefused
+from blockscan.chains.transport import Endpoint, MethodAbsent, MethodRefused
 from blockscan.errors import ChainError, ParseError
 from blockscan.transaction import TraceSource
 
@@ -22,9 +23,9 @@ MAINNET = "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d"
 class Fake(Endpoint):
     """An endpoint that answers from a table of slots: a block, or the code of an error."""
 
-    def __init__(self, slots: dict[int, Any], newest: int = 1) -> None:
+    def __init__(self, slots: dict[int, Any], newest: int = 1, first: int | None = 0) -> None:
         super().__init__("http://127.0.0.1:1")
-        self.slots, self.newest = slots, newest
+        self.slots, self.newest, self.first = slots, newest, first
         self.asked: list[Any] = []
 
     def fetch(self, method: str, params: Sequence[Any]) -> tuple[Any, bytes]:
@@ -33,6 +34,10 @@ class Fake(Endpoint):
             result: Any = MAINNET
         elif method == "getSlot":
             result = max(self.slots)
+        elif method == "getFirstAvailableBlock":
+            if self.first is None:
+                raise MethodAbsent("http://127.0.0.1:1 getFirstAvailableBlock: error -32601: no")
+            result = self.first
         elif method == "getBlocks":
             result = [slot for slot in self.slots if params[0] <= slot <= params[1] and self._exists(slot)]
         else:
@@ -83,6 +88,20 @@ def test_votes_are_left_out_and_skipped_slots_carry_the_hash_before_them() -> No
     assert [families.parse(one) for one in skipped] == [[], []]
     header = node.header(7)
     assert header is not None and (header.number, header.hash) == (7, "h5")
+
+
+def test_a_slot_before_the_first_available_is_refused_not_skipped() -> None:
+    slots = {3: -32007, 4: -32009, 5: block("h5", "h4"), 6: -32007}
+    node = SolanaNode(Fake(slots, first=5))
+    for slot in (3, 4):
+        with pytest.raises(ChainError, match=rf"has no slot {slot}, its blocks begin at 5; .*--blocks 5:"):
+            node.fetch(slot)
+    assert (node.fetch(5).hash, node.fetch(6).hash) == ("h5", "h5")
+    silent = SolanaNode(Fake({3: -32007, 5: block("h5", "h4")}, first=None))
+    assert silent.fetch(3).tx_hashes == ()  # a provider that does not say where its blocks begin
+    longer = Fake({2: block("h2", "h1"), 3: block("h3", "h2"), 4: -32007, 6: -32007}, first=2)
+    both = SolanaNode(Pool([Fake(slots, first=5), longer]))
+    assert {both.fetch(3).hash for _ in range(20)} == {"h3"}  # whichever is asked first
 
 
 def test_version_1_is_asked_for_and_an_older_node_falls_back_to_0() -> None:

@@ -100,6 +100,17 @@ def test_votes_of_a_node_are_left_out_unless_asked_for(cli: Any, tmp_path: Path)
             assert json.loads(cli(*command, "--json").stdout)["added"] == 0
 
 
+def test_a_range_that_begins_before_the_nodes_blocks_is_refused_and_stores_nothing(
+    cli: Any, tmp_path: Path
+) -> None:
+    with serve({5: block("h5", "h4", entry("pay", SYSTEM)), 7: block("h7", "h5")}) as url:
+        command = ["ingest", "solana", "--rpc", url, "--blocks", "3:8", "--out", tmp_path / "a"]
+        for more in (["--dry-run"], []):
+            result = cli(*command, *more)
+            assert result.exit_code == 1 and "has no slot 3, its blocks begin at 5; begin" in result.stderr
+    assert Archive(tmp_path / "a").coverage().blocks == ()
+
+
 def test_records_of_another_family_are_rejected_with_a_reason(cli: Any, tmp_path: Path) -> None:
     path = lines(tmp_path / "mixed.jsonl", EVM, entry("pay", SYSTEM), {"tx": 1})
     for family, archived, kept in (("solana", "solana", ["pay"]), ("ethereum", "evm", ["0x1"])):
