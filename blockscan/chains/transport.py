@@ -7,6 +7,7 @@ as the bytes that came, because the archive stores them verbatim. Several endpoi
 """
 
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -43,6 +44,7 @@ _ABSENT_TEXTS = (
     "not whitelisted",
 )
 _RATE_TEXTS = ("rate limit", "too many requests", "compute units per second", "request limit")
+_HOST = re.compile(r"[\w.-]+", re.ASCII)
 _CHUNK = 1 << 16
 _CONNECT_SECONDS = 10.0
 
@@ -102,14 +104,13 @@ class Endpoint:
             max_bytes: longest answer that is read.
 
         Raises:
-            RpcError: the URL is not http(s).
+            RpcError: the URL is not http(s), or its host or port cannot be one.
         """
-        try:
-            usable = urlsplit(url).scheme in ("http", "https") and bool(urlsplit(url).hostname)
-        except ValueError:
-            usable = False
-        if not usable:
-            raise RpcError("the RPC URL must begin with http:// or https:// and name a host")
+        if not _is_usable(url):
+            raise RpcError(
+                f"{redact(url)}: an RPC URL must begin with http:// or https:// and name a valid host, "
+                "and a port, if any, from 1 to 65535"
+            )
         guard(url)
         self.shown = redact(url)
         self.weight = weight
@@ -254,6 +255,17 @@ class Endpoint:
             return
         self.breaker.rest(LONGEST_WAIT)
         raise Forbidden(f"{self.shown} {method}: HTTP status {code}; check the URL and its key")
+
+
+def _is_usable(url: str) -> bool:
+    """Whether a request can be sent to a URL at all; what never can is not worth an attempt."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna").decode()  # refuses labels that are empty or too long
+        port = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and port != 0 and (":" in host or bool(_HOST.fullmatch(host)))
 
 
 def _is_error(body: bytes) -> bool:

@@ -103,6 +103,20 @@ def test_no_server_at_all_is_an_rpc_error() -> None:
             Endpoint(url)
 
 
+@pytest.mark.parametrize(
+    "host", ["h:99999", "h:0", "h:-1", "h:rpc", "a..b", ".", "<host>", "{node}:1", "*.x", "a" * 64]
+)
+def test_a_host_or_port_that_cannot_be_one_is_refused_before_any_attempt(host: str) -> None:
+    with pytest.raises(RpcError, match=r"name a valid host, and a port, if any, from 1 to 65535") as caught:
+        Endpoint(f"http://{host}/k3ykey")
+    assert "k3ykey" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["geth_1:8545", "[::1]:8545", "node.example.", "münchen.example", "h:65535"])
+def test_unusual_hosts_are_taken(host: str) -> None:
+    assert Endpoint(f"http://{host}/").attempts
+
+
 def test_redaction_hides_every_place_of_a_key() -> None:
     assert redact("https://u:p@node.example:8545/v3/KEY?apikey=K") == "https://node.example:8545/…"
     assert redact("http://127.0.0.1:8545") == "http://127.0.0.1:8545"
