@@ -162,7 +162,8 @@ def show_ingest(report: IngestReport, *, as_json: bool) -> None:
     console.print(f"added {report.added:,} transactions")
     if report.unwanted:
         console.print(f"left out {report.unwanted:,} that were not asked for (other chains, votes)")
-    to_stdout(coverage_table(report.coverage))
+    rejected = len(report.rejected) + report.more_rejected
+    to_stdout(coverage_table(report.coverage, rejected=rejected))
 
 
 def show_coverage(path: Path, *, as_json: bool) -> None:

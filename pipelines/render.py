@@ -52,8 +52,11 @@ def pairs(rows: dict[str, object], title: str, *, missing: str = "none") -> Tabl
     return table
 
 
-def coverage_table(coverage: Coverage) -> Table:
-    """What an archive holds."""
+def coverage_table(coverage: Coverage, *, rejected: int) -> Table:
+    """What an archive holds after a run, and how much of what the run was given was rejected.
+
+    The archive itself does not tell: it keeps no part, and so no record, where nothing was taken.
+    """
     spans = ", ".join(f"{first:,}-{last:,}" for first, last in coverage.blocks[:4])
     more = f" and {len(coverage.blocks) - 4:,} more ranges" if len(coverage.blocks) > 4 else ""
     gaps = ", ".join(f"{first:,}-{last:,}" for first, last in coverage.gaps[:4]) or "none"
@@ -66,7 +69,7 @@ def coverage_table(coverage: Coverage) -> Table:
             "trace sources": _counts(coverage.sources),
             "duplicates left out": coverage.duplicates,
             **({"not asked for (other chains, votes)": coverage.unwanted} if coverage.unwanted else {}),
-            "rejected": len(coverage.rejected) + coverage.more_rejected,
+            "rejected": rejected,
         },
         "Archive",
     )

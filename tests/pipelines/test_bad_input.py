@@ -38,6 +38,17 @@ def test_malformed_lines_show_in_text_and_exit_status(cli: Any, tmp_path: Path) 
     assert json.loads(result.stdout)["added"] == 1
 
 
+@pytest.mark.parametrize(("good", "bad"), [(0, 3), (1, 2)])
+def test_the_table_of_an_ingest_counts_what_was_rejected(
+    cli: Any, tmp_path: Path, good: int, bad: int
+) -> None:
+    (tmp_path / "in.jsonl").write_text(f"{json.dumps(RECORD)}\n" * good + "{broken\n" * bad)
+    for _ in range(2):
+        result = cli("ingest", "ethereum", "--from", tmp_path / "in.jsonl", "--out", tmp_path / "archive")
+        row = next(line for line in result.stdout.splitlines() if " rejected " in line)
+        assert (result.exit_code, row.replace("│", " ").split()) == (3, ["rejected", str(bad)])
+
+
 def test_several_files_may_follow_one_from(cli: Any, tmp_path: Path) -> None:
     for number in (1, 2):
         record = RECORD | {"tx_hash": f"0x{number}"}
