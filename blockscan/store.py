@@ -34,6 +34,7 @@ from blockscan.store_schema import (
     Summary,
     Written,
     alert_from_row,
+    beginnings,
     condition,
     pack_frames,
     run_from_row,
@@ -193,10 +194,10 @@ class ScoreStore:
             return score_from_row(found[0]) if found else None
 
     def starting_with(self, prefix: str) -> list[str]:
-        """Scored hashes that begin with these hexadecimal digits, in either case."""
-        first = storable(prefix).lower()
-        sql = "SELECT DISTINCT tx_hash FROM scores WHERE tx_hash >= ? AND tx_hash < ? ORDER BY tx_hash"
-        return [found for (found,) in self._db.rows(sql, (first, f"{first}g"))]
+        """Scored hashes that begin with 0x and these hexadecimal digits, in either case."""
+        sql = "SELECT DISTINCT tx_hash FROM scores WHERE tx_hash >= ? AND tx_hash < ?"
+        found = (row for each in beginnings(prefix) for row in self._db.rows(sql, (each, f"{each}g")))
+        return sorted({tx_hash for (tx_hash,) in found})
 
     def frames(self, tx_hash: str) -> tuple[Frame, ...]:
         """The painted call tree of a transaction in pre-order; empty where none was kept."""

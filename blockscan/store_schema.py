@@ -256,5 +256,12 @@ def spellings(tx_hash: str) -> tuple[str, str]:
     return given, given.lower() if given[:2].lower() == "0x" else given
 
 
+def beginnings(prefix: str) -> set[str]:
+    """The hexadecimal beginning of a hash as given, and as records write it: in lower or in upper case."""
+    given = storable(prefix)
+    digits = given[2:].upper()
+    return {given, given.lower(), f"0x{digits}", f"0X{digits}"}
+
+
 def _evidence(item: dict[str, Any]) -> Evidence:
     return Evidence(**{**item, "expected": tuple(item["expected"])})

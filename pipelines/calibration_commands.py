@@ -13,6 +13,7 @@ from blockscan.store import open_store
 from pipelines.bundle import read_bundle, write_bundle
 from pipelines.calibrate import Facts
 from pipelines.drift import DriftTests, drift_facts, drift_line
+from pipelines.explain import whole_hash
 from pipelines.model_dir import ModelDir
 from pipelines.render import plain, print_json, to_stdout
 from pipelines.verify import make_bundle, verify_bundle
@@ -43,9 +44,11 @@ def drift(store: Path, model: Path, *, seed: int) -> tuple[Facts, str, bool]:
 
 
 def bundle(tx_hash: str, store: Path, archive: Path, model: Path, out: Path, *, device: str) -> Facts:
-    """`blockscan bundle`."""
+    """`blockscan bundle`; of the hash its beginning is enough."""
     with open_store(store, read_only=True) as results:
-        made = make_bundle(tx_hash, results, Archive(archive), ModelDir(model), device=device)
+        made = make_bundle(
+            whole_hash(tx_hash, store, None), results, Archive(archive), ModelDir(model), device=device
+        )
     write_bundle(made, out)
     return {
         "transaction": made.tx_hash,

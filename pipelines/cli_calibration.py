@@ -87,7 +87,7 @@ def drift(
 
 
 def bundle(
-    tx_hash: Annotated[str, typer.Argument(help="Transaction hash.")],
+    tx_hash: Annotated[str, typer.Argument(help="Transaction hash, or its first 8 hex digits or more.")],
     store: StoreOption,
     archive: Annotated[Path, typer.Option(help="Archive that holds the transaction.")],
     model: ModelOption,

@@ -29,7 +29,7 @@ from tokenizer.signatures import Naming, signature
 EXPECTED = 5
 """Pieces that are listed of what the model expected instead."""
 MOST_CAUSES = 12
-_PREFIX = re.compile("0[xX][0-9a-fA-F]{8,63}")
+_PREFIX = re.compile("0[xX][0-9a-fA-F]{8,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,8 @@ class Explanation:
 def whole_hash(given: str, store: Path | None, source: Path | None) -> str:
     """The one hash of a store, else of an archive, that begins as given; what is no such prefix stays.
 
+    Hexadecimal digits count in either case: records may hold a hash in capitals. Base58 has no other case.
+
     Raises:
         ConfigError: several begin so.
     """
@@ -115,10 +117,11 @@ def whole_hash(given: str, store: Path | None, source: Path | None) -> str:
         with open_store(store, read_only=True) as results:
             found = results.starting_with(given)
     if source is not None and not found:
-        found = sorted({each for each in Archive(source).tx_hashes() if each.startswith(given.lower())})
-    if len(found) > 1:
+        start = given.lower()
+        found = sorted({each for each in Archive(source).tx_hashes() if each.lower().startswith(start)})
+    if len(found) > 1 and given not in found:
         raise ConfigError(f"{len(found):,} transactions begin with {given}; give more of the hash")
-    return found[0] if found else given
+    return given if given in found or not found else found[0]
 
 
 def find(source: Path, tx_hash: str) -> Transaction:

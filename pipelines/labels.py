@@ -1,6 +1,7 @@
 """The labels side file: evaluation reads it, and nothing that trains, calibrates or scores."""
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ LABELS = ("benign", "attack", "grey")
 COLUMNS = ("tx_hash", "label", "stage", "family", "incident", "kind", "hard_benign", "tier")
 """What the simulator writes; of these only the first two are needed."""
 _OPTIONAL = (*COLUMNS[2:], "source")
+_BARE = re.compile("[0-9a-fA-F]{64}")
+"""A hash of an EVM chain as some tables write it, without its 0x; a Solana signature is longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,10 @@ class Label:
 
 
 def hash_key(tx_hash: str) -> str:
-    """The hash as it is compared: hexadecimal without regard to case, base58 as it stands."""
+    """The hash as it is compared: hexadecimal in either case, with 0x or without; base58 as it stands."""
     stripped = tx_hash.strip()
+    if _BARE.fullmatch(stripped):
+        return f"0x{stripped.lower()}"
     return stripped.lower() if stripped[:2].lower() == "0x" else stripped
 
 

@@ -542,3 +542,14 @@ def test_last_values_are_of_one_chain_and_calibration_in_time_order(path: Path) 
         store.put_blocks([ScoredBlock("ethereum", 103, "0xb", (make_score(9).tx_hash,))])
         store.orphan_blocks("ethereum", ["0xb"])
         assert [number for *_, number in store.last_values("ethereum", "c1", 60)] == [7.0, 8.0]
+
+
+def test_the_beginning_of_a_hash_finds_it_in_either_case_and_base58_only_as_it_stands(
+    path: Path,
+) -> None:
+    stored = ["0xabcdef0101", "0xABCDEF0102", "0XABCDEF0103", "0xabcdee01", "AbCdEf01"]
+    with open_store(path) as store:
+        store.write((make_score(1, tx_hash=each), None, None) for each in stored)
+        for given in ("0xabcdef01", "0xABCDEF01", "0XABCDEF01"):
+            assert store.starting_with(given) == sorted(stored[:3])
+        assert store.starting_with("0xabcdef0102") == [stored[1]]

@@ -444,6 +444,13 @@ def test_a_bundle_verifies_to_the_bit(road: Any, cli: Any, bundle: Path) -> None
     assert text.exit_code == 0 and "Verified" in text.stdout
 
 
+def test_the_beginning_of_a_hash_is_enough_for_a_bundle(
+    road: Any, cli: Any, alert: Any, tmp_path: Path
+) -> None:
+    start = f"0x{alert.tx_hash[2:14].upper()}"
+    assert answer(make(road, cli, start, tmp_path / "b"))["transaction"] == alert.tx_hash
+
+
 def test_a_value_from_a_batch_is_within_the_tolerance_of_the_same_alone(
     road: Any, cli: Any, tmp_path: Path
 ) -> None:

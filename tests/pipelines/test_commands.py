@@ -7,6 +7,7 @@ import pytest
 
 from blockscan.errors import ConfigError
 from pipelines.commands import hashes_of
+from pipelines.labels import hash_key
 
 HASH = "0x" + "ab" * 32
 SIGNATURE = "5" + "J" * 87
@@ -47,6 +48,12 @@ def test_a_line_without_a_hash_is_refused_by_its_number(tmp_path: Path, text: st
     (tmp_path / "known").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="cannot read the hashes to exclude"):
         hashes_of(tmp_path / "known")
+
+
+def test_a_hash_stored_without_0x_or_in_capitals_is_one_that_is_listed() -> None:
+    assert {hash_key(each) for each in (HASH, HASH[2:], HASH.upper(), HASH[2:].upper())} == {HASH}
+    assert hash_key(SIGNATURE) == SIGNATURE and hash_key(SIGNATURE.lower()) != SIGNATURE
+    assert hash_key("abc") == "abc"  # no hash: some name of a record
 
 
 def test_no_listed_transaction_is_learnt_from(cli: Any, archive: Path, tmp_path: Path) -> None:

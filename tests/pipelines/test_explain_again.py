@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from blockscan.archive import Archive, PartInfo, RawBlock
 from blockscan.detect.calibration_file import load_calibration
 from blockscan.detect.facts import FACTS
 from blockscan.detect.flow import ETHER
@@ -22,9 +23,9 @@ from blockscan.errors import ConfigError
 from blockscan.findings import TxScore
 from blockscan.findings_wording import FACTS as FACTS_IN_WORDS
 from blockscan.store import open_store
-from blockscan.transaction import Call, Transaction, walk
+from blockscan.transaction import Call, TraceSource, Transaction, walk
 from pipelines import nearest as nearest_step
-from pipelines.explain import EXPECTED, Explanation, find
+from pipelines.explain import EXPECTED, Explanation, find, whole_hash
 from pipelines.model_dir import ModelDir
 from pipelines.nearest import Nearest, nearest_in
 from pipelines.render_explanation import explanation
@@ -155,6 +156,19 @@ def test_the_beginning_of_a_hash_is_enough(road: Any, cli: Any, strongest: TxSco
     unknown = cli("explain", "0x00000000", "--store", road.store)
     assert unknown.exit_code == 1 and "no score of 0x00000000" in unknown.stderr
     assert "no score of" in cli("explain", strongest.tx_hash[:9], "--store", road.store).stderr
+
+
+def test_a_hash_archived_in_capitals_is_found_by_its_beginning(tmp_path: Path) -> None:
+    signature = "5VERv8NMvzbJMEkV8xnrLkEaWRtSz9CosKDYjCJjBRnbJLgp8uirBgmQpjKhoR4tjF3ZpRzrFmBV6UjKdiSZkQUW"
+    digits = "abcdef12" * 8
+    stored = [f"0x{digits.upper()}", signature]
+    row = RawBlock("ethereum", 1, None, None, 1, TraceSource.RECEIPT, "record", tuple(stored), {})
+    archive = Archive.begin(tmp_path, "evm")
+    archive.append([row], PartInfo("", "node", 1, 1, 2))
+    for given in (digits[:9], digits[:9].upper(), digits, digits.upper()):
+        assert whole_hash(f"0x{given}", None, tmp_path) == stored[0]
+    for given in (signature.lower(), signature[:20]):
+        assert whole_hash(given, None, tmp_path) == given  # base58 in another case is another signature
 
 
 def test_a_beginning_of_several_hashes_says_how_many(strongest: TxScore, cli: Any, tmp_path: Path) -> None:
