@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from blockscan.archive_lock import LOCK, WriterLock, writer_lock
@@ -271,8 +272,9 @@ class Archive:
 
 def _is_free(path: Path) -> bool:
     """Whether a directory is empty but for what a run left that was killed as it began."""
-    left = {f".{MANIFEST}.draft", LOCK}
-    return path.is_dir() and all(entry.name in left for entry in path.iterdir())
+    return path.is_dir() and all(
+        entry.name == LOCK or fnmatch(entry.name, f".{MANIFEST}.*draft") for entry in path.iterdir()
+    )
 
 
 def _retired(parts: Iterable[tuple[Path, PartInfo]]) -> dict[str, dict[int, str]]:

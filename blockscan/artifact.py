@@ -7,6 +7,7 @@ when complete, checked when opened. Only JSON, safetensors, Parquet and NumPy fi
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -79,19 +80,23 @@ def create(path: Path, kind: str, *, config: Mapping[str, Any], parents: Mapping
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file under a temporary name first: it is there whole, or what was there before.
 
+    The name is this call's own: of two processes that write one file, the later one's is there, whole.
+    What cannot be replaced is written to: /dev/stdout, a pipe, a file whose directory takes no other.
+
     Raises:
         OSError: the disk refused.
     """
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        path.write_bytes(content)  # /dev/stdout, a pipe: to be written to, not to be replaced
+    fixed = path.is_file() and os.access(path, os.W_OK) and not os.access(path.parent, os.W_OK)
+    if fixed or path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_bytes(content)
         return
-    draft = path.with_name(f".{path.name}.draft")
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")
     try:
-        with draft.open("wb") as stream:
+        with draft.open("xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        draft.rename(path)
+        draft.replace(path)
     except OSError:
         with suppress(OSError):
             draft.unlink(missing_ok=True)

@@ -1,7 +1,9 @@
 """Artifacts: whole or absent, checked when opened."""
 
 import json
+import os
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -98,6 +100,39 @@ def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path: Path, monkeypatch:
     assert (tmp_path / "old").read_text() == "precious"
     artifact.write_whole(tmp_path / "link", b"through")
     assert (tmp_path / "link").is_symlink() and (tmp_path / "old").read_text() == "through"
+
+
+def test_two_writers_of_one_file_leave_one_of_them_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, others = os.fsync, [b"of the second"]
+
+    def overtaken(descriptor: int) -> None:
+        if others:
+            artifact.write_whole(tmp_path / "file", others.pop())
+        sync(descriptor)
+
+    monkeypatch.setattr("blockscan.artifact.os.fsync", overtaken)
+    artifact.write_whole(tmp_path / "file", b"of the first, and longer")
+    assert (tmp_path / "file").read_bytes() == b"of the first, and longer"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_cannot_be_replaced_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe, fixed = tmp_path / "pipe", tmp_path / "fixed"
+    os.mkfifo(pipe)
+    read: list[bytes] = []
+    reader = Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    artifact.write_whole(pipe, b"through")
+    reader.join(10)
+    assert read == [b"through"] and pipe.is_fifo()
+    fixed.write_text("before")
+    place = fixed.stat().st_ino
+    access = os.access  # the superuser, who may run this, is refused by no mode of a directory
+    monkeypatch.setattr("blockscan.artifact.os.access", lambda at, mode: at != tmp_path and access(at, mode))
+    artifact.write_whole(fixed, b"after")
+    assert (fixed.read_bytes(), fixed.stat().st_ino) == (b"after", place)
 
 
 def test_an_output_that_is_not_empty_is_refused_and_kept(tmp_path: Path) -> None:

@@ -263,6 +263,7 @@ def test_wrong_places_are_refused(tmp_path: Path) -> None:
 
 def test_what_a_run_left_that_was_killed_as_it_began_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / ".archive.json.draft").write_text("")
+    (tmp_path / ".archive.json.0badcafe.draft").write_text("")
     assert Archive.begin(tmp_path, "evm").part_paths() == []
 
 
