@@ -147,11 +147,13 @@ class ScoreStore:
         with self._db.transaction():
             self._db.upsert("runs", RUN_COLUMNS, ("id",), run_row(run))
 
-    def runs(self, *, limit: int = 20) -> list[Run]:
-        """The latest runs, newest first."""
-        sql = f"SELECT {', '.join(RUN_COLUMNS)} FROM runs ORDER BY started DESC, id LIMIT ?"
+    def runs(self, *, limit: int = 20, calibration: str | None = None) -> list[Run]:
+        """The latest runs, newest first; where a calibration is given, those that judged by it."""
+        judged = "%" if calibration is None else f'%"{calibration}"%'
+        found = f"SELECT {', '.join(RUN_COLUMNS)} FROM runs WHERE calibrations LIKE ?"
         with self._decoding("a run"):
-            return [run_from_row(row) for row in self._db.rows(sql, (limit,))]
+            rows = self._db.rows(f"{found} ORDER BY started DESC, id LIMIT ?", (judged, limit))
+            return [run_from_row(row) for row in rows]
 
     def alerts(
         self, search: Search = ALL, *, limit: int = 50, offset: int = 0, order: Order = "p_value"
@@ -304,13 +306,8 @@ class ScoreStore:
     def _put_alert(self, score: TxScore, severity: str | None, now: int) -> bool:
         """Raise, renew or lapse the alert of a score that was just stored; True where it is a new one."""
         chain, tx_hash, calibration = map(storable, (score.chain, score.tx_hash, score.calibration))
-        if (
-            self._count(
-                "scores WHERE shown = 1 AND chain = ? AND tx_hash = ? AND calibration = ?",
-                (chain, tx_hash, calibration),
-            )
-            == 0
-        ):
+        shown = "scores WHERE shown = 1 AND chain = ? AND tx_hash = ? AND calibration = ?"
+        if self._count(shown, (chain, tx_hash, calibration)) == 0:
             return False
         key = f"{chain}:{tx_hash}"
         found = self._db.rows("SELECT severity, calibration, lapsed FROM alerts WHERE unique_key = ?", (key,))

@@ -45,8 +45,6 @@ from tokenizer.txtokenizer import TxTokenizer
 
 Facts = dict[str, object]
 
-MOST_RUNS = 1000
-"""Of a store, looked through for the alarm level that a score was judged by, the latest first."""
 _HASH = re.compile(r"0[xX][0-9a-fA-F]+|[1-9A-HJ-NP-Za-km-z]{80,90}")
 """Of an EVM chain, or Solana's base58 of 64 bytes."""
 
@@ -232,7 +230,7 @@ def explain_stored(tx_hash: str, store: Path) -> Explanation:
         if found is None:
             raise StoreError(f"{store} has no score of {tx_hash}; score the transaction first")
         frames, (alert, lapsed) = results.frames(tx_hash), _kept_alert(tx_hash, results)
-        runs = (run for run in results.runs(limit=MOST_RUNS) if found.calibration in run.calibrations)
+        runs = results.runs(limit=1, calibration=found.calibration)
         return Explanation(
             found,
             frames,

@@ -544,6 +544,17 @@ def test_last_values_are_of_one_chain_and_calibration_in_time_order(path: Path) 
         assert [number for *_, number in store.last_values("ethereum", "c1", 60)] == [7.0, 8.0]
 
 
+def test_runs_are_found_by_the_calibration_that_they_judged_by(path: Path) -> None:
+    first = Run("r1", 5, 9, ("a.parquet",), {}, "m1", ("c1",), 0.05, "archive")
+    with open_store(path) as store:
+        store.record_run(first)
+        for number in range(30):
+            later = replace(first, id=f"later{number}", started=6 + number, calibrations=("c2", "c11"))
+            store.record_run(later)
+        assert store.runs(limit=1, calibration="c1") == [first] and store.runs(calibration="c") == []
+        assert store.runs(limit=1, calibration="c11") == store.runs(limit=1) == [later]
+
+
 def test_the_beginning_of_a_hash_finds_it_in_either_case_and_base58_only_as_it_stands(
     path: Path,
 ) -> None:

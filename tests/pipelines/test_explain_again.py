@@ -25,6 +25,7 @@ from blockscan.findings_wording import FACTS as FACTS_IN_WORDS
 from blockscan.store import open_store
 from blockscan.transaction import Call, TraceSource, Transaction, walk
 from pipelines import nearest as nearest_step
+from pipelines.commands import explain_stored
 from pipelines.explain import EXPECTED, Explanation, find, whole_hash
 from pipelines.model_dir import ModelDir
 from pipelines.nearest import Nearest, nearest_in
@@ -206,6 +207,19 @@ def test_an_explanation_says_whether_it_is_an_alert(road: Any, cli: Any, tmp_pat
     assert f"{alerted.severity}, confirmed (lapsed), raised at p {alerted.score.p_value:.2g}" in shown
     facts = dict(map(str.strip, line.split("│")[1:3]) for line in shown.splitlines() if line.count("│") == 3)
     assert (facts["alert"], facts["alarm level"], facts["time"][-4:]) == ("no", "unknown", " UTC")
+
+
+def test_the_alarm_level_is_that_of_the_scores_own_run_however_long_ago(
+    road: Any, strongest: TxScore, tmp_path: Path
+) -> None:
+    store = tmp_path / "s.sqlite"
+    shutil.copy(road.store, store)
+    with open_store(store) as results:
+        (own,) = results.runs(limit=1)
+        for number in range(1001):
+            later = replace(own, id=str(number), started=own.started + 1, calibrations=("newer",))
+            results.record_run(replace(later, alarm_level=0.5))
+    assert explain_stored(strongest.tx_hash, store).level == own.alarm_level not in (None, 0.5)
 
 
 def test_every_call_of_the_tree_has_its_number(road: Any, cli: Any, strongest: TxScore) -> None:
