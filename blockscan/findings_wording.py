@@ -52,6 +52,11 @@ def evidence_name(field: str) -> str:
     return FACTS.get(field) or FORMER_FACTS.get(field) or safe_text(field.replace("_", " "))
 
 
+def all_left(count: int) -> str:
+    """What is said of scores whose every transaction is on no block of its chain any more."""
+    return f"all {count:,} scored transactions left the chain in reorganisations, so none of them counts"
+
+
 def utc(time: int | None) -> str:
     """A Unix time as `2023-11-14 22:13:20 UTC`."""
     if time is None:

@@ -9,6 +9,7 @@ from rich.table import Table
 from blockscan.archive import Archive
 from blockscan.detect.calibration_file import load_calibration, newest
 from blockscan.errors import StoreError
+from blockscan.findings_wording import all_left
 from blockscan.store import open_store
 from pipelines.bundle import read_bundle, write_bundle
 from pipelines.calibrate import Facts
@@ -30,8 +31,11 @@ def drift(store: Path, model: Path, *, seed: int) -> tuple[Facts, str, bool]:
     with open_store(store, read_only=True) as results:
         for score in results.iter_scores():
             tests.add(score)
-    found, untested = tests.found(), tests.untested()
-    if not found and not untested:
+        found, untested = tests.found(), tests.untested()
+        held = None if found or untested else results.summary()
+    if held is not None and held.orphaned and not held.scored:
+        raise StoreError(f"in {store} {all_left(held.orphaned)}; score what took their place")
+    if held is not None:
         raise StoreError(
             f"{store} has no score of the calibration {newest(ModelDir(model).path)}; give the model that "
             "scored it, or score something first"

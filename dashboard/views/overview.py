@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from blockscan.findings_wording import utc
+from blockscan.findings_wording import all_left, utc
 from blockscan.safetext import safe_text
 from blockscan.store import Run, Summary
 from blockscan.store_schema import SEVERITIES
@@ -17,7 +17,8 @@ def main() -> None:
     summary, runs, top = results.overview(results.store_path())
     st.title("Overview")
     if summary.scored == 0:
-        st.info("This store holds no scores yet. Score some transactions, then reload this page:")
+        held = all_left(summary.orphaned) if summary.orphaned else "there are no scores yet"
+        st.info(f"In this store {held}. Score some transactions, then reload this page:")
         st.code("blockscan score --help", language=None)
         return
     _figures(summary)

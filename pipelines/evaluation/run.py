@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from blockscan.detect.counts import count_features
 from blockscan.errors import ConfigError
+from blockscan.findings_wording import all_left
 from blockscan.store import open_store
 from pipelines.encode import watched
 from pipelines.evaluate import Evaluation, Rules, ScoredRow, evaluate
@@ -111,6 +112,8 @@ def _scored(store: Path) -> tuple[list[ScoredRow], float, int | None]:
             )
             for each in results.iter_scores()
         ]
+        if not rows and (left := results.summary().orphaned):
+            raise ConfigError(f"in {store} {all_left(left)}; score what took their place")
     if not latest or latest[0].alarm_level is None:
         raise ConfigError(f"{store} holds no finished run; score some transactions first")
     return rows, latest[0].alarm_level, latest[0].calibrated_until

@@ -1,5 +1,7 @@
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +80,13 @@ def test_overview_of_an_empty_store_names_the_next_step(
     assert "no scores yet" in app.info[0].value
     assert "blockscan score" in app.code[0].value
     assert "No alert matches" in open_view("alerts").info[0].value
+
+
+def test_overview_of_a_store_that_a_reorganisation_emptied_says_so(store: Path, open_view: View) -> None:
+    with closing(sqlite3.connect(store)) as db, db:
+        db.execute("UPDATE scores SET orphaned = 1")
+    shown = open_view("overview").info[0].value
+    assert "all 120 scored transactions left the chain" in shown and "no scores yet" not in shown
 
 
 @pytest.mark.parametrize("view", ["overview", "alerts", "transaction"])

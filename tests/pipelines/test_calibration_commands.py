@@ -3,7 +3,9 @@
 import gzip
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -442,6 +444,18 @@ def test_a_bundle_verifies_to_the_bit(road: Any, cli: Any, bundle: Path) -> None
     assert value["found"] == "identical, on the same software and hardware"
     text = cli("verify", bundle, "--model", road.model)
     assert text.exit_code == 0 and "Verified" in text.stdout
+
+
+def test_of_a_store_that_a_reorganisation_emptied_it_is_said(road: Any, cli: Any, tmp_path: Path) -> None:
+    store, labels = tmp_path / "s.sqlite", tmp_path / "labels.csv"
+    shutil.copy(road.store, store)
+    labels.write_text("0x1,attack\n")
+    with closing(sqlite3.connect(store)) as db, db:
+        db.execute("UPDATE scores SET orphaned = 1")
+    for command in (("drift", "--model", road.model), ("evaluate", "--labels", labels)):
+        refused = cli(*command, "--store", store)
+        said = f"all {len(rows(road.store)):,} scored transactions left the chain in reorganisations"
+        assert refused.exit_code == 1 and said in " ".join(refused.stderr.split())
 
 
 def test_the_beginning_of_a_hash_is_enough_for_a_bundle(
