@@ -293,9 +293,14 @@ def show_explanation(explained: Explanation, *, everything: bool, as_json: bool)
 def show(facts: Facts, title: str, *, as_json: bool, missing: str = "none") -> None:
     """Print the facts of a step; `missing` is what people read where one is None."""
     if as_json:
-        print_json({name.replace(",", "").replace(" ", "_"): value for name, value in facts.items()})
+        print_json({_key(name): value for name, value in facts.items()})
     else:
         to_stdout(pairs_table(facts, title, missing=missing))
+
+
+def _key(label: str) -> str:
+    """The name of a fact for programs, in snake_case: `false_alarm_rate_95_percent_bound_calltracer_logs`."""
+    return re.sub("[^0-9a-z]+", "_", label.lower().replace("%", "percent")).strip("_")
 
 
 def hashes_of(path: Path | None) -> frozenset[str]:

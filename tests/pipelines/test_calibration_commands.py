@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from pipelines.ranges import parse_range
 from pipelines.sources import Rejects, open_shards, read_transactions, time_order
 
 SOURCE = "callTracer+logs"
+KEY = "calltracer_logs"
+"""The same in the names of `--json`."""
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "evm"
 WHOLE_BLOCKS = REAL / "blocks_semiotic-ai_flat-files-decoder.jsonl.gz"
 Json = dict[str, Any]
@@ -61,12 +64,13 @@ def test_alerts_a_day_become_a_level_and_are_shown(road: Any, cli: Any, tmp_path
     times = [raw.time or 0 for raw in raws]
     seconds = (max(times) - min(times)) / 59 * 60
     per_day = sum(len(raw.tx_hashes) for raw in raws) * 86_400 / seconds
-    assert made[f"transactions_a_day_{SOURCE}"] == pytest.approx(per_day, rel=1e-3)
+    assert made[f"transactions_a_day_{KEY}"] == pytest.approx(per_day, rel=1e-3)
     assert made["alarm_level"] == pytest.approx(5000 / per_day)
-    n = made[f"held_out_{SOURCE}"]
+    assert all(re.fullmatch("[a-z][a-z0-9_]+", name) for name in made)
+    n = made[f"held_out_{KEY}"]
     bound = fpr_bound(n, made["alarm_level"])
-    assert made[f"false_alerts_a_day_95_%_bound_{SOURCE}"] == pytest.approx(bound * per_day, rel=0.01)
-    assert 0.8 * 5000 < made[f"false_alerts_a_day_expected_{SOURCE}"] <= 5000
+    assert made[f"false_alerts_a_day_95_percent_bound_{KEY}"] == pytest.approx(bound * per_day, rel=0.01)
+    assert 0.8 * 5000 < made[f"false_alerts_a_day_expected_{KEY}"] <= 5000
     stored = load_calibration(model / "calibration")
     assert stored.alarm_level == made["alarm_level"] and stored.traffic.blocks == (90, 149)
 
@@ -76,7 +80,7 @@ def test_an_uneven_calibration_says_that_its_level_will_not_hold_from_day_to_day
 ) -> None:
     model = copied(road.model, tmp_path / "model", calibrated=False)
     even = cli("calibrate", road.archive, "--model", model, "--blocks", "90:200", "--json")
-    told = answer(even)[f"false_alarms_in_fifths_of_it_{SOURCE}"]
+    told = answer(even)[f"false_alarms_in_fifths_of_it_{KEY}"]
     assert told.endswith("% if alike)") and "uneven" not in even.stderr
     made = load_calibration(model / "calibration")
     n = len(made.values[SOURCE])
@@ -151,10 +155,10 @@ def test_recalibration_is_a_new_artifact_that_counts_from_now_on(
     assert told["calibration"] == "calibration-2" == newest(model).name
     assert {path: path.read_bytes() for path in (model / "calibration").iterdir()} == files
     assert after.parents["calibration"] == fingerprint(before) and after.alarm_level == before.alarm_level
-    assert told[f"threshold_before_{SOURCE}"] == pytest.approx(before.threshold(SOURCE, 0.05), abs=1e-4)
-    assert told[f"threshold_after_{SOURCE}"] == pytest.approx(after.threshold(SOURCE, 0.05), abs=1e-4)
+    assert told[f"threshold_before_{KEY}"] == pytest.approx(before.threshold(SOURCE, 0.05), abs=1e-4)
+    assert told[f"threshold_after_{KEY}"] == pytest.approx(after.threshold(SOURCE, 0.05), abs=1e-4)
     above = int(np.sum(after.values[SOURCE] > before.threshold(SOURCE, 0.05)))
-    assert told[f"above_the_old_threshold_{SOURCE}"].startswith(f"{above} of {len(after.values[SOURCE])} ")
+    assert told[f"above_the_old_threshold_{KEY}"].startswith(f"{above} of {len(after.values[SOURCE])} ")
     scored = [
         answer(
             cli("score", road.archive, "--model", which, "--blocks", "377:380", "--store", store, "--json")
@@ -236,10 +240,13 @@ def test_drift_says_whether_and_what_to_do(
     result = cli("drift", "--store", store, "--model", model, "--json")
     told = json.loads(result.stdout)
     assert result.exit_code == status and word in result.stderr
+    assert all(re.fullmatch("[a-z][a-z0-9_]+", name) for name in told)
     assert ("blockscan recalibrate" in result.stderr) == bool(status)
-    assert told[f"transactions_{SOURCE}"] == len(rows(store))
-    assert told[f"drift_{SOURCE}"] == ("yes" if status else "no")
+    assert told[f"transactions_{KEY}"] == len(rows(store))
+    assert told[f"drift_{KEY}"] == ("yes" if status else "no")
+    assert {"kolmogorov_smirnov_p_" + KEY, "in_the_upper_5_percent_" + KEY} <= told.keys()
     table = cli("drift", "--store", store, "--model", model).stdout
+    assert f"Kolmogorov-Smirnov p, {SOURCE}" in table and f"in the upper 5 %, {SOURCE}" in table
     assert ("not called" in table) == (not status) and "None" not in table
     other = cli("drift", "--store", store, "--model", settled)
     assert (other.exit_code, "has no score of the calibration" in other.stderr) == (
@@ -397,7 +404,7 @@ def test_later_real_blocks_alarm_within_their_band(cli: Any, tmp_path: Path) -> 
     made = answer(cli("calibrate", archive, "--model", model, "--blocks", later, "--fpr", 0.02, *tiny))
     answer(cli("score", archive, "--model", model, "--blocks", test, "--store", store, "--json"))
     p_values = np.array([each.p_value for each in rows(store) if each.source == SOURCE])
-    n = made[f"held_out_{SOURCE}"]
+    n = made[f"held_out_{KEY}"]
     assert n > 500 and len(p_values) > 500
     for level in (0.02, 0.05, 0.2):
         low, high = alarm_band(n, level, len(p_values), confidence=0.99)
