@@ -10,10 +10,10 @@ one transaction nobody else can. See blockscan.detect.accounts for how long is r
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from blockscan.detect.fact import EACH, Fact, Facts, amount_in_words, by_value, rarity_of, worst_of
-from blockscan.detect.flow import ZERO, Frames, Transfer, frames_of
+from blockscan.detect.fact import EACH, Fact, Facts, amount_in_words, by_value, pays, rarity_of, worst_of
+from blockscan.detect.flow import ZERO, Frames, Transfer, frames_of, noticed_by
 from blockscan.detect.gains import Side, own_side, possible_tool
 from blockscan.detect.history import History
 from blockscan.findings import Joint
@@ -28,11 +28,15 @@ MOST_TRANSFERS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Dealing:
-    """One transaction's part: who acted for the sender for sure, who perhaps, and what moved."""
+    """One transaction's part: who acted for the sender for sure, who perhaps, and what moved.
+
+    `noticed` has (holder, asset) for each holder that called the asset.
+    """
 
     own: Side
     tools: Side
     transfers: tuple[Transfer, ...]
+    noticed: frozenset[tuple[str, str]] = frozenset()
 
 
 def dealing_of(frames: Frames, transaction: Transaction, history: History) -> Dealing:
@@ -42,7 +46,7 @@ def dealing_of(frames: Frames, transaction: Transaction, history: History) -> De
     """
     own = own_side(frames, transaction)
     moved = () if transaction.root.kind is CallKind.INSTRUCTION else frames.transfers[:MOST_TRANSFERS]
-    return Dealing(own, possible_tool(transaction, history) - own, tuple(moved))
+    return Dealing(own, possible_tool(transaction, history) - own, tuple(moved), noticed_by(frames))
 
 
 def dealing_in(transaction: Transaction, history: History) -> Dealing:
@@ -72,12 +76,16 @@ def dealings_facts(earlier: Sequence[Dealing], now: Dealing, history: History) -
     own = frozenset[str]().union(*(each.own for each in every))
     sides = dict.fromkeys((own, own.union(*(each.tools for each in every))))
     moved = [transfer for each in every for transfer in each.transfers]
-    return worst_of(_seen_from(side, moved, now, history, together=bool(earlier)) for side in sides)
+    noticed = frozenset[tuple[str, str]]().union(*(each.noticed for each in every))
+    all_of_it = Dealing(own, frozenset(), tuple(moved), noticed)
+    return worst_of(
+        _seen_from(replace(all_of_it, own=side), now, history, together=bool(earlier)) for side in sides
+    )
 
 
-def _seen_from(
-    own: Side, moved: Sequence[Transfer], now: Dealing, history: History, *, together: bool
-) -> Facts:
+def _seen_from(every: Dealing, now: Dealing, history: History, *, together: bool) -> Facts:
+    """The same of all transactions as one, `every`, whose own side acts for the sender and nobody else."""
+    own, moved = every.own, every.transfers
     got: dict[tuple[str, str], int] = defaultdict(int)
     gave: dict[tuple[str, str], int] = defaultdict(int)
     total: dict[str, int] = defaultdict(int)
@@ -91,18 +99,27 @@ def _seen_from(
         elif each.giver in own and each.taker not in own:
             gave[each.taker, each.asset] += each.amount
             total[each.asset] -= each.amount
-    paid = {who for (who, _), amount in net.items() if amount > 0}
-    at_a_loss = any(net < 0 for net in total.values())
+    paid = {
+        who
+        for (who, asset), amount in net.items()
+        if amount > 0 and pays(asset, history, noticed=who == asset or (who, asset) in every.noticed)
+    }
+    known_to_others = {asset for who, asset in every.noticed if who not in own} | {who for who, _ in got}
+    at_a_loss = any(
+        amount < 0 and pays(asset, history, noticed=asset in known_to_others)
+        for asset, amount in total.items()
+    )
     received = {(each.giver, each.asset): each.node for each in reversed(now.transfers) if each.taker in own}
     sold_back = _sold_back(own, moved[: len(moved) - len(now.transfers)], now)
     sales = Counter(who for who, _ in sold_back)
+    came_before = [one for one in own if history.seen("caller", one)]
     overdrawn, gains = [Fact(0.0)], [Fact(0.0 if together else math.nan)]
     for (who, asset), node in received.items():
         # Who passes on what others give, as routers do, loses nothing.
         surplus = min(got[who, asset] - gave[who, asset], -net[who, asset])
         traded = sales[who] > ((who, asset) in sold_back)  # for something else than this asset
         robbed = gave[who, asset] and who not in paid and not traded
-        if surplus > 0 and robbed and not _may_own_part(own, who, history):
+        if surplus > 0 and robbed and not _may_own_part(came_before, who, history):
             text = f"{amount_in_words(surplus, asset)} more out of {who} than put in"
             overdrawn.append(Fact(EACH + rarity_of(asset, surplus, history), node, text))
         if together and not at_a_loss and who not in own and total[asset] > 0:
@@ -123,6 +140,6 @@ def _sold_back(own: Side, before: Sequence[Transfer], now: Dealing) -> set[tuple
     return {pair for pair in given if held[pair] > 0}
 
 
-def _may_own_part(own: Side, who: str, history: History) -> bool:
+def _may_own_part(own: Iterable[str], who: str, history: History) -> bool:
     """Whether they dealt with it before what is remembered; minted tokens come from nobody."""
     return who == ZERO or any(history.seen("edge", one, who) for one in own)

@@ -41,6 +41,16 @@ def worst_of(readings: Iterable[Facts]) -> Facts:
     return {name: max((fact, *(each[name] for each in others)), key=by_value) for name, fact in first.items()}
 
 
+def pays(asset: str, history: History, *, noticed: bool) -> bool:
+    """Whether an asset that was given can be a payment.
+
+    A token's own code writes what it says has moved, so that anybody can seem to pay anybody with a token of
+    his own. One that the past does not know counts where whoever gets it called it, as a pool does, or gave
+    something for it itself, as a vault does for its shares.
+    """
+    return noticed or asset == ETHER or history.amounts("amount", asset) >= MEASURED
+
+
 def rarity_of(asset: str, amount: int, history: History) -> float:
     """How rare so large a transfer of the token is, in decades of probability; 0 where few are known."""
     known = history.amounts("amount", asset) >= MEASURED

@@ -85,6 +85,12 @@ def frames_of(transaction: Transaction) -> Frames:
     return frames
 
 
+def noticed_by(frames: Frames) -> frozenset[tuple[str, str]]:
+    """(holder, asset) for each holder that called an asset which moved."""
+    assets = {each.asset for each in frames.transfers}
+    return frozenset((call.caller, call.target) for call in frames.calls if call.target in assets)
+
+
 def shares_lost(root: Call) -> Iterator[tuple[str, str, float]]:
     """Owner, token and lost share of each balance that fell, where the trace has balances (Solana)."""
     for step in root.steps:

@@ -15,6 +15,7 @@ from blockscan.detect.fact import (
     Facts,
     amount_in_words,
     by_value,
+    pays,
     rarity_of,
     worst_of,
 )
@@ -76,7 +77,12 @@ def _seen_from(own: Side, frames: Frames, transaction: Transaction, history: His
         gained, lost = {}, [Fact(0.0)]
     by = "gained by the sender" + (" and the target" if transaction.root.target in own else "")
     gains = [_amount(asset, x, first[asset], history, by) for asset, x in gained.items() if x > 0]
-    paid = sum(x < 0 for x in gained.values())
+    known_to_others = {call.target for call in frames.calls if call.caller not in own} | {
+        holder for (holder, _), amount in net.items() if amount < 0
+    }
+    paid = sum(
+        x < 0 and pays(asset, history, noticed=asset in known_to_others) for asset, x in gained.items()
+    )
     emptied_of_others = _emptied(transaction, lambda owner: owner not in own)
     best = max(gains, key=by_value, default=Fact(0.0))
     largest = (_moved(each, frames, history) for each in frames.transfers)

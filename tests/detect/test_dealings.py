@@ -103,6 +103,41 @@ def test_whoever_gives_something_else_has_paid(history):
     assert together(history, put(10), elsewhere, take(1000))["overdrawn"].value > 0
 
 
+JUNK = "0x" + "9" * 40
+
+
+def test_a_token_of_ones_own_pays_nobody(history):
+    """Its code says what it likes; whoever gets paid with an unknown token has called it, as pools do."""
+    dust = put(10, moved(THIEF, VAULT, 1, JUNK))
+    assert together(history, dust, take(10**6))["overdrawn"].value > 3
+    looked = transaction(
+        call(THIEF, VAULT, moved(THIEF, VAULT, 10), moved(THIEF, VAULT, 1, JUNK), call(VAULT, JUNK))
+    )
+    assert together(history, looked, take(10**6))["overdrawn"].value == 0.0
+    another = transaction(call(THIEF, OTHER, call(OTHER, JUNK)))
+    assert together(history, dust, another, take(10**6))["overdrawn"].value > 3, (
+        "the one who was paid, nobody else"
+    )
+    given = at(VAULT, moved(THIEF, VAULT, 5, JUNK))
+    assert together(history, given, at(VAULT, moved(VAULT, THIEF, 10**6)))["joint_gain"].value > 3
+    taken = transaction(call(THIEF, VAULT, moved(THIEF, VAULT, 5, JUNK), call(VAULT, JUNK)))
+    assert together(history, taken, at(VAULT, moved(VAULT, THIEF, 10**6)))["joint_gain"].value == 0.0
+    shares = at(VAULT, moved(THIEF, ZERO, 5, VAULT), moved(VAULT, THIEF, 10**6))
+    assert together(history, at(OTHER), shares)["joint_gain"].value == 0.0, "who gives for it knows it"
+
+
+def test_many_contracts_and_counterparties_cost_no_more_than_their_number(history, monkeypatch):
+    """Every pair of one's own contracts and of who gave something was looked up: his choice."""
+    made = [f"0x1{n:039x}" for n in range(60)]
+    others = [f"0x2{n:039x}" for n in range(60)]
+    logs = [log for each in others for log in (moved(THIEF, each, 1), moved(each, THIEF, 10))]
+    creations = [call(THIEF, each, kind=CallKind.CREATE) for each in made]
+    asked = []
+    monkeypatch.setattr(type(history), "seen", lambda self, *key: asked.append(key) or 0)
+    assert together(history, transaction(call(THIEF, OTHER, *creations, *logs)))["overdrawn"].value > 0
+    assert 60 < len(asked) < 1000, "not 60 times 60"
+
+
 def test_who_buys_and_sells_back_later_takes_his_chance(history):
     """What he gives for gold and gets for it later depends on others; within one transaction it does not."""
     buy, sell = put(10, moved(VAULT, THIEF, 50, GOLD)), take(10**6, moved(THIEF, VAULT, 50, GOLD))

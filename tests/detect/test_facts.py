@@ -17,7 +17,7 @@ from blockscan.detect.history import history_of, merged
 from blockscan.detect.tally import Tally, amount_bin, count_all, key_of, signed_bin
 from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, Transaction
 
-USER, OTHER, POOL, TOKEN, THIEF = ("0x" + letter * 40 for letter in "abcde")
+USER, OTHER, POOL, TOKEN, THIEF, JUNK = ("0x" + letter * 40 for letter in "abcde9")
 TRANSFER = bytes.fromhex("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef")
 WITHDRAWAL = bytes.fromhex("7fcf532c15f0a6db0bd6d0e038bea71d30d808c7d98cb3bf7268a95bf5081b65")
 SWAP, SKIM, BALANCE_OF = b"swap", b"skim", bytes.fromhex("70a08231")
@@ -168,6 +168,12 @@ def test_an_unusual_gain_without_payment_stands_out(history):
     assert facts["more_in_than_out"].value == 1.0
     paid = replace(drain, root=replace(drain.root, value=10**18))
     assert facts_of(paid, history)["free_gain"].value == 0.0 < facts_of(paid, history)["gain"].value
+    dust = call(THIEF, JUNK, b"move", replace(moved(THIEF, OTHER, 1), emitter=JUNK))
+    with_dust = transaction(replace(drain.root, steps=(*drain.root.steps, dust)))
+    assert facts_of(with_dust, history)["free_gain"].value == facts["free_gain"].value, "of one's own making"
+    taken = replace(dust, steps=(*dust.steps, call(OTHER, JUNK, b"look")))
+    with_taken = transaction(replace(drain.root, steps=(*drain.root.steps, taken)))
+    assert facts_of(with_taken, history)["free_gain"].value == 0.0, "somebody looked at it"
 
 
 def test_who_neither_sends_nor_is_called_is_a_bystander(history):
