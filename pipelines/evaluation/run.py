@@ -1,6 +1,8 @@
 """`blockscan evaluate`: stores, labels, archives and baselines in, an evaluation out."""
 
-from collections.abc import Sequence
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,17 +12,31 @@ from numpy.typing import NDArray
 from blockscan.detect.counts import count_features
 from blockscan.errors import ConfigError
 from blockscan.findings_wording import all_left
+from blockscan.safetext import safe_text
 from blockscan.store import open_store
 from pipelines.encode import watched
 from pipelines.evaluate import Evaluation, Rules, ScoredRow, evaluate
 from pipelines.evaluation.detectors import read_baselines
 from pipelines.evaluation.facts import TxFacts, read_facts
+from pipelines.evaluation.selection import Set, comparison_set, is_asked_for, is_case
 from pipelines.labels import Label, hash_key, read_labels
 from pipelines.ranges import parse_range
 from pipelines.sources import Rejects, Shard, open_shards
 
 REST = Label("benign", source="no label")
 """Of what is scored and nobody has labelled, where it is to be taken for benign."""
+MOST_RUNS = 100_000
+"""Of a store, looked through for what they say of the calibrations."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stored:
+    """What a store shows, and by calibration its alarm level and last block, where its runs say."""
+
+    path: Path
+    rows: list[ScoredRow]
+    levels: dict[str, float]
+    until: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +69,19 @@ def run(request: Request) -> Evaluation:
         StoreError, ArtifactError: a store or an archive cannot be read.
     """
     labels = read_labels(request.labels)
-    scored = [_scored(store) for store in request.stores]
+    stores = [_stored(path) for path in request.stores]
     if request.rest_benign:
-        labels = {hash_key(row.tx_hash): REST for rows, _, _ in scored for row in rows} | labels
-    levels = {level for _, level, _ in scored}
-    if len(levels) > 1:
-        raise ConfigError(
-            f"the stores have alarm levels {', '.join(f'{level:g}' for level in sorted(levels))}; "
-            "calibrate every seed for the same one"
-        )
-    runs = [rows for rows, _, _ in scored]
+        labels = {hash_key(row.tx_hash): REST for store in stores for row in store.rows} | labels
+    runs = [store.rows for store in stores]
     baselines = read_baselines(request.baselines)
     train_counts, trained_until = _training(request)
-    calibrated_until = max((end for _, _, end in scored if end is not None), default=None)
+    rules = _split(request, stores, labels, trained_until)
     return evaluate(
         runs,
         labels,
-        alarm_level=levels.pop(),
+        alarm_level=_alarm_level(stores, labels, rules),
         rng=np.random.default_rng(request.seed),
-        rules=_split(request, runs[0], trained_until, calibrated_until),
+        rules=rules,
         facts=_facts(request.archives, runs[0], labels),
         train_counts=train_counts,
         baselines=baselines,
@@ -79,7 +89,9 @@ def run(request: Request) -> Evaluation:
     )
 
 
-def _split(request: Request, rows: Sequence[ScoredRow], trained: int | None, calibrated: int | None) -> Rules:
+def _split(
+    request: Request, stores: Sequence[_Stored], labels: Mapping[str, Label], trained: int | None
+) -> Rules:
     """The rules with the time split: after the block given, else after all that anything was fitted on.
 
     What a calibration was made from is benign, so attacks are left out for training blocks or a given block
@@ -88,16 +100,64 @@ def _split(request: Request, rows: Sequence[ScoredRow], trained: int | None, cal
     rules, given = request.rules, request.after
     if given is not None:
         return replace(rules, after=max(_block(given), trained or 0))
-    if calibrated is None or (rules.chain is None and len({row.chain for row in rows}) > 1):
+    asked = [
+        (store.until.get(row.calibration), row.chain)
+        for store in stores
+        for row in store.rows
+        if is_asked_for(row, labels.get(hash_key(row.tx_hash)), rules)
+    ]
+    calibrated = max((until for until, _ in asked if until is not None), default=None)
+    if calibrated is None or len({chain for _, chain in asked}) > 1:
         return replace(rules, after=trained)
     keep = rules.keep_earlier_attacks or trained is None
     return replace(rules, after=max(calibrated, trained or 0), keep_earlier_attacks=keep)
 
 
-def _scored(store: Path) -> tuple[list[ScoredRow], float, int | None]:
-    """The scores that a store shows, the alarm level of its latest run, and the last block of calibration."""
-    with open_store(store, read_only=True) as results:
-        latest = results.runs(limit=1)
+def _alarm_level(stores: Sequence[_Stored], labels: Mapping[str, Label], rules: Rules) -> float:
+    """The alarm level of what is evaluated; NaN if nothing is, of which `evaluate` says why.
+
+    Values and alarms of several calibrations are on several scales. Of a renewed one they would be on one,
+    but a store does not say which calibration renews which.
+
+    Raises:
+        ConfigError: several calibrations are to be compared, one has no finished run, or levels differ.
+    """
+    levels: set[float] = set()
+    for store in stores:
+        judges: dict[Set, Counter[str]] = defaultdict(Counter)
+        for row in store.rows:
+            if is_case(row, labels.get(hash_key(row.tx_hash)), rules):
+                judges[comparison_set(row, rules)][row.calibration] += 1
+        for name, counts in judges.items():
+            _require_one(store, name, counts)
+            levels |= {store.levels[calibration] for calibration in counts}
+    if len(levels) > 1:
+        raise ConfigError(
+            f"the scores are of alarm levels {', '.join(f'{level:g}' for level in sorted(levels))}; "
+            "calibrate every seed and chain for the same one, or give --chain or --trace-source"
+        )
+    return min(levels, default=math.nan)
+
+
+def _require_one(store: _Stored, compared: Set, counts: Counter[str]) -> None:
+    if len(counts) > 1:
+        where = safe_text(", ".join(part for part in compared if part)) or "all chains and trace sources"
+        which = ", ".join(f"{safe_text(name[:8])} {count:,}" for name, count in counts.most_common())
+        raise ConfigError(
+            f"{store.path} shows scores of {where} under {len(counts)} calibrations ({which}), whose values "
+            "cannot be ranked together; score all of them with one into a new store, or give --after with "
+            "the last block of the earlier one"
+        )
+    for name in counts.keys() - store.levels.keys():
+        raise ConfigError(
+            f"{store.path} holds no finished run of calibration {safe_text(name[:8])}, under which "
+            f"{counts[name]:,} of its scores are; run `blockscan score` with it again"
+        )
+
+
+def _stored(path: Path) -> _Stored:
+    with open_store(path, read_only=True) as results:
+        finished = results.runs(limit=MOST_RUNS)
         rows = [
             ScoredRow(
                 each.tx_hash,
@@ -109,14 +169,23 @@ def _scored(store: Path) -> tuple[list[ScoredRow], float, int | None]:
                 each.time,
                 each.chain,
                 each.source,
+                each.calibration,
             )
             for each in results.iter_scores()
         ]
         if not rows and (left := results.summary().orphaned):
-            raise ConfigError(f"in {store} {all_left(left)}; score what took their place")
-    if not latest or latest[0].alarm_level is None:
-        raise ConfigError(f"{store} holds no finished run; score some transactions first")
-    return rows, latest[0].alarm_level, latest[0].calibrated_until
+            raise ConfigError(f"in {path} {all_left(left)}; score what took their place")
+    levels: dict[str, float] = {}
+    until: dict[str, int] = {}
+    for done in finished:
+        for name in done.calibrations:
+            if done.alarm_level is not None:
+                levels.setdefault(name, done.alarm_level)
+            if done.calibrated_until is not None:
+                until[name] = max(until.get(name, 0), done.calibrated_until)
+    if not levels:
+        raise ConfigError(f"{path} holds no finished run; score some transactions first")
+    return _Stored(path, rows, levels, until)
 
 
 def _training(request: Request) -> tuple[NDArray[np.float64] | None, int | None]:

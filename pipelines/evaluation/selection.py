@@ -30,6 +30,7 @@ class ScoredRow:
     time: int | None = None
     chain: str = ""
     source: str = ""
+    calibration: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +140,9 @@ def select(
     asked = [key for key in picked if _asked_for(first[key], rules)]
     _require_same(tables, asked)
     _require_one_chain(first, asked, rules)
-    early = {key for key in asked if not _is_late(first[key], rules)}
-    excused = {key for key in early if rules.keep_earlier_attacks and labels[key].label == "attack"}
-    out = Counter(labels[key].label for key in early - excused)
-    cases = [_case(key, tables, labels[key], facts, rules) for key in asked if key not in early - excused]
+    kept = [key for key in asked if _is_kept(first[key], labels[key], rules)]
+    out = Counter(labels[key].label for key in asked) - Counter(labels[key].label for key in kept)
+    cases = [_case(key, tables, labels[key], facts, rules) for key in kept]
     _require_classes(cases, out)
     matched = _matched(cases)
     looked = facts is not None and not rules.keep_duplicates
@@ -155,7 +155,7 @@ def select(
         after=rules.after,
         earlier_benign=out["benign"],
         earlier_attacks=out["attack"],
-        earlier_kept=len(excused),
+        earlier_kept=sum(not _is_late(first[key], rules) for key in kept),
         duplicate_benign=gone["benign"] if looked else None,
         duplicate_attacks=gone["attack"] if looked else None,
         unmatched_benign=apart["benign"],
@@ -165,6 +165,21 @@ def select(
         label_sources=dict(sorted(Counter(case.label.source or "not stated" for case in cases).items())),
     )
     return Selection(cases, ranked, coverage)
+
+
+def is_asked_for(row: ScoredRow, label: Label | None, rules: Rules) -> bool:
+    """Whether a row is evaluated, but for the time split."""
+    return _class(label) is not None and _asked_for(row, rules)
+
+
+def is_case(row: ScoredRow, label: Label | None, rules: Rules) -> bool:
+    """Whether a row is evaluated."""
+    return label is not None and is_asked_for(row, label, rules) and _is_kept(row, label, rules)
+
+
+def comparison_set(row: ScoredRow, rules: Rules) -> Set:
+    """The chain and trace source within which a row is compared."""
+    return ("", "") if rules.mixed else (row.chain, row.source)
 
 
 def _class(label: Label | None) -> str | None:
@@ -182,6 +197,10 @@ def _asked_for(row: ScoredRow, rules: Rules) -> bool:
 
 def _is_late(row: ScoredRow, rules: Rules) -> bool:
     return rules.after is None or (row.block is not None and row.block > rules.after)
+
+
+def _is_kept(row: ScoredRow, label: Label, rules: Rules) -> bool:
+    return _is_late(row, rules) or (rules.keep_earlier_attacks and label.label == "attack")
 
 
 def _case(
@@ -203,7 +222,7 @@ def _case(
         tuple(row.value for row in rows),
         tuple(row.p_value for row in rows),
         None if facts is None else facts[key],
-        ("", "") if rules.mixed else (rows[0].chain, rows[0].source),
+        comparison_set(rows[0], rules),
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -136,11 +137,11 @@ def test_places_on_axes():
     assert label('<a href="x">&') == "&lt;a href=&quot;x&quot;&gt;&amp;"
 
 
-def make_store(path, shift, *, level=0.01, until=None, chains=("c",)):
+def make_store(path, shift, *, level=0.01, until=None, chains=("c",), places=range(120)):
     rng = np.random.default_rng(shift)
     with open_store(path) as store:
         scores = []
-        for place in range(120):
+        for place in places:
             value = float(rng.normal() + (shift if place % 6 == 0 else 0))
             scores.append(
                 TxScore(
@@ -150,7 +151,9 @@ def make_store(path, shift, *, level=0.01, until=None, chains=("c",)):
                 )
             )  # fmt: skip
         store.write((each, None, None) for each in scores)
-        store.record_run(Run("r", 1, 2, ("in",), {"scored": 120}, "m", ("cal",), level, "test", until))
+        store.record_run(
+            Run(f"r{shift}", shift, 9, ("in",), {"scored": 120}, "m", (f"cal{shift}",), level, "test", until)
+        )
     return path
 
 
@@ -290,3 +293,50 @@ def test_seeds_must_be_calibrated_for_one_level(cli, inputs):
     other = make_store(folder / "other.sqlite", 4, level=0.05)
     result = cli("evaluate", "--store", stores[0], "--store", other, "--labels", folder / "labels.csv")
     assert result.exit_code == 1 and "alarm levels 0.01, 0.05" in result.stderr
+
+
+def test_scores_of_several_calibrations_are_not_ranked_as_one(cli, inputs, tmp_path):
+    """The first half is scored under one, the rest under another of another level."""
+    labels = inputs[0] / "labels.csv"
+    arguments = ["evaluate", "--labels", labels, "--json", "--store"]
+    store = make_store(tmp_path / "mixed.sqlite", 1, until=90, places=range(60))
+    make_store(store, 2, level=0.05, until=80, places=range(60, 120))
+    refused = cli(*arguments, store)
+    assert refused.exit_code == 1 and refused.stderr.strip().count("\n") == 0
+    assert "scores of c, callTracer under 2 calibrations (cal1 60, cal2 60)" in refused.stderr
+    later = json.loads(cli(*arguments, store, "--after", "159").stdout)
+    assert (later["alarm_level"], later["coverage"]["benign"], later["coverage"]["attacks"]) == (0.05, 50, 10)
+    # Of one calibration alone the latest run of another says nothing.
+    make_store(store, 3, level=0.2, until=200, chains=("d",), places=range(300, 310))
+    alone = json.loads(cli(*arguments, store, "--after", "159", "--chain", "c").stdout)
+    assert alone["alarm_level"] == 0.05
+
+
+def test_the_time_split_is_that_of_the_calibrations_that_are_evaluated(cli, inputs, tmp_path):
+    """A later run of another chain moves it no more than an earlier run with a later end is overlooked."""
+    labels = inputs[0] / "labels.csv"
+    store = make_store(tmp_path / "two.sqlite", 1, until=123, places=range(0, 120, 2))
+    make_store(store, 2, until=180, chains=("d",), places=range(1, 120, 2))
+    assert counted(cli, store, labels, "--chain", "c") == (123, 32, 20)
+    assert cli("evaluate", "--store", store, "--labels", labels, "--chain", "d").exit_code == 1
+    unlabelled = make_store(tmp_path / "other.sqlite", 1, until=123)
+    make_store(unlabelled, 2, until=180, level=0.05, chains=("d",), places=range(300, 310))
+    assert counted(cli, unlabelled, labels) == (123, 80, 20)
+
+
+def test_chains_with_a_calibration_each_are_evaluated_side_by_side(cli, inputs, tmp_path):
+    labels = inputs[0] / "labels.csv"
+    store = make_store(tmp_path / "two.sqlite", 1, until=90, places=range(60))
+    make_store(store, 2, until=90, chains=("d",), places=range(60, 120))
+    assert counted(cli, store, labels) == (None, 100, 20)
+    mixed = cli("evaluate", "--store", store, "--labels", labels, "--mixed")
+    assert mixed.exit_code == 1 and "all chains and trace sources under 2 calibrations" in mixed.stderr
+
+
+def test_a_calibration_without_a_finished_run_is_named(cli, inputs, tmp_path):
+    store = make_store(tmp_path / "broken.sqlite", 1, places=range(60))
+    with open_store(store) as results:
+        scores = [replace(each, calibration="cut off") for each in results.iter_scores()]
+        results.write((each, None, None) for each in scores)
+    found = cli("evaluate", "--store", store, "--labels", inputs[0] / "labels.csv")
+    assert found.exit_code == 1 and "no finished run of calibration cut off, under which 60" in found.stderr
