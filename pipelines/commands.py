@@ -28,7 +28,7 @@ from pipelines.adapt import adapted, adopt, adopt_tokenizer
 from pipelines.encode import encode_all, fit_tokenizer
 from pipelines.explain import Explanation, Wanted, explain, find
 from pipelines.history import fit_history
-from pipelines.labels import hash_key
+from pipelines.labels import HASH, hash_key
 from pipelines.model_dir import ModelDir, load_detector, pick_device
 from pipelines.pretrain import StepReport
 from pipelines.progress import console, progress
@@ -44,9 +44,6 @@ from pipelines.training.processes import first_process
 from tokenizer.txtokenizer import TxTokenizer
 
 Facts = dict[str, object]
-
-_HASH = re.compile(r"0[xX][0-9a-fA-F]+|[1-9A-HJ-NP-Za-km-z]{80,90}")
-"""Of an EVM chain, or Solana's base58 of 64 bytes."""
 
 
 def shards_of(source: Path, blocks: str | None) -> tuple[list[Shard], Rejects]:
@@ -326,7 +323,7 @@ def hashes_of(path: Path | None) -> frozenset[str]:
     found: set[str] = set()
     for line, cells in filled[headed:]:
         given = cells[column] if column < len(cells) else ""
-        if not _HASH.fullmatch(given):
+        if not HASH.fullmatch(given):
             raise ConfigError(
                 f"{path} line {line}: '{safe_text(given)}' is no transaction hash to exclude; give one a "
                 "line (0x and hexadecimal, or base58), or a CSV with a column tx_hash"

@@ -12,6 +12,8 @@ LABELS = ("benign", "attack", "grey")
 COLUMNS = ("tx_hash", "label", "stage", "family", "incident", "kind", "hard_benign", "tier")
 """What the simulator writes; of these only the first two are needed."""
 _OPTIONAL = (*COLUMNS[2:], "source")
+HASH = re.compile(r"0[xX][0-9a-fA-F]+|[1-9A-HJ-NP-Za-km-z]{80,90}")
+"""Of an EVM chain, or Solana's base58 of 64 bytes."""
 _BARE = re.compile("[0-9a-fA-F]{64}")
 """A hash of an EVM chain as some tables write it, without its 0x; a Solana signature is longer."""
 
@@ -48,8 +50,9 @@ def read_labels(path: Path) -> dict[str, Label]:
     """Labels by `hash_key`. The header names the columns; two bare columns need no header.
 
     Raises:
-        ConfigError: unreadable, no such columns, or a line with an unknown label, without a hash, or
-            at odds with an earlier line; the message names the line.
+        ConfigError: unreadable, no such columns or one twice, or a line with an unknown label, without a
+            hash (what it names would count as not labelled), or at odds with an earlier line; the message
+            names the line.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -77,6 +80,8 @@ def _columns(first: list[str], path: Path) -> list[str] | None:
     """The header's columns, or None if the first line is already data."""
     names = [cell.strip().lower() for cell in first]
     if "tx_hash" in names and "label" in names:
+        if twice := [name for name in (*COLUMNS[:2], *_OPTIONAL) if names.count(name) > 1]:
+            raise ConfigError(f"labels {path} line 1: column {twice[0]} comes twice; keep one of them")
         return names
     if len(names) == 2 and names[1] in LABELS:
         return None
@@ -92,7 +97,11 @@ def _label(row: list[str], columns: list[str], *, where: str) -> tuple[str, Labe
         raise ConfigError(
             f"{where}: unknown label '{safe_text(label)}'; one of {', '.join(LABELS)} is needed"
         )
-    if not cells.get("tx_hash"):
-        raise ConfigError(f"{where}: no transaction hash")
+    given = cells.get("tx_hash", "")
+    key = hash_key(given)
+    if not HASH.fullmatch(key):
+        raise ConfigError(
+            f"{where}: '{safe_text(given)}' is no transaction hash; give 0x and hexadecimal, or base58"
+        )
     optional = {name: cells.get(name, "") for name in _OPTIONAL}
-    return hash_key(cells["tx_hash"]), Label(label, **(optional | {"stage": optional["stage"].lower()}))
+    return key, Label(label, **(optional | {"stage": optional["stage"].lower()}))

@@ -38,6 +38,8 @@ def make_facts(rows, counts):
     }
 
 
+SIGNATURE = "5Kj" + "a" * 85
+"""Base58 of 64 bytes, as on Solana."""
 SMALL_ROWS = make_rows(
     [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0],
     [0.001, 0.005, 0.01, 0.02, 0.3, None, 0.5, 0.6, 0.7],
@@ -196,10 +198,17 @@ def test_full_labels_file(tmp_path):
 @pytest.mark.parametrize("header", ["", "label_source,", "tx_hash,label\n"])
 def test_plain_two_column_labels(tmp_path, header):
     if header.startswith("label_source"):
-        text = "label_source,label,tx_hash\nme,attack,0x1\nme,grey,5Kj\n"
+        text = f"label_source,label,tx_hash\nme,attack,0x1\nme,grey,{SIGNATURE}\n"
     else:
-        text = header + "0x1,attack\n5Kj,grey\n"
-    assert read_labels(write(tmp_path / "l.csv", text)) == {"0x1": Label("attack"), "5Kj": Label("grey")}
+        text = header + f"0x1,attack\n{SIGNATURE},grey\n"
+    expected = {"0x1": Label("attack"), SIGNATURE: Label("grey")}
+    assert read_labels(write(tmp_path / "l.csv", text)) == expected
+
+
+def test_a_hash_of_labels_may_lack_its_0x(tmp_path):
+    text = f"tx_hash,label\n{'aB' * 32},attack\n0x{'cd' * 32},benign\n"
+    expected = {"0x" + "ab" * 32: Label("attack"), "0x" + "cd" * 32: Label("benign")}
+    assert read_labels(write(tmp_path / "l.csv", text)) == expected
 
 
 @pytest.mark.parametrize(
@@ -211,7 +220,12 @@ def test_plain_two_column_labels(tmp_path, header):
         ),
         ("tx_hash,label\n\n\n0x2,\x1b[31m\n", r"line 4: unknown label '\[31m'"),
         ('tx_hash,label,kind\n0x1,benign,"two\nlines"\n0x2,evil\n', "line 4: unknown label 'evil'"),
-        ("tx_hash,label\n,benign\n", "line 2: no transaction hash"),
+        ("tx_hash,label\n,benign\n", "line 2: '' is no transaction hash"),
+        (f"tx_hash,label\n0x1,attack\n{'ab' * 31},attack\n", "line 3: 'abab.*' is no transaction hash; give"),
+        ("tx_hash,label\n0x1\u2026,attack\n", "line 2: '0x1.*' is no transaction hash"),
+        ("tx_hash,label\n5Kj,grey\n", "line 2: '5Kj' is no transaction hash"),
+        ("tx_hash,label,Label\n0x1,benign,attack\n", "line 1: column label comes twice; keep one"),
+        ("tx_hash,label,source,source\n0x1,benign,a,b\n", "line 1: column source comes twice"),
         ("tx_hash,label\n0x1\n", "line 2: unknown label ''"),
         ("tx_hash,label\n0xA,benign\n0xa,attack\n", "line 3: 0xa already has another label"),
         ("hash,verdict\n0x1,benign\n", "line 1: columns tx_hash and label are needed, found hash, verdict"),
