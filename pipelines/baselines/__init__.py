@@ -15,6 +15,7 @@ BASELINES: dict[str, Baseline] = {
     "one_class_svm": Baseline(("one_class_svm",), counting.fit_one_class_svm),
     "lof": Baseline(("lof",), counting.fit_lof),
     "ecod": Baseline(("ecod",), counting.fit_ecod),
+    "counts_gmm": Baseline(("counts_gmm",), counting.fit_counts_mixture),
     "tfidf_gmm": Baseline(("tfidf_gmm",), fit_tfidf),
     "doc2vec_gmm": Baseline(("doc2vec_gmm",), fit_doc2vec),
     "blockgpt": Baseline(blockgpt.COLUMNS, blockgpt.fit_blockgpt),

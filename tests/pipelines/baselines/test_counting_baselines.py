@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_array
+from sklearn.neighbors import LocalOutlierFactor
+from sklearn.preprocessing import StandardScaler
 
 from blockscan.errors import ConfigError
 from blockscan.tokens import VocabularyShape
@@ -80,6 +82,30 @@ def test_lof_of_one_transaction_is_refused(train, setting):
 def test_a_mixture_of_one_transaction_is_refused():
     with pytest.raises(ConfigError, match="two transactions to fit on; widen --train"):
         fit_mixture(np.zeros((1, 3)), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("few", [False, True])
+def test_lof_is_the_greatest_over_its_numbers_of_neighbours(train, test, setting, few):
+    past = train[:25] if few else train
+    rows = np.unique(log_counts(past), axis=0)
+    assert len(rows) < 50 if few else len(rows) > 50
+    scaler = StandardScaler().fit(rows)
+    new = scaler.transform(log_counts(test))
+    each = [
+        -LocalOutlierFactor(n_neighbors=min(k, len(rows) - 1), novelty=True)
+        .fit(scaler.transform(rows))
+        .score_samples(new)
+        for k in (10, 20, 30, 40, 50)
+    ]
+    values = BASELINES["lof"].fit(past, setting())(test)[:, 0]
+    np.testing.assert_array_equal(values, np.max(each, axis=0))
+    assert (values > each[1]).any(), "twenty neighbours alone give less"
+
+
+def test_the_mixture_of_counts_is_a_density_of_their_logs(train, test, setting):
+    rng = setting().rng
+    by_hand = fit_mixture(log_counts(train), rng)(log_counts(test))
+    np.testing.assert_array_equal(BASELINES["counts_gmm"].fit(train, setting())(test)[:, 0], by_hand)
 
 
 def test_copies_of_a_transaction_make_no_place_denser(train, test, setting):
