@@ -103,8 +103,8 @@ def _by(cases: Sequence[Case], hits: Hits, name: Callable[[Case], str]) -> dict[
 
 
 def _incidents(exploits: Sequence[Case], caught: Hits) -> Estimate:
-    """Of the incidents, any of whose exploits is caught; exploits without one are left out."""
-    places = _places(case.label.incident for case in exploits)
+    """Of the incidents, any of whose exploits is caught."""
+    places = _places(case.cluster for case in exploits)
     return _share(
         np.array([caught[:, each].any(axis=1) for each in places.values()], dtype=bool).T.reshape(
             len(caught), len(places)

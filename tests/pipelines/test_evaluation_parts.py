@@ -141,6 +141,13 @@ def test_alarms_by_hand_with_two_seeds():
     assert (levels["0.0001"].value, levels["0.001"].value, levels["0.2"].value) == (0.0, 0.25, 0.75)
 
 
+def test_exploits_without_an_incident_are_one_each():
+    benign, *exploits = (case(name, incident="i", p=p) for name, p in (("b", 0.9), ("x", 0.001), ("y", 0.9)))
+    unnamed = [replace(each, label=Label("attack")) for each in exploits]
+    found = alarms_at([replace(benign, label=Label("benign")), *unnamed], 0.01)
+    assert (found.incident_recall.value, found.incident_recall.n) == (0.5, 2)
+
+
 def baseline_file(path, **columns):
     pq.write_table(pa.table(columns), path)
     return path
