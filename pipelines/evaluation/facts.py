@@ -1,7 +1,7 @@
 """What evaluation needs of the call trees themselves: counts, skeletons, the contracts touched."""
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,8 +51,8 @@ def skeleton(root: Call) -> bytes:
     return digest.digest()
 
 
-def read_facts(shards: Iterable[Shard], wanted: Collection[str]) -> dict[str, TxFacts]:
-    """Facts of the transactions whose `hash_key` is wanted.
+def read_facts(shards: Iterable[Shard], wanted: Mapping[str, str]) -> dict[str, TxFacts]:
+    """Facts of the transactions whose `hash_key` is wanted, on the chain that it maps to where it is on two.
 
     Raises:
         ConfigError: one of them is in no shard.
@@ -60,7 +60,7 @@ def read_facts(shards: Iterable[Shard], wanted: Collection[str]) -> dict[str, Tx
     found = {}
     for _, transaction in watched("facts, scored", list(shards)):
         key = hash_key(transaction.hash)
-        if key in wanted:
+        if key in wanted and (key not in found or transaction.chain == wanted[key]):
             found[key] = tx_facts(transaction)
     if missing := len(wanted) - len(found):
         raise ConfigError(

@@ -82,7 +82,7 @@ def run(request: Request) -> Evaluation:
         alarm_level=_alarm_level(stores, labels, rules),
         rng=np.random.default_rng(request.seed),
         rules=rules,
-        facts=_facts(request.archives, runs[0], labels),
+        facts=_facts(request.archives, runs[0], labels, rules),
         train_counts=train_counts,
         baselines=baselines,
         pools=request.pools,
@@ -210,16 +210,17 @@ def _training(request: Request) -> tuple[NDArray[np.float64] | None, int | None]
 
 
 def _facts(
-    archives: Sequence[Path], rows: Sequence[ScoredRow], labels: dict[str, Label]
+    archives: Sequence[Path], rows: Sequence[ScoredRow], labels: Mapping[str, Label], rules: Rules
 ) -> dict[str, TxFacts] | None:
-    """Facts of the scored and labelled transactions, read from their blocks only where all are known."""
+    """Facts of what is asked for, read from its blocks only where all are known."""
     if not archives:
         return None
-    wanted = {hash_key(row.tx_hash): row.block for row in rows if hash_key(row.tx_hash) in labels}
-    blocks = [block for block in wanted.values() if block is not None]
-    span = f"{min(blocks)}:{max(blocks) + 1}" if blocks and len(blocks) == len(wanted) else None
+    asked = [row for row in rows if is_asked_for(row, labels.get(hash_key(row.tx_hash)), rules)]
+    wanted = {hash_key(row.tx_hash): row.chain for row in asked}
+    blocks = [row.block for row in asked if row.block is not None]
+    span = f"{min(blocks)}:{max(blocks) + 1}" if blocks and len(blocks) == len(asked) else None
     shards = [shard for archive in archives for shard in _shards(archive, span)]
-    return read_facts(shards, wanted.keys())
+    return read_facts(shards, wanted)
 
 
 def _shards(archive: Path, blocks: str | None) -> list[Shard]:

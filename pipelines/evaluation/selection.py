@@ -133,7 +133,7 @@ def select(
     Raises:
         ConfigError: no row has a label, a class is empty, runs differ, a value is NaN, a hash comes twice.
     """
-    tables = [_by_key(rows) for rows in runs]
+    tables = [_by_key(rows, rules) for rows in runs]
     first = tables[0]
     _require_overlap(first, labels)
     picked = sorted(key for key in first if _class(labels.get(key)) is not None)
@@ -279,14 +279,21 @@ def _by_class(cases: Iterable[Case]) -> Counter[str]:
     return Counter(case.label.label for case in cases)
 
 
-def _by_key(rows: Sequence[ScoredRow]) -> dict[str, ScoredRow]:
-    table = {hash_key(row.tx_hash): row for row in rows}
-    if len(table) < len(rows):
-        key, times = Counter(hash_key(row.tx_hash) for row in rows).most_common(1)[0]
+def _by_key(rows: Sequence[ScoredRow], rules: Rules) -> dict[str, ScoredRow]:
+    """Rows by `hash_key`; of a hash on several chains that of the chain asked for."""
+    asked = [row for row in rows if _asked_for(row, rules)]
+    table = {hash_key(row.tx_hash): row for row in asked}
+    if len(table) < len(asked):
+        key, times = Counter(hash_key(row.tx_hash) for row in asked).most_common(1)[0]
+        chains = sorted({row.chain for row in asked if hash_key(row.tx_hash) == key})
+        if len(chains) > 1:
+            raise ConfigError(
+                f"transaction {safe_text(key)} is on chains {safe_text(', '.join(chains))}; give --chain NAME"
+            )
         raise ConfigError(
             f"transaction {safe_text(key)} is scored {times} times; evaluate one calibration at once"
         )
-    return table
+    return {hash_key(row.tx_hash): row for row in rows} | table
 
 
 def _require_overlap(scored: Mapping[str, ScoredRow], labels: Mapping[str, Label]) -> None:

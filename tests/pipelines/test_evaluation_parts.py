@@ -1,6 +1,7 @@
 """Skeletons, baselines from files, ranks per contract, the paper's pools, alarms: by hand."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +13,11 @@ from blockscan.transaction import Call, CallKind, LogOrder, TraceSource, Transac
 from pipelines.evaluation.alarms import alarms_at, realised
 from pipelines.evaluation.contracts import contract_ranks
 from pipelines.evaluation.detectors import rankings, read_baselines
-from pipelines.evaluation.facts import TxFacts, skeleton, tx_facts
+from pipelines.evaluation.facts import TxFacts, read_facts, skeleton, tx_facts
 from pipelines.evaluation.pools import paper_pools
 from pipelines.evaluation.selection import Case, ScoredRow
 from pipelines.labels import Label
+from pipelines.sources import Shard
 
 
 def call(*steps, kind=CallKind.CALL, data=b"\x01\x02\x03\x04rest", target="0xbb", value=0, error=None):
@@ -60,6 +62,16 @@ def test_touched_are_contracts_that_were_called_with_an_input():
     )
     facts = tx_facts(transaction(root))
     assert facts.touched == {"0xbb", "0xcc"} and facts.target == "0xbb" and facts.counts[0] == 5
+
+
+def test_facts_of_a_hash_on_two_chains_are_those_of_the_chain_wanted():
+    """Where no chain has the name that is wanted, as in files that state none, the first will do."""
+    here, there = transaction(call()), replace(transaction(call(call())), chain="other")
+    for order in ((here, there), (there, here)):
+        shards = [Shard("s", partial(iter, order), 2)]
+        assert read_facts(shards, {"0x1": "other"})["0x1"].counts[0] == 2
+        assert read_facts(shards, {"0x1": "c"})["0x1"].counts[0] == 1
+    assert read_facts([Shard("s", partial(iter, (here,)), 1)], {"0x1": "unknown"})["0x1"].counts[0] == 1
 
 
 def case(name, *, incident="", touched=(), calls=2, p=0.5, time=None, **label):

@@ -56,6 +56,17 @@ def test_a_block_splits_one_chain_only():
         select([rows], {"b": BENIGN, "x": attack()}, Rules(after=1))
 
 
+def test_a_hash_on_two_chains_is_that_of_the_chain_asked_for():
+    rows = [row("b", value=1.0), row("x", value=2.0), row("x", chain="other", value=9.0)]
+    labels = {"b": BENIGN, "x": attack()}
+    with pytest.raises(ConfigError, match="transaction x is on chains a, other; give --chain"):
+        select([rows], labels, Rules())
+    for order in (rows, rows[::-1]):
+        found = select([order], labels, Rules(chain="a"))
+        assert [case.values for case in found.cases] == [(1.0,), (2.0,)]
+        assert found.coverage.not_asked_for == 0
+
+
 def test_of_equal_skeletons_the_earliest_is_ranked():
     rows = [row("b1", block=7), row("b2", block=5), row("b3"), row("b4"), row("x1"), row("x2"), row("x3")]
     labels = {f"b{n}": BENIGN for n in range(1, 5)}
