@@ -22,7 +22,7 @@ from pipelines.evaluation.facts import TxFacts
 from pipelines.evaluation.pools import Pools, paper_pools
 from pipelines.evaluation.selection import Case, Coverage, Rules, ScoredRow, select
 from pipelines.labels import Label
-from pipelines.metrics import Comparison, Estimate, compare
+from pipelines.metrics import Comparison, Estimate, compare, finite, without_false_certainty
 
 __all__ = ["Evaluation", "Rules", "ScoredRow", "evaluate"]
 
@@ -61,7 +61,7 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, without `curves`; the members of `overall` and `alarms` stand at the top."""
-        body: dict[str, Any] = asdict(self)
+        body: dict[str, Any] = asdict(self, dict_factory=_plain)
         del body["curves"]
         overall, alarms = body.pop("overall"), body.pop("alarms")
         del alarms["level"]
@@ -123,6 +123,11 @@ def evaluate(
         seeds=len(runs),
         curves=curves(one_scale, np.array([case.attack for case in cases]), next(iter(values.values()))[0]),
     )
+
+
+def _plain(members: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """The members of a dataclass, null where an estimate has no interval."""
+    return {name: finite(each) if isinstance(each, float) else each for name, each in members}
 
 
 def _one_scale(cases: Sequence[Case], values: Mapping[str, Floats]) -> Mapping[str, Floats]:
@@ -193,7 +198,7 @@ def _complete(sample: _Sample, places: Sequence[int], match: Sequence[object]) -
 def _compare(sample: _Sample, places: Sequence[int], match: Sequence[object]) -> Comparison:
     """Compare the places, each within its comparison set."""
     chosen = list(places)
-    return compare(
+    found = compare(
         {name: rows[:, chosen] for name, rows in sample.values.items()},
         np.array([sample.cases[place].attack for place in chosen]),
         rng=sample.rng,
@@ -201,3 +206,4 @@ def _compare(sample: _Sample, places: Sequence[int], match: Sequence[object]) ->
         clusters=[sample.cases[place].cluster for place in chosen],
         match=[match[place] for place in chosen],
     )
+    return without_false_certainty(found)

@@ -6,8 +6,9 @@ resamples of a detector come from one product of a sparse matrix with the weight
 The same resamples serve every detector, which makes their differences paired. Infinite values are allowed.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from scipy.stats import beta
 FPR_LEVELS = (0.0001, 0.001, 0.005, 0.01)
 INCIDENT_LEVELS = (0.001, 0.01)
 TOP_K = (5, 10, 15)
+FEWEST = 10
+"""Of each class, for an interval of AUROC or average precision."""
+_RANKING = ("auroc", "auprc")
 CHUNK = 64
 """Resamples worked on at once: 30,000 benign transactions then take 8 MB."""
 
@@ -26,7 +30,7 @@ Weights = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its 95 % interval and the number of cases it is a mean over.
+    """A figure with its 95 % interval, NaN where there is none, and the number of cases it is a mean over.
 
     `runs` are the figures of the single training seeds where there are several; `value` is their mean.
     """
@@ -166,6 +170,52 @@ def share(hits: float, n: int, *, runs: Sequence[float] = ()) -> Estimate:
     low = float(beta.ppf(0.025, hits, n - hits + 1)) if hits else 0.0
     high = float(beta.ppf(0.975, hits + 1, n - hits)) if hits < n else 1.0
     return Estimate(hits / n if n else 0.0, low, high, n, tuple(runs))
+
+
+def exact_at_ends(found: Estimate, n: int) -> Estimate:
+    """A share that is 0 or 1, which it is in every resample, with the exact interval over n cases."""
+    if found.value not in (0.0, 1.0):
+        return found
+    exact = share(found.value * n, n)
+    return replace(found, low=exact.low, high=exact.high)
+
+
+def finite(number: float) -> float | None:
+    """The number, None for NaN, which JSON does not have."""
+    return None if math.isnan(number) else number
+
+
+def without_false_certainty(found: Comparison) -> Comparison:
+    """The comparison with other intervals where the bootstrap's are too narrow, of width zero above all.
+
+    A recall of 0 or 1 gets the exact interval over the incidents; AUROC and average precision of 0 or 1, or
+    of fewer than FEWEST of a class, and a difference that no resample changes, get none.
+    """
+    few = min(found.benign, found.attacks) < FEWEST
+
+    def figure(metric: str, each: Estimate) -> Estimate:
+        if metric in _RANKING:
+            return _without_interval(each) if few or each.value in (0.0, 1.0) else each
+        return exact_at_ends(each, found.incidents) if "recall" in metric else each
+
+    def gap(metric: str, each: Estimate) -> Estimate:
+        return _without_interval(each) if each.low == each.high or (few and metric in _RANKING) else each
+
+    return replace(
+        found,
+        detectors={
+            name: {metric: figure(metric, each) for metric, each in metrics.items()}
+            for name, metrics in found.detectors.items()
+        },
+        differences={
+            name: {metric: gap(metric, each) for metric, each in metrics.items()}
+            for name, metrics in found.differences.items()
+        },
+    )
+
+
+def _without_interval(found: Estimate) -> Estimate:
+    return replace(found, low=math.nan, high=math.nan)
 
 
 def _sides(

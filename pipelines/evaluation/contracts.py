@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.evaluation.selection import Case
-from pipelines.metrics import Estimate
+from pipelines.metrics import Estimate, exact_at_ends
 
 LEAST = 10
 TOP = (1, 2, 3)
@@ -93,6 +93,6 @@ def _estimate(within: NDArray[np.bool_], incident: NDArray[np.intp], drawn: NDAr
     shares = np.array([np.bincount(incident, weights=row) / pairs for row in within])
     runs = shares.mean(axis=1)
     low, high = np.quantile(shares.mean(axis=0)[drawn].mean(axis=1), (0.025, 0.975))
-    return Estimate(
-        float(runs.mean()), float(low), float(high), len(pairs), tuple(runs.tolist()) if len(runs) > 1 else ()
-    )
+    told = tuple(runs.tolist()) if len(runs) > 1 else ()
+    found = Estimate(float(runs.mean()), float(low), float(high), len(pairs), told)
+    return exact_at_ends(found, len(pairs))

@@ -1,5 +1,6 @@
 """An evaluation as tables for a terminal. Names come from files and chains: they are shown as text only."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
@@ -13,7 +14,7 @@ from pipelines.evaluation.contracts import LEAST, TOP, ContractRanks
 from pipelines.evaluation.detectors import OURS
 from pipelines.evaluation.pools import Pools
 from pipelines.evaluation.selection import Coverage
-from pipelines.metrics import FPR_LEVELS, INCIDENT_LEVELS, TOP_K, Comparison, Estimate
+from pipelines.metrics import FEWEST, FPR_LEVELS, INCIDENT_LEVELS, TOP_K, Comparison, Estimate
 
 _METRICS = {
     "Ranking": ["auroc", "auprc"],
@@ -91,13 +92,17 @@ def comparisons(evaluation: Evaluation) -> dict[str, Comparison]:
 def notes(evaluation: Evaluation) -> list[str]:
     """What the figures are, and what was left out."""
     coverage = evaluation.coverage
-    lines = ["Below each figure its 95 % interval."]
+    lines = [
+        f"Below each figure its 95 % interval, a dash where none can be given: of fewer than {FEWEST} benign "
+        "transactions or attacks, or where no resample differs."
+    ]
     if evaluation.seeds > 1:
         lines[0] += f" Figures are means over {evaluation.seeds} training seeds; below, their range."
     if below := [f"{100 * level:g} %" for level in FPR_LEVELS if level * coverage.benign < 1]:
         lines.append(
             f"Of {coverage.benign:,} benign transactions one is more than {' or '.join(below)}: recall at "
-            "so few false alarms is the share of attacks above every benign one."
+            "so few false alarms is the share of attacks above every benign one, and its interval leans "
+            "upwards, as no resample holds a benign value above their highest."
         )
     lines += [_set_aside(coverage), _split(coverage), _duplicates(coverage)]
     if evaluation.groups or coverage.unmatched_benign or coverage.unmatched_attacks:
@@ -232,9 +237,10 @@ def _cell(estimate: Estimate, *, signed: bool = False, digits: int = 3) -> Text:
 
 
 def cell_lines(estimate: Estimate, *, signed: bool = False, digits: int = 3) -> list[str]:
-    """The figure, its interval, and the range over training seeds where there are several."""
+    """The figure, its interval or a dash, and the range over training seeds where there are several."""
     form, between = (f"+.{digits}f", " to ") if signed else (f".{digits}f", "-")
-    lines = [f"{estimate.value:{form}}", f"{estimate.low:{form}}{between}{estimate.high:{form}}"]
+    interval = f"{estimate.low:{form}}{between}{estimate.high:{form}}"
+    lines = [f"{estimate.value:{form}}", "-" if math.isnan(estimate.low) else interval]
     if estimate.runs:
         lines.append(f"seeds {min(estimate.runs):{form}}{between}{max(estimate.runs):{form}}")
     return lines

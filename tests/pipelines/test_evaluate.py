@@ -13,7 +13,7 @@ from blockscan.errors import ConfigError
 from pipelines.evaluate import Rules, ScoredRow, _one_scale, evaluate
 from pipelines.evaluation.facts import TxFacts
 from pipelines.evaluation.selection import Case
-from pipelines.evaluation.tables import notes, render
+from pipelines.evaluation.tables import cell_lines, notes, render
 from pipelines.labels import Label, read_labels
 
 
@@ -59,6 +59,7 @@ SMALL_LABELS = {
 
 def test_a_share_below_one_benign_transaction_says_what_it_means():
     (said,) = [line for line in notes(run(SMALL_ROWS, SMALL_LABELS)) if "above every benign one" in line]
+    assert "its interval leans upwards" in said
     assert said.startswith("Of 3 benign transactions one is more than 0.01 % or 0.1 % or 0.5 % or 1 %: ")
     many = run(
         make_rows(range(1001), tokens=range(1, 1002)),
@@ -129,6 +130,18 @@ def test_infinite_values_are_ranked_and_the_result_is_json():
     assert json.loads(text)["detectors"]["BlockScan"]["auroc"]["value"] == 1.0
 
 
+def test_too_few_of_a_class_or_a_perfect_ranking_have_no_interval():
+    """In tables a dash, in JSON null; ten of each class that are not apart have one."""
+    for attacks, apart, told in ((9, 1.5, False), (10, 1.5, True), (10, 99.0, False)):
+        rows = make_rows([place % 3 + apart * (place < attacks) for place in range(attacks + 10)])
+        labels = {row.tx_hash: Label("attack" if row.block < 100 + attacks else "benign") for row in rows}
+        result = run(rows, labels)
+        auroc = json.loads(json.dumps(result.to_dict(), allow_nan=False))["detectors"]["BlockScan"]["auroc"]
+        assert (auroc["low"] is not None, auroc["high"] is not None) == (told, told)
+        lines = cell_lines(result.overall.detectors["BlockScan"]["auroc"])
+        assert lines[0] == f"{auroc['value']:.3f}" and (lines[1] == "-") is not told
+
+
 def test_hashes_are_compared_without_case():
     rows = make_rows([2.0, 1.0] + [0.0] * 10)
     result = run(rows, {"0x0b": Label("benign"), "0x00": Label("attack")})
@@ -168,10 +181,12 @@ def test_tables_show_figures_interval_and_hostile_names_as_text():
     console.print(render(result))
     shown = console.file.getvalue()
     assert "\x1b[31m" not in shown and "[/][31mred" in shown
-    auroc = result.overall.detectors["BlockScan"]["auroc"]
+    figures = result.overall.detectors["BlockScan"]
+    recall, auroc = figures["recall@fpr=0.01"], figures["auroc"]
     for part in (
         f"{auroc.value:.3f}",
-        f"{auroc.low:.3f}-{auroc.high:.3f}",
+        f"{recall.low:.3f}-{recall.high:.3f}",
+        "a dash where none can be given",
         "3 benign, 3 attacks",
         "1 grey",
         "length",

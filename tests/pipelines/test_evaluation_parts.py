@@ -100,6 +100,8 @@ def test_rank_of_the_best_exploit_at_each_contract():
     figures = {name: each.value for name, each in found.detectors["it"].items()}
     assert figures == {"top@1": 0.25, "top@2": 0.75, "top@3": 1.0}
     assert found.detectors["it"]["top@1"].n == 2
+    every = found.detectors["it"]["top@3"]
+    assert (every.low, every.high) == (pytest.approx(0.1581, abs=1e-4), 1.0), "of two incidents, exactly"
     nobody = contract_ranks(cases[:-4], {"it": values}, rng=np.random.default_rng(0))
     assert nobody is None
 

@@ -6,7 +6,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from pipelines import metrics
-from pipelines.metrics import compare, rank_metrics, share
+from pipelines.metrics import compare, rank_metrics, share, without_false_certainty
 
 
 def metrics_of(values, attack, *, resamples=2, seed=0, clusters=None):
@@ -178,6 +178,23 @@ def test_a_difference_is_sure_although_the_intervals_overlap():
     turned = compare(dict(reversed(values.items())), attack, rng=np.random.default_rng(0), resamples=300)
     back = turned.differences["better"]["auroc"]
     assert (back.value, back.low, back.high) == pytest.approx((-apart.value, -apart.high, -apart.low))
+
+
+def test_a_recall_of_all_or_none_has_the_exact_interval_over_incidents():
+    """Twelve attacks of six incidents: all above a thousand benign ones, or none."""
+    attack = np.arange(1012) < 12
+    values = {"all": np.where(attack, 9.0, 0.0)[None], "none": np.where(attack, -9.0, 0.0)[None]}
+    names = [f"i{place // 2}" for place in range(1012)]
+    drawn = compare(values, attack, rng=np.random.default_rng(0), resamples=50, clusters=names)
+    found = without_false_certainty(drawn)
+    for name, hits in (("all", 6), ("none", 0)):
+        exact = share(hits, 6)
+        for metric, n in (("recall@fpr=0.001", 12), ("incident_recall@fpr=0.01", 6)):
+            figure = found.detectors[name][metric]
+            assert (figure.value, figure.low, figure.high, figure.n) == (hits / 6, exact.low, exact.high, n)
+    for figure in (found.detectors["all"]["auroc"], found.differences["none"]["recall@fpr=0.01"]):
+        assert figure.value == 1.0 and np.isnan([figure.low, figure.high]).all()
+    assert found.detectors["all"]["precision@k=5"] == drawn.detectors["all"]["precision@k=5"]
 
 
 def test_training_seeds_are_averaged_and_paired():
