@@ -292,7 +292,8 @@ def _metrics(ranked: _Ranked, sides: _Sides, benign: Weights, incident: Weights)
         found[f"recall@fpr={fpr:g}"] = (weight * caught).sum(axis=0) / attacks
         if fpr in INCIDENT_LEVELS:
             any_caught = np.logical_or.reduceat(caught[by_incident], starts, axis=0)
-            found[f"incident_recall@fpr={fpr:g}"] = (incident * any_caught).sum(axis=0) / len(incident)
+            caught_share = (incident * any_caught).mean(axis=0, dtype=np.float64)
+            found[f"incident_recall@fpr={fpr:g}"] = caught_share
     if len(sides.sets) == 1:
         found |= _top(ranked, at_or_above[ranked.order], weight[ranked.order], len(sides.benign))
     return found

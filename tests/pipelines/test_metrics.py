@@ -147,6 +147,13 @@ def test_an_incident_is_found_by_any_of_its_exploits():
     assert (mine["recall@fpr=0.01"].value, mine["recall@fpr=0.01"].n) == (0.5, 4)
 
 
+def test_recall_of_incidents_is_no_rounder_than_it_is():
+    """Of forty incidents twenty-seven: .675 to the last digit."""
+    values = np.concatenate((np.where(np.arange(40) < 27, 9.0, -9.0), np.zeros(100)))
+    found = metrics_of(values, np.arange(140) < 40)["incident_recall@fpr=0.01"]
+    assert found.value == 0.675
+
+
 def two_sets(values):
     """Set x: benign 1 and 3, attack 2. Set y: benign 10 and 20, attack 30."""
     attack = np.array([0, 0, 1, 0, 0, 1], dtype=bool)
