@@ -136,6 +136,8 @@ def select(
     tables = [_by_key(rows, rules) for rows in runs]
     first = tables[0]
     _require_overlap(first, labels)
+    _require_there("--chain", rules.chain, {row.chain for row in runs[0]})
+    _require_there("--trace-source", rules.source, {row.source for row in runs[0]})
     picked = sorted(key for key in first if _class(labels.get(key)) is not None)
     asked = [key for key in picked if _asked_for(first[key], rules)]
     _require_same(tables, asked)
@@ -294,6 +296,12 @@ def _by_key(rows: Sequence[ScoredRow], rules: Rules) -> dict[str, ScoredRow]:
             f"transaction {safe_text(key)} is scored {times} times; evaluate one calibration at once"
         )
     return {hash_key(row.tx_hash): row for row in rows} | table
+
+
+def _require_there(option: str, asked: str | None, there: Iterable[str]) -> None:
+    if asked is not None and asked not in there:
+        known = safe_text(", ".join(sorted(there)))
+        raise ConfigError(f"nothing scored is of {option} {safe_text(asked)}; there is {known}")
 
 
 def _require_overlap(scored: Mapping[str, ScoredRow], labels: Mapping[str, Label]) -> None:

@@ -65,6 +65,8 @@ def test_a_hash_on_two_chains_is_that_of_the_chain_asked_for():
         found = select([order], labels, Rules(chain="a"))
         assert [case.values for case in found.cases] == [(1.0,), (2.0,)]
         assert found.coverage.not_asked_for == 0
+        with pytest.raises(ConfigError, match="of --chain third; there is a, other"):
+            select([order], labels, Rules(chain="third"))
 
 
 def test_of_equal_skeletons_the_earliest_is_ranked():
