@@ -116,7 +116,11 @@ def evaluate(
         length_matched=_length_matched(sample),
         groups=_groups(sample),
         contracts=contract_ranks(cases, values, rng=rng, resamples=resamples),
-        pools=paper_pools(cases, one_scale, rng=rng, pools=pools) if pools else None,
+        pools=paper_pools(
+            cases, one_scale, rng=rng, pools=pools, left_out=selection.coverage.duplicate_benign or 0
+        )
+        if pools
+        else None,
         alarms=alarms_at(selection.cases, alarm_level),
         alarm_levels={f"{level:g}": alarms_at(selection.cases, level) for level in levels},
         calibration=realised(selection.cases),

@@ -66,15 +66,15 @@ def alarms_at(cases: Sequence[Case], level: float) -> Alarms:
 
 
 def realised(cases: Sequence[Case]) -> dict[str, Estimate]:
-    """The share of benign transactions with p at most each nominal level, by the level."""
-    benign = [case for case in cases if not case.attack]
+    """The share of benign transactions with p at most each nominal level, by the level; of those with a p."""
+    benign = [case for case in cases if not case.attack and None not in case.p_values]
     return {f"{level:g}": _share(_hits(benign, level)) for level in NOMINAL}
 
 
 def _hits(cases: Sequence[Case], level: float) -> Hits:
     """Alarms (R, N) by training seed."""
-    runs = len(cases[0].p_values)
-    return np.array([[_alarms(case, run, level) for case in cases] for run in range(runs)])
+    runs = len(cases[0].p_values) if cases else 1
+    return np.array([[_alarms(case, run, level) for case in cases] for run in range(runs)], dtype=bool)
 
 
 def _alarms(case: Case, run: int, level: float) -> bool:

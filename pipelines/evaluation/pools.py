@@ -51,9 +51,16 @@ class Pools:
 
 
 def paper_pools(
-    cases: Sequence[Case], values: Mapping[str, Floats], *, rng: np.random.Generator, pools: int = 1000
+    cases: Sequence[Case],
+    values: Mapping[str, Floats],
+    *,
+    rng: np.random.Generator,
+    pools: int = 1000,
+    left_out: int = 0,
 ) -> Pools:
     """Draw pools and rank each; values (R, N) of the cases. Ties count against the detector.
+
+    `left_out`: how many repeated skeletons are not among the cases.
 
     Raises:
         ConfigError: too few benign transactions or incidents for one pool.
@@ -67,8 +74,8 @@ def paper_pools(
     if len(benign) < BENIGN or len(incidents) < ATTACKS:
         raise ConfigError(
             f"the paper's pools need {BENIGN} benign transactions and {ATTACKS} incidents with at least "
-            f"{LEAST_CALLS} calls; here are {len(benign):,} and {len(incidents):,}; score more of them, or "
-            "give --keep-duplicates"
+            f"{LEAST_CALLS} calls; here are {len(benign):,} and {len(incidents):,}; score more of them"
+            + (", or give --keep-duplicates" if left_out else "")
         )
     groups = [np.array(places) for _, places in sorted(incidents.items())]
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in values}

@@ -129,8 +129,11 @@ def test_pools_count_ties_against_the_detector_and_need_enough():
     cases = pool_cases()
     found = paper_pools(cases, {"it": np.zeros((1, len(cases)))}, rng=np.random.default_rng(0), pools=3)
     assert found.detectors["it"]["recall@k=15"].value == 0.0
-    with pytest.raises(ConfigError, match=r"need 709 benign transactions .* here are 708 and 10"):
+    short = r"need 709 benign transactions .* here are 708 and 10; score more of them"
+    with pytest.raises(ConfigError, match=f"{short}$"):
         paper_pools(cases[1:], {}, rng=np.random.default_rng(0))
+    with pytest.raises(ConfigError, match=f"{short}, or give --keep-duplicates$"):
+        paper_pools(cases[1:], {}, rng=np.random.default_rng(0), left_out=1)
 
 
 def test_alarms_by_hand_with_two_seeds():
@@ -153,6 +156,15 @@ def test_alarms_by_hand_with_two_seeds():
     assert found.hard_kind_fpr["swap"].n == 1 and found.kind_fpr["swap"].n == 2
     levels = realised(cases)
     assert (levels["0.0001"].value, levels["0.001"].value, levels["0.2"].value) == (0.0, 0.25, 0.75)
+
+
+def test_the_realised_share_is_of_transactions_with_a_p_value():
+    """One of four benign ones has none, so that one of three is at the level."""
+    cases = [case(f"b{place}", p=p) for place, p in enumerate((0.001, 0.5, None, 0.9))]
+    level = realised(cases)["0.01"]
+    assert (level.value, level.n) == (pytest.approx(1 / 3), 3)
+    none = realised(cases[2:3])["0.01"]
+    assert (none.low, none.high, none.n) == (0.0, 1.0, 0)
 
 
 def test_exploits_without_an_incident_are_one_each():
