@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -18,14 +19,20 @@ def incident_table(incidents: Sequence[Incident], lapsed: Collection[str], *, ke
     """Show incidents, one row each, and the alerts of the one that is chosen."""
     rows = [_row(incident) for incident in incidents]
     shown = [name for name in rows[0] if name != "Chain" or len({row[name] for row in rows}) > 1]
-    chosen: Any = st.dataframe(
+    # A choice counts the rows that the browser showed, and the list may have changed since: an incident is
+    # remembered by its name, and a list that has changed is a new table.
+    ids = tuple(incident.id for incident in incidents)
+    table, remembered = f"{key}-{hash(ids)}", st.session_state.get(f"{key}-chosen")
+    places = [place for place, each in enumerate(incidents) if remembered in _keys(each)]
+    st.dataframe(
         rows,
-        key=key,
+        key=table,
         hide_index=True,
         width="stretch",
         height=38 + 35 * len(rows) if len(rows) < 12 else 458,
-        on_select="rerun",
+        on_select=partial(_choose, table, f"{key}-chosen", ids),
         selection_mode="single-row",
+        selection_default={"selection": {"rows": places}},
         column_order=shown,
         column_config={
             "Severity": st.column_config.MultiselectColumn(
@@ -42,11 +49,20 @@ def incident_table(incidents: Sequence[Incident], lapsed: Collection[str], *, ke
             "Senders": st.column_config.TextColumn(width=150),
         },
     )
-    places = chosen["selection"]["rows"]
-    if places and places[0] < len(incidents):
+    if places:
         _alerts(incidents[places[0]], lapsed, key=key)
     else:
         st.caption("Choose a row (the box at its left) to see its alerts.")
+
+
+def _choose(table: str, remembered: str, ids: Sequence[str]) -> None:
+    """Note which incident was chosen, before the list is read again."""
+    places = st.session_state[table]["selection"]["rows"]
+    st.session_state[remembered] = ids[places[0]] if places else None
+
+
+def _keys(incident: Incident) -> set[str]:
+    return {alert.unique_key for alert in incident.alerts}
 
 
 def _alerts(incident: Incident, lapsed: Collection[str], *, key: str) -> None:

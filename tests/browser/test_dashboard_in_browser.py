@@ -1,5 +1,7 @@
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -7,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from blockscan.findings import TxScore
 from blockscan.store import open_store
 
 pytestmark = pytest.mark.browser
@@ -145,3 +148,116 @@ def test_the_readme_picture_can_be_taken(hostile_store: Path, pictures: ModuleTy
     header = (tmp_path / "picture.png").read_bytes()[:24]
     assert header.startswith(b"\x89PNG")
     assert int.from_bytes(header[16:20]) == 1280
+
+
+def numbered(number: int) -> TxScore:
+    """Of a sender of its own; a higher number is later."""
+    return TxScore(
+        chain="ethereum",
+        tx_hash=tx_hash(number),
+        block_number=number,
+        tx_index=0,
+        time=1_700_000_000 + number * 60,
+        sender=f"0xaa{number}",
+        target=f"0xbb{number}",
+        value=1.0,
+        p_value=(number + 1) / 1000,
+        reason=f"reason {number}",
+        evidence=(),
+        calls=2,
+        tokens=9,
+        windows=1,
+        source="s",
+        trace_status="complete",
+        model="m",
+        calibration="c",
+    )
+
+
+@pytest.fixture
+def growing(pictures: ModuleType, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A dashboard on a store of a test's own, with the alerts 0 to 3 of four strangers."""
+    path = tmp_path / "results.db"
+    with open_store(path) as store:
+        store.write([(numbered(number), "high", None) for number in range(4)], now=0)
+    with pictures.served(path) as found:
+        yield found, path
+
+
+def decide(pictures: ModuleType, page: Any, address: str, number: int) -> None:
+    """In another tab a colleague dismisses an alert: what is read next is read from the store."""
+    from playwright.sync_api import expect
+
+    tab = page.context.new_page()
+    tab.goto(f"{address}/transaction?tx={tx_hash(number)}")
+    pictures.settled(tab)
+    tab.get_by_role("button", name="Decide").click()
+    tab.get_by_text("Dismiss: a false alarm").click()
+    tab.get_by_role("button", name="Record decision").click()
+    expect(tab.get_by_text("dismissed", exact=True).first).to_be_visible()
+    tab.close()
+
+
+def row_box(place: int) -> dict[str, int]:
+    return {"x": 18, "y": 52 + 35 * place}
+
+
+def test_a_click_opens_the_alert_of_the_row_that_was_shown(
+    growing: tuple[str, Path], pictures: ModuleType, page: Any
+) -> None:
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=PATIENCE_MS)
+    address, path = growing
+    table = page.locator('[data-testid="stDataFrame"]').first
+    page.goto(f"{address}/alerts?order=Newest+first")
+    pictures.settled(page)
+    with open_store(path) as store:
+        store.write([(numbered(9), "high", None)])
+    decide(pictures, page, address, 0)
+    table.click(position=row_box(0))
+    expect(page).to_have_url(re.compile(f"tx={tx_hash(3)}"))
+
+    page.goto(f"{address}/alerts?status=open&order=Newest+first")
+    pictures.settled(page)
+    expect(page.get_by_text("4 alerts", exact=True)).to_be_visible()
+    decide(pictures, page, address, 2)
+    table.click(position=row_box(3))
+    expect(page).to_have_url(re.compile(f"tx={tx_hash(1)}"))
+
+
+def test_an_incident_that_was_chosen_stays_chosen_where_the_list_changes(
+    growing: tuple[str, Path], pictures: ModuleType, page: Any
+) -> None:
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=PATIENCE_MS)
+    address, path = growing
+    tables = page.locator('[data-testid="stDataFrame"]')
+    page.goto(f"{address}/alerts?list=Incidents&order=Newest+first")
+    pictures.settled(page)
+    tables.first.click(position=row_box(0))
+    expect(page.get_by_role("heading", name="Alerts of this incident")).to_be_visible()
+    pictures.settled(page)
+    with open_store(path) as store:
+        store.write([(numbered(9), "high", None)])
+    decide(pictures, page, address, 0)
+    tables.nth(1).click(position=row_box(0))
+    expect(page).to_have_url(re.compile(f"tx={tx_hash(3)}"))
+
+    pictures.settled(page)
+    page.get_by_role("link", name="Alerts").last.click()
+    expect(page.get_by_text("5 incidents", exact=True)).to_be_visible()
+    pictures.settled(page)
+    tables.first.click(position=row_box(2))
+    expect(page.get_by_role("heading", name="Alerts of this incident")).to_be_visible()
+    pictures.settled(page)
+    with open_store(path) as store:
+        store.write([(numbered(8), "high", None)])
+    decide(pictures, page, address, 1)
+    # The list that is read for this click is another than the one that is clicked.
+    tables.first.click(position=row_box(1))
+    expect(page.get_by_text("5 incidents", exact=True)).not_to_be_visible()
+    pictures.settled(page)
+    tables.nth(1).click(position=row_box(0))
+    expect(page).to_have_url(re.compile(f"tx={tx_hash(3)}"))
