@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from blockscan import store_chain
+from blockscan import store_alerts, store_chain
 from blockscan.errors import StoreError
 from blockscan.findings import Alert, Frame, TxScore
 from blockscan.store_chain import Correction, LastValue, ScoredBlock
@@ -27,7 +27,6 @@ from blockscan.store_schema import (
     RUN_COLUMNS,
     SCORE_COLUMNS,
     SHOW_NEWEST,
-    STATUSES,
     Disposition,
     Run,
     Search,
@@ -71,6 +70,7 @@ _ORDERS = {
     "chain": "s.chain, s.block_number, s.tx_index, s.tx_hash",
 }
 _SHOWN = "scores s LEFT JOIN alerts a ON s.chain = a.chain AND s.tx_hash = a.tx_hash WHERE s.shown = 1"
+_TREE = "(SELECT f.tree FROM frames f WHERE " + " AND ".join(f"f.{name} = s.{name}" for name in _KEY) + ")"
 Order = Literal["p_value", "time", "chain"]
 Row = tuple[TxScore, str | None, Sequence[Frame] | None]
 
@@ -118,7 +118,7 @@ class ScoreStore:
             with self._db.transaction():
                 for score, severity, frames in batch:
                     changed += self._put_score(score, frames)
-                    raised += self._put_alert(score, severity, stamp)
+                    raised += store_alerts.put_alert(self._db, score, severity, stamp)
             seen += len(batch)
         return Written(seen, changed, raised)
 
@@ -128,19 +128,9 @@ class ScoreStore:
         Raises:
             StoreError: no such alert or status, or the store cannot be written.
         """
-        if status not in STATUSES:
-            raise StoreError(f"unknown status {status!r}; it is one of {', '.join(STATUSES)}")
-        note, stamp = storable(note), int(time.time()) if now is None else now
+        stamp = int(time.time()) if now is None else now
         with self._db.transaction():
-            found = self._db.rows("SELECT status, note FROM alerts WHERE unique_key = ?", (unique_key,))
-            if not found:
-                raise StoreError(
-                    f"{self._db.path} has no alert {unique_key!r}; see `alerts()` for those it has"
-                )
-            if found[0] != (status, note):
-                change = "UPDATE alerts SET status = ?, note = ? WHERE unique_key = ?"
-                self._db.execute(change, (status, note, unique_key))
-                self._remember(unique_key, Disposition(stamp, storable(by), status, note))
+            store_alerts.decide(self._db, unique_key, Disposition(stamp, by, status, note))
 
     def record_run(self, run: Run) -> None:
         """Store a run, or replace the one with the same id."""
@@ -170,10 +160,11 @@ class ScoreStore:
         where, values = condition(search)
         return self._count(f"{_RAISED} WHERE {where}", values)
 
-    def alert(self, tx_hash: str) -> Alert | None:
-        """The alert of one transaction, or None."""
-        sql = f"SELECT {_RAISED_COLUMNS} FROM {_RAISED}"
-        found = self._db.rows(f"{sql} WHERE a.tx_hash IN (?, ?) ORDER BY a.chain", spellings(tx_hash))
+    def alert(self, tx_hash: str, *, chain: str | None = None) -> Alert | None:
+        """The alert of one transaction, or None; of one on several chains, that of the first if not told."""
+        where = "a.tx_hash IN (?, ?) AND a.chain = COALESCE(?, a.chain) ORDER BY a.chain"
+        sql = f"SELECT {_RAISED_COLUMNS} FROM {_RAISED} WHERE {where}"
+        found = self._db.rows(sql, (*spellings(tx_hash), chain))
         with self._decoding("an alert"):
             return alert_from_row(found[0]) if found else None
 
@@ -188,10 +179,13 @@ class ScoreStore:
         sql = "SELECT time, who, what, note FROM dispositions WHERE unique_key = ? ORDER BY number"
         return [Disposition(*row) for row in self._db.rows(sql, (unique_key,))]
 
-    def score(self, tx_hash: str) -> TxScore | None:
+    def chains(self, tx_hash: str) -> list[str]:
+        """The chains on which a hash was scored, first the one that is meant where none is named."""
+        return [chain for (chain,) in self._shown("s.chain", tx_hash, None)]
+
+    def score(self, tx_hash: str, *, chain: str | None = None) -> TxScore | None:
         """The shown score of a transaction, or None. Hexadecimal hashes may be in either case."""
-        sql = f"SELECT {_SCORE} FROM scores s WHERE s.shown = 1 AND s.tx_hash IN (?, ?) ORDER BY s.chain"
-        found = self._db.rows(sql, spellings(tx_hash))
+        found = self._shown(_SCORE, tx_hash, chain)
         with self._decoding(f"the score of {tx_hash}"):
             return score_from_row(found[0]) if found else None
 
@@ -201,13 +195,11 @@ class ScoreStore:
         found = (row for each in beginnings(prefix) for row in self._db.rows(sql, (each, f"{each}g")))
         return sorted({tx_hash for (tx_hash,) in found})
 
-    def frames(self, tx_hash: str) -> tuple[Frame, ...]:
+    def frames(self, tx_hash: str, *, chain: str | None = None) -> tuple[Frame, ...]:
         """The painted call tree of a transaction in pre-order; empty where none was kept."""
-        join = "scores s JOIN frames f ON " + " AND ".join(f"s.{name} = f.{name}" for name in _KEY)
-        sql = f"SELECT f.tree FROM {join} WHERE s.shown = 1 AND s.tx_hash IN (?, ?) ORDER BY s.chain"
-        found = self._db.rows(sql, spellings(tx_hash))
+        found = self._shown(_TREE, tx_hash, chain)
         with self._decoding(f"the call tree of {tx_hash}"):
-            return unpack_frames(found[0][0]) if found else ()
+            return unpack_frames(found[0][0]) if found and found[0][0] is not None else ()
 
     def scores(
         self, search: Search = ALL, *, limit: int = 50, offset: int = 0, order: Order = "p_value"
@@ -303,34 +295,10 @@ class ScoreStore:
             self._db.upsert("frames", (*_KEY, "tree"), _KEY, (*key, pack_frames(frames)))
         return changed
 
-    def _put_alert(self, score: TxScore, severity: str | None, now: int) -> bool:
-        """Raise, renew or lapse the alert of a score that was just stored; True where it is a new one."""
-        chain, tx_hash, calibration = map(storable, (score.chain, score.tx_hash, score.calibration))
-        shown = "scores WHERE shown = 1 AND chain = ? AND tx_hash = ? AND calibration = ?"
-        if self._count(shown, (chain, tx_hash, calibration)) == 0:
-            return False
-        key = f"{chain}:{tx_hash}"
-        found = self._db.rows("SELECT severity, calibration, lapsed FROM alerts WHERE unique_key = ?", (key,))
-        if not found:
-            if severity is not None:
-                row = (key, chain, tx_hash, calibration, severity, "open", now, "", 0)
-                self._db.execute("INSERT INTO alerts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-            return severity is not None
-        before = found[0][0]
-        after = (*found[0][:2], 1) if severity is None else (severity, calibration, 0)
-        if after != found[0]:
-            change = "UPDATE alerts SET severity = ?, calibration = ?, lapsed = ? WHERE unique_key = ?"
-            self._db.execute(change, (*after, key))
-            what = "lapsed" if severity is None else "renewed" if severity == before else f"now {severity}"
-            p_value = "unknown" if score.p_value is None else f"{score.p_value:.3g}"
-            note = f"p = {p_value} under calibration {calibration}"
-            self._remember(key, Disposition(now, "blockscan", what, note))
-        return False
-
-    def _remember(self, unique_key: str, entry: Disposition) -> None:
-        number = self._count("dispositions WHERE unique_key = ?", (unique_key,))
-        row = (unique_key, number, entry.time, entry.who, entry.what, entry.note)
-        self._db.execute("INSERT INTO dispositions VALUES (?, ?, ?, ?, ?, ?)", row)
+    def _shown(self, what: str, tx_hash: str, chain: str | None) -> list[Any]:
+        """Of the shown scores of a hash, on one chain or all; first that of the alert that `alert` finds."""
+        where = "s.tx_hash IN (?, ?) AND s.chain = COALESCE(?, s.chain) ORDER BY a.chain IS NULL, s.chain"
+        return self._db.rows(f"SELECT {what} FROM {_SHOWN} AND {where}", (*spellings(tx_hash), chain))
 
     def _count(self, tables: str, values: Sequence[Any]) -> int:
         return int(self._db.rows(f"SELECT COUNT(*) FROM {tables}", values)[0][0])

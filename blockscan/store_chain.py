@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from blockscan.store_alerts import remember
 from blockscan.store_db import Database
-from blockscan.store_schema import STATUSES, storable
+from blockscan.store_schema import STATUSES, Disposition, storable
 
 _AT_ONCE = 400
 _LIVE_ELSEWHERE = """SELECT 1 FROM inclusions i JOIN blocks b ON b.chain = i.chain AND b.hash = i.block_hash
@@ -167,9 +168,7 @@ def _status_before(db: Database, key: str) -> str:
 def _change(db: Database, correction: Correction, now: int) -> Correction:
     key = correction.unique_key
     db.execute("UPDATE alerts SET status = ? WHERE unique_key = ?", (correction.what, key))
-    number = db.rows("SELECT COUNT(*) FROM dispositions WHERE unique_key = ?", (key,))[0][0]
-    row = (key, number, now, "blockscan watch", correction.what, storable(correction.note))
-    db.execute("INSERT INTO dispositions VALUES (?, ?, ?, ?, ?, ?)", row)
+    remember(db, key, Disposition(now, "blockscan watch", correction.what, storable(correction.note)))
     return correction
 
 

@@ -68,21 +68,30 @@ def incident_of(path: str, unique_key: str) -> Incident | None:
 
 
 @st.cache_data(ttl=_SECONDS, max_entries=_ENTRIES, show_spinner=False)
-def judgement(path: str, tx_hash: str) -> tuple[TxScore | None, Alert | None, bool, list[Disposition]]:
+def chains(path: str, tx_hash: str) -> list[str]:
+    """The chains on which a hash was scored, the one to show first."""
+    with open_store(path, read_only=True) as store:
+        return store.chains(tx_hash)
+
+
+@st.cache_data(ttl=_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def judgement(
+    path: str, tx_hash: str, chain: str | None
+) -> tuple[TxScore | None, Alert | None, bool, list[Disposition]]:
     """A transaction's newest score, its alert, whether that lapsed, and the alert's history."""
     with open_store(path, read_only=True) as store:
-        alert = store.alert(tx_hash)
+        score, alert = store.score(tx_hash, chain=chain), store.alert(tx_hash, chain=chain)
         if alert is None:
-            return store.score(tx_hash), None, False, []
+            return score, None, False, []
         lapsed = bool(store.lapsed([alert.unique_key]))
-        return store.score(tx_hash), alert, lapsed, store.history(alert.unique_key)
+        return score, alert, lapsed, store.history(alert.unique_key)
 
 
 @st.cache_data(ttl=_SECONDS, max_entries=8, show_spinner=False)
-def call_frames(path: str, tx_hash: str) -> tuple[Frame, ...]:
+def call_frames(path: str, tx_hash: str, chain: str) -> tuple[Frame, ...]:
     """A transaction's painted call tree; empty where none was kept."""
     with open_store(path, read_only=True) as store:
-        return store.frames(tx_hash)
+        return store.frames(tx_hash, chain=chain)
 
 
 @st.cache_data(ttl=_SECONDS, max_entries=_ENTRIES, show_spinner=False)

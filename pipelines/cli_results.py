@@ -52,6 +52,7 @@ By = Annotated[
 def explain(
     tx_hash: Annotated[str, typer.Argument(help="Transaction hash, or its first 8 hex digits or more.")],
     store: Store = None,
+    chain: Annotated[str | None, typer.Option(help="Chain, where --store has the hash on several.")] = None,
     source: Source = None,
     model: Model = None,
     nearest: Neighbours = 0,
@@ -100,7 +101,7 @@ def explain(
         )
         found = commands.explain_again(tx_hash, source, model, wanted, device=device.value, store=store)
     else:
-        found = commands.explain_stored(tx_hash, store or Path())
+        found = commands.explain_stored(tx_hash, store or Path(), chain=chain)
     commands.show_explanation(found, everything=everything, as_json=as_json)
 
 

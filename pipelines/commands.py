@@ -220,13 +220,18 @@ def score(
     }
 
 
-def explain_stored(tx_hash: str, store: Path) -> Explanation:
+def explain_stored(tx_hash: str, store: Path, *, chain: str | None = None) -> Explanation:
     """The stored score of a transaction, its painted tree if that was kept, and its addresses' labels."""
     with open_store(store, read_only=True) as results:
-        found = results.score(tx_hash)
+        found = results.score(tx_hash, chain=chain)
         if found is None:
-            raise StoreError(f"{store} has no score of {tx_hash}; score the transaction first")
-        frames, (alert, lapsed) = results.frames(tx_hash), _kept_alert(tx_hash, results)
+            on = f" on {chain}" if chain else ""
+            raise StoreError(f"{store} has no score of {tx_hash}{on}; score the transaction first")
+        if chain is None and len(chains := results.chains(tx_hash)) > 1:
+            names = safe_text(", ".join(chains))
+            console.print(f"the hash is on {names}: this is the first; --chain names another", markup=False)
+        frames = results.frames(tx_hash, chain=found.chain)
+        alert, lapsed = _kept_alert(tx_hash, found.chain, results)
         runs = results.runs(limit=1, calibration=found.calibration)
         return Explanation(
             found,
@@ -239,9 +244,9 @@ def explain_stored(tx_hash: str, store: Path) -> Explanation:
         )
 
 
-def _kept_alert(tx_hash: str, results: ScoreStore) -> tuple[Alert | None, bool]:
+def _kept_alert(tx_hash: str, chain: str, results: ScoreStore) -> tuple[Alert | None, bool]:
     """The alert of a transaction, and whether it has lapsed."""
-    alert = results.alert(tx_hash)
+    alert = results.alert(tx_hash, chain=chain)
     return alert, alert is not None and bool(results.lapsed([alert.unique_key]))
 
 
@@ -253,11 +258,11 @@ def explain_again(
     if store is None:
         return explain(transaction, source, detector, wanted)
     with open_store(store, read_only=True) as results:
-        stored = results.score(tx_hash)
+        stored = results.score(tx_hash, chain=transaction.chain)
         before = None if stored is None else Before(stored.carried, stored.joint, stored.mix)
         explained = explain(transaction, source, detector, wanted, before)
         addresses = addresses_of(explained.score, explained.frames)
-        alert, lapsed = _kept_alert(tx_hash, results)
+        alert, lapsed = _kept_alert(tx_hash, transaction.chain, results)
         labels = results.labels(addresses, explained.score.chain)
         return replace(explained, alert=alert, lapsed=lapsed, labels=labels)
 

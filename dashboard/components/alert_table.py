@@ -17,7 +17,8 @@ def alert_table(alerts: Sequence[Alert], lapsed: Collection[str], *, key: str) -
     rows = [_row(alert, lapsed=alert.unique_key in lapsed) for alert in alerts]
     # A choice counts the rows that the browser showed, and the list may have changed since.
     drawn = st.session_state.get(f"{key}-drawn", ())
-    st.session_state[f"{key}-drawn"] = [alert.score.tx_hash for alert in alerts]
+    scores = [alert.score for alert in alerts]
+    st.session_state[f"{key}-drawn"] = [{"tx": score.tx_hash, "chain": score.chain} for score in scores]
     # A column that says the same in every row only takes room.
     shown = [
         name for name in rows[0] if name not in ("Chain", "Note") or len({row[name] for row in rows}) > 1
@@ -45,7 +46,7 @@ def alert_table(alerts: Sequence[Alert], lapsed: Collection[str], *, key: str) -
     )
     places = chosen["selection"]["rows"]
     if places and places[0] < len(drawn):
-        st.switch_page("views/transaction.py", query_params={"tx": drawn[places[0]]})
+        st.switch_page("views/transaction.py", query_params=drawn[places[0]])
     st.caption("Choose a row (the box at its left) to open the transaction.")
 
 

@@ -41,20 +41,20 @@ def triage(path: str, alert: Alert, history: Sequence[Disposition]) -> None:
 
 
 def _form(path: str, alert: Alert) -> None:
-    # Keys name the transaction: a note begun for one must not be recorded for the next.
-    tx_hash = alert.score.tx_hash
+    # Keys name the alert: a note begun for one must not be recorded for the next.
+    key = alert.unique_key
     with st.form("triage", border=False):
         status = st.radio(
             "Decision",
             [name for name in _DECISIONS if name != alert.status],
             format_func=lambda name: _DECISIONS[name],
-            key=f"decision-{tx_hash}",
+            key=f"decision-{key}",
         )
-        note = st.text_area("Note", max_chars=1000, height=80, key=f"note-{tx_hash}")
-        by = st.text_input("By", value=_user(), max_chars=100, key=f"by-{tx_hash}")
+        note = st.text_area("Note", max_chars=1000, height=80, key=f"note-{key}")
+        by = st.text_input("By", value=_user(), max_chars=100, key=f"by-{key}")
         if st.form_submit_button("Record decision", type="primary"):
             if by.strip():
-                results.decide(path, alert.unique_key, status, note=note.strip(), by=by.strip())
+                results.decide(path, key, status, note=note.strip(), by=by.strip())
                 st.rerun()
             st.warning("Say who decides.")
 

@@ -30,7 +30,7 @@ def main() -> None:
     if not tx_hash:
         st.info("Give a transaction hash, or choose one in the list of alerts.")
         return
-    score, alert, lapsed, history = results.judgement(path, tx_hash)
+    score, alert, lapsed, history = results.judgement(path, tx_hash, _chain(path, tx_hash))
     if score is None:
         st.info("This store holds no score for that transaction. Check the hash, or score its block.")
         return
@@ -45,7 +45,7 @@ def main() -> None:
                 f"The alert was raised at {rarity(alert.score.p_value)}; under the newest judgement the "
                 "transaction is no longer at the alarm level."
             )
-    frames = results.call_frames(path, tx_hash)
+    frames = results.call_frames(path, tx_hash, score.chain)
     labels = results.labels(path, addresses_of(score, frames), score.chain)
     _facts(score, labels)
     st.subheader("Evidence")
@@ -73,13 +73,22 @@ def _lookup() -> str:
     return given.strip()
 
 
+def _chain(path: str, tx_hash: str) -> str | None:
+    """The chain that is meant, for a person to choose where the hash is on several."""
+    chains = results.chains(path, tx_hash)
+    if len(chains) < 2:
+        return None
+    name = f"This hash is on {len(chains):,} chains"
+    return st.selectbox(name, chains, key="chain", bind="query-params", format_func=safe_text)
+
+
 def _same_incident(path: str, alert: Alert) -> None:
     incident = results.incident_of(path, alert.unique_key)
     others = [each for each in incident.alerts if each.unique_key != alert.unique_key] if incident else []
     if others:
         name = f"{len(others):,} other alert{'s' if len(others) > 1 else ''} of the same incident"
         with st.expander(name, icon=":material/hub:"):
-            alert_table(others[:_OTHERS_SHOWN], set(), key=f"incident-{alert.score.tx_hash}")
+            alert_table(others[:_OTHERS_SHOWN], set(), key=f"incident-{alert.unique_key}")
             if len(others) > _OTHERS_SHOWN:
                 st.caption(f"And {len(others) - _OTHERS_SHOWN:,} more; the list of incidents shows them all.")
 
@@ -179,7 +188,7 @@ def _painted_tree(frames: Sequence[Frame], score: TxScore) -> None:
             page = choose_page(-(-len(frames) // FRAMES_PER_PAGE), key="frames_page")
             places = places[(page - 1) * FRAMES_PER_PAGE : page * FRAMES_PER_PAGE]
     strongest = max(range(len(frames)), key=lambda place: (frames[place].heat, -place))
-    key = f"tree-{score.tx_hash}"
+    key = f"tree-{score.chain}-{score.tx_hash}"
     tree, detail = st.columns([5, 3], gap="medium")
     with tree:
         selected = call_tree(tree_rows(frames, places), selected=strongest, key=key)

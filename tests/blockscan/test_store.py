@@ -89,6 +89,23 @@ def test_what_is_written_is_read(path: Path) -> None:
         assert store.verify() == []
 
 
+def test_a_hash_on_two_chains_is_two_transactions(path: Path) -> None:
+    there = make_score(1, chain="arbitrum", p_value=0.5)
+    here, tx_hash = make_score(1), make_score(1).tx_hash
+    with open_store(path) as store:
+        store.write([(there, None, make_frames(2)), (here, "high", None)])
+        assert store.chains(tx_hash) == ["ethereum", "arbitrum"], "that with an alert first"
+        assert (store.alert(tx_hash).score, store.score(tx_hash), store.frames(tx_hash)) == (here, here, ())
+        assert store.alert(tx_hash, chain="arbitrum") is None
+        assert store.score(tx_hash, chain="arbitrum") == there
+        assert store.frames(tx_hash, chain="arbitrum") == make_frames(2)
+        assert store.score(tx_hash, chain="base") is None
+        store.write([(there, "low", None)])
+        assert store.chains(tx_hash) == ["arbitrum", "ethereum"]
+        assert (store.alert(tx_hash).score, store.score(tx_hash)) == (there, there)
+        assert store.alert(tx_hash, chain="ethereum").score == here
+
+
 def test_a_rerun_changes_no_row_and_no_byte(path: Path) -> None:
     with open_store(path) as store:
         store.write([(s, severity, make_frames()) for s, severity, _ in rows(range(30))], now=1000)

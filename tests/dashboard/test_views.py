@@ -208,21 +208,21 @@ def decided(path: Path) -> tuple[Alert | None, list[Disposition]]:
 
 def test_a_decision_is_recorded_with_note_and_name(store: Path, open_view: View) -> None:
     app = open_view("transaction", tx=tx_hash(0))
-    app.radio(key=f"decision-{tx_hash(0)}").set_value("confirmed")
-    app.text_area(key=f"note-{tx_hash(0)}").set_value("drained the vault ![](http://evil.test)")
-    app.text_input(key=f"by-{tx_hash(0)}").set_value("ada")
+    app.radio(key=f"decision-ethereum:{tx_hash(0)}").set_value("confirmed")
+    app.text_area(key=f"note-ethereum:{tx_hash(0)}").set_value("drained the vault ![](http://evil.test)")
+    app.text_input(key=f"by-ethereum:{tx_hash(0)}").set_value("ada")
     app.button[0].click().run()
     assert_no_markup(app)
     alert, history = decided(store)
     assert (alert.status, alert.note) == ("confirmed", "drained the vault ![](http://evil.test)")
     assert [(entry.who, entry.what) for entry in history] == [("ada", "confirmed")]
     assert "drained the vault" in told(app)
-    assert "confirmed" not in app.radio(key=f"decision-{tx_hash(0)}").options
+    assert "confirmed" not in app.radio(key=f"decision-ethereum:{tx_hash(0)}").options
 
 
 def test_a_decision_needs_a_name(store: Path, open_view: View) -> None:
     app = open_view("transaction", tx=tx_hash(0))
-    app.text_input(key=f"by-{tx_hash(0)}").set_value("  ")
+    app.text_input(key=f"by-ethereum:{tx_hash(0)}").set_value("  ")
     app.button[0].click().run()
     assert "Say who decides" in app.warning[0].value
     assert decided(store)[1] == []
@@ -235,3 +235,22 @@ def test_a_lapsed_alert_says_so(store: Path, open_view: View) -> None:
     assert "Ordinary: 30%" in app.subheader[0].value
     assert "no longer at the alarm level" in app.warning[0].value
     assert "open (lapsed)" in set(open_view("alerts").dataframe[0].value["Status"])
+
+
+def test_of_a_hash_on_two_chains_one_is_shown_and_the_other_can_be_chosen(
+    store: Path, open_view: View
+) -> None:
+    with open_store(store) as opened:
+        other = replace(opened.score(tx_hash(0)), chain="arbitrum", p_value=0.4, reason="over there")
+        opened.write([(other, None, None)])
+    app = open_view("transaction", tx=tx_hash(0))
+    assert app.selectbox(key="chain").options == ["ethereum", "arbitrum"]
+    assert "Rarer than 1 in 10,000" in app.subheader[0].value and "**Frame 2**" in told(app)
+    app.selectbox(key="chain").set_value("arbitrum").run()
+    assert_no_markup(app)
+    words = told(app)
+    assert "Ordinary: 40%" in words and "over there" in words and "No alert" in words
+    assert "No call tree was kept" in words
+    linked = open_view("transaction", tx=tx_hash(0), chain="arbitrum")
+    assert "Ordinary: 40%" in linked.subheader[0].value
+    assert not open_view("transaction", tx=tx_hash(1), chain="arbitrum").selectbox

@@ -180,6 +180,19 @@ def test_a_beginning_of_several_hashes_says_how_many(strongest: TxScore, cli: An
     assert refused.exit_code == 1 and f"4 transactions begin with {strongest.tx_hash[:12]}" in refused.stderr
 
 
+def test_of_a_hash_on_two_chains_one_is_explained(strongest: TxScore, cli: Any, tmp_path: Path) -> None:
+    store = tmp_path / "s.sqlite"
+    twin = replace(strongest, chain="arbitrum", reason="quiet over there", evidence=())
+    with open_store(store) as results:
+        results.write([(twin, None, None), (strongest, "high", None)])
+    shown = cli("explain", strongest.tx_hash, "--store", store)
+    assert f"the hash is on {strongest.chain}, arbitrum" in shown.stderr and twin.reason not in shown.stdout
+    named = cli("explain", strongest.tx_hash, "--store", store, "--chain", "arbitrum")
+    assert twin.reason in named.stdout and "the hash is on" not in named.stderr
+    refused = cli("explain", strongest.tx_hash, "--store", store, "--chain", "base")
+    assert refused.exit_code == 1 and f"{strongest.tx_hash} on base" in refused.stderr
+
+
 def test_an_explanation_says_whether_it_is_an_alert(road: Any, cli: Any, tmp_path: Path) -> None:
     store = tmp_path / "s.sqlite"
     shutil.copy(road.store, store)
