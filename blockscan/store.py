@@ -122,15 +122,27 @@ class ScoreStore:
             seen += len(batch)
         return Written(seen, changed, raised)
 
-    def set_status(self, unique_key: str, status: str, *, note: str, by: str, now: int | None = None) -> None:
+    def set_status(
+        self,
+        unique_key: str,
+        status: str,
+        *,
+        note: str,
+        by: str,
+        seen: tuple[str, str] | None = None,
+        now: int | None = None,
+    ) -> None:
         """Record what a person made of an alert; its history keeps every step.
 
+        `seen` is the status and note that the person decides on: where the alert has others, someone was
+        faster, and nothing is recorded.
+
         Raises:
-            StoreError: no such alert or status, or the store cannot be written.
+            StoreError: no such alert or status, someone was faster, or the store cannot be written.
         """
         stamp = int(time.time()) if now is None else now
         with self._db.transaction():
-            store_alerts.decide(self._db, unique_key, Disposition(stamp, by, status, note))
+            store_alerts.decide(self._db, unique_key, Disposition(stamp, by, status, note), seen)
 
     def record_run(self, run: Run) -> None:
         """Store a run, or replace the one with the same id."""

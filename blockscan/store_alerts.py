@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from blockscan.errors import StoreError
 from blockscan.findings import TxScore
+from blockscan.findings_wording import utc
 from blockscan.store_db import Database
 from blockscan.store_schema import STATUSES, Disposition, storable
 
@@ -36,11 +37,11 @@ def put_alert(db: Database, score: TxScore, severity: str | None, now: int) -> b
     return False
 
 
-def decide(db: Database, unique_key: str, decision: Disposition) -> None:
-    """Record what a person made of an alert.
+def decide(db: Database, unique_key: str, decision: Disposition, seen: tuple[str, str] | None) -> None:
+    """Record what a person made of an alert of which he had `seen` this status and note.
 
     Raises:
-        StoreError: no such alert or status.
+        StoreError: no such alert or status, or the alert has another status or note by now.
     """
     if decision.what not in STATUSES:
         raise StoreError(f"unknown status {decision.what!r}; it is one of {', '.join(STATUSES)}")
@@ -48,6 +49,10 @@ def decide(db: Database, unique_key: str, decision: Disposition) -> None:
     found = db.rows("SELECT status, note FROM alerts WHERE unique_key = ?", (unique_key,))
     if not found:
         raise StoreError(f"{db.path} has no alert {unique_key!r}; see `alerts()` for those it has")
+    if seen is not None and found[0] != seen:
+        last = "SELECT who, time FROM dispositions WHERE unique_key = ? AND what = ? ORDER BY number DESC"
+        who, when = db.rows(last, (unique_key, found[0][0]))[0]
+        raise StoreError(f"{who} set this alert to {found[0][0]} at {utc(when)}; look at it again")
     if found[0] != (decision.what, note):
         change = "UPDATE alerts SET status = ?, note = ? WHERE unique_key = ?"
         db.execute(change, (decision.what, note, unique_key))

@@ -101,8 +101,14 @@ def labels(path: str, addresses: tuple[str, ...], chain: str) -> dict[str, tuple
         return store.labels(addresses, chain)
 
 
-def decide(path: str, unique_key: str, status: str, *, note: str, by: str) -> None:
-    """Record a decision and forget what was cached."""
-    with open_store(path) as store:
-        store.set_status(unique_key, status, note=note, by=by)
-    st.cache_data.clear()
+def decide(path: str, unique_key: str, status: str, *, note: str, by: str, seen: tuple[str, str]) -> None:
+    """Record a decision on an alert that had the status and note `seen`, and forget what was cached.
+
+    Raises:
+        StoreError: someone else was faster, or the store cannot be written.
+    """
+    try:
+        with open_store(path) as store:
+            store.set_status(unique_key, status, note=note, by=by, seen=seen)
+    finally:
+        st.cache_data.clear()

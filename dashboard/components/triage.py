@@ -6,6 +6,7 @@ from typing import Literal
 
 import streamlit as st
 
+from blockscan.errors import StoreError
 from blockscan.findings import Alert
 from blockscan.findings_wording import utc
 from blockscan.safetext import safe_text
@@ -42,7 +43,10 @@ def triage(path: str, alert: Alert, history: Sequence[Disposition]) -> None:
 
 def _form(path: str, alert: Alert) -> None:
     # Keys name the alert: a note begun for one must not be recorded for the next.
-    key = alert.unique_key
+    key, now = alert.unique_key, (alert.status, alert.note)
+    # What the person saw who now decides; the alert may have been read again since.
+    seen = st.session_state.get(f"seen-{key}", now)
+    st.session_state[f"seen-{key}"] = now
     with st.form("triage", border=False):
         status = st.radio(
             "Decision",
@@ -53,10 +57,16 @@ def _form(path: str, alert: Alert) -> None:
         note = st.text_area("Note", max_chars=1000, height=80, key=f"note-{key}")
         by = st.text_input("By", value=_user(), max_chars=100, key=f"by-{key}")
         if st.form_submit_button("Record decision", type="primary"):
-            if by.strip():
-                results.decide(path, key, status, note=note.strip(), by=by.strip())
-                st.rerun()
-            st.warning("Say who decides.")
+            if not by.strip():
+                st.warning("Say who decides.")
+                return
+            try:
+                results.decide(path, key, status, note=note.strip(), by=by.strip(), seen=seen)
+            except StoreError as error:
+                st.warning("The decision was not recorded.")
+                st.text(safe_text(str(error), limit=600))
+                return
+            st.rerun()
 
 
 def _history(history: Sequence[Disposition]) -> None:

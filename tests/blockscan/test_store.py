@@ -514,6 +514,18 @@ def test_of_equal_confidence_the_newest_label_comes_first(path: Path) -> None:
     assert dates == ["2022", "2024", "2023", "2025"]
 
 
+def test_who_decides_on_what_another_has_decided_since_is_told(path: Path) -> None:
+    with open_store(path) as store:
+        store.write(rows(range(1)))
+        key = store.alerts()[0].unique_key
+        store.set_status(key, "confirmed", note="drained", by="ann", seen=("open", ""), now=1_700_000_000)
+        with pytest.raises(StoreError, match="ann set this alert to confirmed at 2023-11-14 22:13:20"):
+            store.set_status(key, "dismissed", note="", by="bob", seen=("open", ""))
+        assert store.alerts()[0].status == "confirmed" and len(store.history(key)) == 1
+        store.set_status(key, "dismissed", note="", by="bob", seen=("confirmed", "drained"))
+        assert store.alerts()[0].status == "dismissed"
+
+
 def test_status_changes_are_checked(path: Path) -> None:
     with open_store(path) as store:
         store.write(rows(range(1)))

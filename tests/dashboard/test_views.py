@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Element
 
@@ -218,6 +219,23 @@ def test_a_decision_is_recorded_with_note_and_name(store: Path, open_view: View)
     assert [(entry.who, entry.what) for entry in history] == [("ada", "confirmed")]
     assert "drained the vault" in told(app)
     assert "confirmed" not in app.radio(key=f"decision-ethereum:{tx_hash(0)}").options
+
+
+def test_a_decision_on_what_another_has_decided_since_is_not_recorded(store: Path, open_view: View) -> None:
+    app, key = open_view("transaction", tx=tx_hash(0)), f"ethereum:{tx_hash(0)}"
+    with open_store(store) as opened:
+        opened.set_status(key, "confirmed", note="drained", by="ann ![](http://evil.test)")
+    st.cache_data.clear()  # as time does
+    app.radio(key=f"decision-{key}").set_value("dismissed")
+    app.text_input(key=f"by-{key}").set_value("bob")
+    app.button[0].click().run()
+    assert_no_markup(app)
+    assert "not recorded" in app.warning[0].value
+    assert "ann ![](http://evil.test) set this alert to confirmed at " in told(app)
+    assert [entry.what for entry in decided(store)[1]] == ["confirmed"]
+    app.radio(key=f"decision-{key}").set_value("dismissed")
+    app.button[0].click().run()
+    assert [entry.what for entry in decided(store)[1]] == ["confirmed", "dismissed"]
 
 
 def test_a_decision_needs_a_name(store: Path, open_view: View) -> None:
