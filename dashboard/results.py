@@ -30,11 +30,13 @@ def store_path() -> str:
 
 
 @st.cache_data(ttl=_SECONDS, max_entries=_ENTRIES, show_spinner=False)
-def overview(path: str) -> tuple[Summary, list[Run], list[Alert]]:
-    """The summary, the latest runs and the ten most unusual alerts that are not dismissed."""
+def overview(path: str) -> tuple[Summary, list[Run], list[Alert], set[str]]:
+    """The summary, the latest runs, the ten most unusual alerts not dismissed, and which of them lapsed."""
     with open_store(path, read_only=True) as store:
         undecided = Search(status=("open", "acknowledged", "confirmed"))
-        return store.summary(), store.runs(limit=5), store.alerts(undecided, limit=10)
+        top = store.alerts(undecided, limit=10)
+        lapsed = store.lapsed([alert.unique_key for alert in top])
+        return store.summary(), store.runs(limit=5), top, lapsed
 
 
 @st.cache_data(ttl=_SECONDS, max_entries=_ENTRIES, show_spinner=False)
@@ -61,10 +63,13 @@ def incidents(path: str, search: Search, order: Order) -> tuple[list[Incident], 
         return found, store.lapsed(keys), max(0, store.count_alerts() - MOST_ALERTS)
 
 
-def incident_of(path: str, unique_key: str) -> Incident | None:
-    """The incident that an alert belongs to; None where the alert is too old to be looked at."""
-    found, _, _ = incidents(path, Search(), "p_value")
-    return next((each for each in found if unique_key in {alert.unique_key for alert in each.alerts}), None)
+def same_incident(path: str, unique_key: str) -> tuple[list[Alert], set[str]]:
+    """The other alerts of an alert's incident, none where it is too old to be looked at, and lapsed ones."""
+    found, lapsed, _ = incidents(path, Search(), "p_value")
+    for each in found:
+        if any(alert.unique_key == unique_key for alert in each.alerts):
+            return [alert for alert in each.alerts if alert.unique_key != unique_key], lapsed
+    return [], lapsed
 
 
 @st.cache_data(ttl=_SECONDS, max_entries=_ENTRIES, show_spinner=False)

@@ -14,7 +14,7 @@ from dashboard.wording import rarity, short
 
 def alert_table(alerts: Sequence[Alert], lapsed: Collection[str], *, key: str) -> None:
     """Show alerts, one row each, and go to the transaction page when a row is chosen."""
-    rows = [_row(alert, lapsed=alert.unique_key in lapsed) for alert in alerts]
+    rows = [_row(alert, lapsed) for alert in alerts]
     # A choice counts the rows that the browser showed, and the list may have changed since.
     drawn = st.session_state.get(f"{key}-drawn", ())
     scores = [alert.score for alert in alerts]
@@ -50,14 +50,19 @@ def alert_table(alerts: Sequence[Alert], lapsed: Collection[str], *, key: str) -
     st.caption("Choose a row (the box at its left) to open the transaction.")
 
 
-def _row(alert: Alert, *, lapsed: bool) -> dict[str, Any]:
+def status_of(alert: Alert, lapsed: Collection[str]) -> str:
+    """What a person made of an alert, and whether it is one of the `lapsed`."""
+    return f"{alert.status} (lapsed)" if alert.unique_key in lapsed else alert.status
+
+
+def _row(alert: Alert, lapsed: Collection[str]) -> dict[str, Any]:
     score = alert.score
     return {
         "Severity": [alert.severity],
         "Rarity": rarity(score.p_value),
         "Transaction": short(score.tx_hash),
         "Reason": safe_text(score.reason),
-        "Status": f"{alert.status} (lapsed)" if lapsed else alert.status,
+        "Status": status_of(alert, lapsed),
         "Time (UTC)": utc(score.time)[:16],
         "Target": short(score.target) if score.target else "contract creation",
         "Chain": safe_text(score.chain),

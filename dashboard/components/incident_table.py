@@ -11,13 +11,13 @@ from blockscan.findings_wording import utc
 from blockscan.incidents import Incident
 from blockscan.safetext import safe_text
 from dashboard.charts import SEVERITY_COLOURS
-from dashboard.components.alert_table import alert_table
+from dashboard.components.alert_table import alert_table, status_of
 from dashboard.wording import rarity, short, span
 
 
 def incident_table(incidents: Sequence[Incident], lapsed: Collection[str], *, key: str) -> None:
     """Show incidents, one row each, and the alerts of the one that is chosen."""
-    rows = [_row(incident) for incident in incidents]
+    rows = [_row(incident, lapsed) for incident in incidents]
     shown = [name for name in rows[0] if name != "Chain" or len({row[name] for row in rows}) > 1]
     # A choice counts the rows that the browser showed, and the list may have changed since: an incident is
     # remembered by its name, and a list that has changed is a new table.
@@ -75,8 +75,8 @@ def _alerts(incident: Incident, lapsed: Collection[str], *, key: str) -> None:
     alert_table(incident.alerts, lapsed, key=f"{key}-alerts")
 
 
-def _row(incident: Incident) -> dict[str, Any]:
-    statuses = Counter(alert.status for alert in incident.alerts)
+def _row(incident: Incident, lapsed: Collection[str]) -> dict[str, Any]:
+    statuses = Counter(status_of(alert, lapsed) for alert in incident.alerts)
     others = f" and {len(incident.senders) - 1:,} more" if len(incident.senders) > 1 else ""
     return {
         "Severity": [incident.severity],

@@ -14,7 +14,7 @@ from dashboard.wording import short
 
 def main() -> None:
     """Draw the page."""
-    summary, runs, top = results.overview(results.store_path())
+    summary, runs, top, lapsed = results.overview(results.store_path())
     st.title("Overview")
     if summary.scored == 0:
         held = all_left(summary.orphaned) if summary.orphaned else "there are no scores yet"
@@ -34,7 +34,7 @@ def main() -> None:
             st.caption("No alert has a chain time.")
     st.subheader("Most unusual alerts")
     if top:
-        alert_table(top, set(), key="top")
+        alert_table(top, lapsed, key="top")
         st.page_link("views/alerts.py", label="All alerts", icon=":material/arrow_forward:")
     else:
         st.caption("No alerts: nothing scored so far is at the alarm level.")

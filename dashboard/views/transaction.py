@@ -83,12 +83,11 @@ def _chain(path: str, tx_hash: str) -> str | None:
 
 
 def _same_incident(path: str, alert: Alert) -> None:
-    incident = results.incident_of(path, alert.unique_key)
-    others = [each for each in incident.alerts if each.unique_key != alert.unique_key] if incident else []
+    others, lapsed = results.same_incident(path, alert.unique_key)
     if others:
         name = f"{len(others):,} other alert{'s' if len(others) > 1 else ''} of the same incident"
         with st.expander(name, icon=":material/hub:"):
-            alert_table(others[:_OTHERS_SHOWN], set(), key=f"incident-{alert.unique_key}")
+            alert_table(others[:_OTHERS_SHOWN], lapsed, key=f"incident-{alert.unique_key}")
             if len(others) > _OTHERS_SHOWN:
                 st.caption(f"And {len(others) - _OTHERS_SHOWN:,} more; the list of incidents shows them all.")
 

@@ -133,7 +133,12 @@ def test_incidents_of_an_empty_store_and_a_lapsed_alert(
 ) -> None:
     with open_store(incident_store) as store:
         store.write([(replace(make_score(3, "bob", "pool"), calibration="d", p_value=0.5), None, None)])
-    assert list(open_view("alerts", list="Incidents").dataframe[0].value["Alerts"]) == [3, 1, 1, 1]
+        store.write([(replace(make_score(2, "mallory", "pool"), calibration="d", p_value=0.5), None, None)])
+    table = open_view("alerts", list="Incidents").dataframe[0].value
+    assert list(table["Alerts"]) == [3, 1, 1, 1]
+    assert table["Status"][0] == "2 open, 1 open (lapsed)"
+    beside = open_view("transaction", tx=tx_hash(0)).dataframe
+    assert ["open", "open (lapsed)"] in [list(each.value.get("Status", ())) for each in beside]
     open_store(tmp_path / "empty.db").close()
     monkeypatch.setenv("BLOCKSCAN_STORE", str(tmp_path / "empty.db"))
     assert "No incident matches" in open_view("alerts", list="Incidents").info[0].value

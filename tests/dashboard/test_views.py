@@ -253,6 +253,7 @@ def test_a_lapsed_alert_says_so(store: Path, open_view: View) -> None:
     assert "Ordinary: 30%" in app.subheader[0].value
     assert "no longer at the alarm level" in app.warning[0].value
     assert "open (lapsed)" in set(open_view("alerts").dataframe[0].value["Status"])
+    assert "open (lapsed)" in set(open_view("overview").dataframe[0].value["Status"])
 
 
 def test_of_a_hash_on_two_chains_one_is_shown_and_the_other_can_be_chosen(
