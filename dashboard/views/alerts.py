@@ -15,6 +15,8 @@ from dashboard.components.incident_table import incident_table
 from dashboard.components.paging import choose_page
 
 _ORDERS: dict[str, Order] = {"Most unusual first": "p_value", "Newest first": "time"}
+# Without bounds a date is refused that is ten years from today; the last day has none after it.
+_DAYS = (date(1970, 1, 1), date(9999, 12, 30))
 _LISTS = ("Alerts", "Incidents")
 
 
@@ -88,8 +90,10 @@ def _filters() -> tuple[Search, Order]:
     )
     statuses = status.multiselect("Status", STATUSES, key="status", bind="query-params", placeholder="any")
     since, until, order = st.columns([2, 2, 2])
-    first = since.date_input("From (UTC)", None, key="from", bind="query-params", format="YYYY-MM-DD")
-    last = until.date_input("To (UTC), inclusive", None, key="to", bind="query-params", format="YYYY-MM-DD")
+    first = since.date_input("From (UTC)", None, *_DAYS, key="from", bind="query-params", format="YYYY-MM-DD")
+    last = until.date_input(
+        "To (UTC), inclusive", None, *_DAYS, key="to", bind="query-params", format="YYYY-MM-DD"
+    )
     chosen = order.selectbox("Order", list(_ORDERS), key="order", bind="query-params")
     search = Search(
         text=wanted.strip(),

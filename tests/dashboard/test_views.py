@@ -136,6 +136,8 @@ def test_the_address_sets_the_filters(store: Path, open_view: View) -> None:
     assert alerts_in(open_view("alerts", order="Newest first"))[0] == "0x000000…00003b"
     assert len(alerts_in(open_view("alerts", **{"from": "2023-11-14", "to": "2023-11-14"}))) == 50
     assert "No alert matches" in open_view("alerts", **{"from": "2023-11-16"}).info[0].value
+    assert "No alert matches" in open_view("alerts", **{"to": "2015-08-01"}).info[0].value
+    assert len(alerts_in(open_view("alerts", **{"from": "1970-01-01", "to": "9999-12-30"}))) == 50
     assert "No alert matches" in open_view("alerts", status="confirmed").info[0].value
 
 
