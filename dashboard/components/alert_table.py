@@ -9,7 +9,7 @@ from blockscan.findings import Alert
 from blockscan.findings_wording import utc
 from blockscan.safetext import safe_text
 from dashboard.charts import SEVERITY_COLOURS
-from dashboard.wording import rarity, short
+from dashboard.wording import rarity
 
 
 def alert_table(alerts: Sequence[Alert], lapsed: Collection[str], *, key: str) -> None:
@@ -60,11 +60,12 @@ def _row(alert: Alert, lapsed: Collection[str]) -> dict[str, Any]:
     return {
         "Severity": [alert.severity],
         "Rarity": rarity(score.p_value),
-        "Transaction": short(score.tx_hash),
+        # Whole, since the table's download and a copied cell must find it; the column clips it.
+        "Transaction": safe_text(score.tx_hash),
         "Reason": safe_text(score.reason),
         "Status": status_of(alert, lapsed),
         "Time (UTC)": utc(score.time)[:16],
-        "Target": short(score.target) if score.target else "contract creation",
+        "Target": safe_text(score.target) if score.target else "contract creation",
         "Chain": safe_text(score.chain),
         "Note": safe_text(alert.note),
     }

@@ -97,7 +97,7 @@ def test_a_filter_keeps_incidents_whole(incident_store: Path, open_view: View) -
 def test_a_transaction_names_the_other_alerts_of_its_incident(incident_store: Path, open_view: View) -> None:
     app = open_view("transaction", tx=tx_hash(1))
     assert [each.label for each in app.expander] == ["2 other alerts of the same incident"]
-    assert list(app.dataframe[0].value["Transaction"]) == ["0x000000…000000", "0x000000…000002"]
+    assert list(app.dataframe[0].value["Transaction"]) == [tx_hash(0), tx_hash(2)]
     assert not open_view("transaction", tx=tx_hash(3)).expander
 
 

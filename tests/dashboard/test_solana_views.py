@@ -79,8 +79,8 @@ def test_the_transaction_page(solana_store: Path, open_view: Callable[..., AppTe
 
 def test_the_lists(solana_store: Path, open_view: Callable[..., AppTest]) -> None:
     listed: Any = open_view("alerts").dataframe[0].value
-    assert list(listed["Transaction"]) == [f"{SIGNATURE[:8]}…{SIGNATURE[-6:]}"]
-    assert list(listed["Target"]) == [f"{TOKEN[:8]}…{TOKEN[-6:]}"]
+    assert list(listed["Transaction"]) == [SIGNATURE]
+    assert list(listed["Target"]) == [TOKEN]
     assert len(open_view("alerts", q=PAYER).dataframe[0].value) == 1
     assert "Transactions scored" in [metric.label for metric in open_view("overview").metric]
 

@@ -68,7 +68,7 @@ def test_what_is_dismissed_is_not_among_the_most_unusual(store: Path, open_view:
     with open_store(store) as written:
         written.set_status(f"ethereum:{tx_hash(0)}", "dismissed", note="", by="ada")
     shown = alerts_in(open_view("overview"))
-    assert len(shown) == 10 and shown[0] == "0x000000…000001"
+    assert len(shown) == 10 and shown[0] == tx_hash(1)
 
 
 def test_overview_of_an_empty_store_names_the_next_step(
@@ -110,6 +110,7 @@ def test_alerts_are_paged_by_the_store(store: Path, open_view: View) -> None:
     assert_no_markup(app)
     assert "60" in app.markdown[0].value
     assert len(alerts_in(app)) == 50
+    assert app.dataframe[0].value["Target"][0].startswith("![](http://evil.test/x.png) <script>")
     app.number_input(key="page").set_value(2).run()
     assert len(alerts_in(app)) == 10
     app.multiselect(key="severity").set_value(["low"]).run()
@@ -122,7 +123,7 @@ def test_a_filter_that_leaves_fewer_pages_goes_to_the_last(
 ) -> None:
     monkeypatch.setattr(results, "PAGE_SIZE", 10)
     app = open_view("alerts", page="6")
-    assert alerts_in(app)[-1] == "0x000000…00003b"
+    assert alerts_in(app)[-1] == tx_hash(59)
     app.multiselect(key="severity").set_value(["low", "high"]).run()
     assert not app.exception
     assert app.number_input(key="page").value == 3
@@ -131,9 +132,9 @@ def test_a_filter_that_leaves_fewer_pages_goes_to_the_last(
 
 def test_the_address_sets_the_filters(store: Path, open_view: View) -> None:
     app = open_view("alerts", q=tx_hash(1), severity=["critical", "high"], order="Newest first")
-    assert alerts_in(app) == ["0x000000…000001"]
+    assert alerts_in(app) == [tx_hash(1)]
     assert app.multiselect(key="severity").value == ["critical", "high"]
-    assert alerts_in(open_view("alerts", order="Newest first"))[0] == "0x000000…00003b"
+    assert alerts_in(open_view("alerts", order="Newest first"))[0] == tx_hash(59)
     assert len(alerts_in(open_view("alerts", **{"from": "2023-11-14", "to": "2023-11-14"}))) == 50
     assert "No alert matches" in open_view("alerts", **{"from": "2023-11-16"}).info[0].value
     assert "No alert matches" in open_view("alerts", **{"to": "2015-08-01"}).info[0].value
