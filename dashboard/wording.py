@@ -6,12 +6,22 @@ from blockscan.findings import Evidence
 from blockscan.safetext import safe_text
 
 
-def rarity(p_value: float | None) -> str:
-    """`1 in 540`: how many ordinary transactions go by for one this unusual, to two digits, rounded down.
+def one_in(p_value: float | None) -> int | None:
+    """How many ordinary transactions go by for one this unusual, to two digits, rounded down.
 
-    Above p = 0.5 it says `ordinary`, without a p-value `not calibrated`. No calibration shows more than one
-    in a million, so nothing rarer is claimed.
+    None where more than half are, and without a p-value. No calibration shows more than one in a million, so
+    nothing rarer is claimed.
     """
+    if p_value is None or p_value > 0.5:
+        return None
+    # 1 / 1e-5 is a hair less than 100,000.
+    count = floor(1 / max(p_value, 1e-6) * (1 + 1e-12))
+    step: int = 10 ** max(0, floor(log10(count)) - 1)
+    return count // step * step
+
+
+def rarity(p_value: float | None) -> str:
+    """`1 in 540`: see `one_in`; above p = 0.5 `ordinary`, without a p-value `not calibrated`."""
     if p_value is None:
         return "not calibrated"
     if p_value <= 0:
@@ -20,10 +30,7 @@ def rarity(p_value: float | None) -> str:
         return "ordinary"
     if p_value < 1e-6:
         return "1 in over a million"
-    # 1 / 1e-5 is a hair less than 100,000.
-    count = floor(1 / p_value * (1 + 1e-12))
-    step = 10 ** max(0, floor(log10(count)) - 1)
-    return f"1 in {count // step * step:,}"
+    return f"1 in {one_in(p_value):,}"
 
 
 def evidence_rarity(evidence: Evidence) -> str:

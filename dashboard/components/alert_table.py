@@ -9,7 +9,7 @@ from blockscan.findings import Alert
 from blockscan.findings_wording import utc
 from blockscan.safetext import safe_text
 from dashboard.charts import SEVERITY_COLOURS
-from dashboard.wording import rarity
+from dashboard.wording import one_in
 
 
 def alert_table(alerts: Sequence[Alert], lapsed: Collection[str], *, key: str) -> None:
@@ -36,7 +36,7 @@ def alert_table(alerts: Sequence[Alert], lapsed: Collection[str], *, key: str) -
             "Severity": st.column_config.MultiselectColumn(
                 width=84, options=list(SEVERITY_COLOURS), color=list(SEVERITY_COLOURS.values())
             ),
-            "Rarity": st.column_config.TextColumn(width=84, help="One in so many ordinary transactions"),
+            "Rarity": rarity_column("One in so many ordinary transactions"),
             "Transaction": st.column_config.TextColumn(width=130),
             "Reason": st.column_config.TextColumn(width=390),
             "Status": st.column_config.TextColumn(width=90),
@@ -50,6 +50,11 @@ def alert_table(alerts: Sequence[Alert], lapsed: Collection[str], *, key: str) -
     st.caption("Choose a row (the box at its left) to open the transaction.")
 
 
+def rarity_column(meaning: str) -> Any:
+    """A column of `one_in`: as numbers, since words would be sorted by their letters."""
+    return st.column_config.NumberColumn(width=100, format="1 in %,d", help=meaning)
+
+
 def status_of(alert: Alert, lapsed: Collection[str]) -> str:
     """What a person made of an alert, and whether it is one of the `lapsed`."""
     return f"{alert.status} (lapsed)" if alert.unique_key in lapsed else alert.status
@@ -59,7 +64,7 @@ def _row(alert: Alert, lapsed: Collection[str]) -> dict[str, Any]:
     score = alert.score
     return {
         "Severity": [alert.severity],
-        "Rarity": rarity(score.p_value),
+        "Rarity": one_in(score.p_value),
         # Whole, since the table's download and a copied cell must find it; the column clips it.
         "Transaction": safe_text(score.tx_hash),
         "Reason": safe_text(score.reason),

@@ -11,8 +11,8 @@ from blockscan.findings_wording import utc
 from blockscan.incidents import Incident
 from blockscan.safetext import safe_text
 from dashboard.charts import SEVERITY_COLOURS
-from dashboard.components.alert_table import alert_table, status_of
-from dashboard.wording import rarity, short, span
+from dashboard.components.alert_table import alert_table, rarity_column, status_of
+from dashboard.wording import one_in, short, span
 
 
 def incident_table(incidents: Sequence[Incident], lapsed: Collection[str], *, key: str) -> None:
@@ -38,8 +38,8 @@ def incident_table(incidents: Sequence[Incident], lapsed: Collection[str], *, ke
             "Severity": st.column_config.MultiselectColumn(
                 width=84, options=list(SEVERITY_COLOURS), color=list(SEVERITY_COLOURS.values())
             ),
-            "Rarest alert": st.column_config.TextColumn(
-                width=90, help="One in so many ordinary transactions; no p-value of the incident as a whole"
+            "Rarest alert": rarity_column(
+                "One in so many ordinary transactions; no p-value of the incident as a whole"
             ),
             "Alerts": st.column_config.NumberColumn(width=60),
             "Incident": st.column_config.TextColumn(width=420),
@@ -80,7 +80,7 @@ def _row(incident: Incident, lapsed: Collection[str]) -> dict[str, Any]:
     others = f" and {len(incident.senders) - 1:,} more" if len(incident.senders) > 1 else ""
     return {
         "Severity": [incident.severity],
-        "Rarest alert": rarity(incident.p_value),
+        "Rarest alert": one_in(incident.p_value),
         "Alerts": len(incident.alerts),
         "Incident": safe_text(incident.title, limit=300),
         "Status": ", ".join(f"{count:,} {status}" for status, count in sorted(statuses.items())),

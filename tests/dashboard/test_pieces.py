@@ -10,7 +10,7 @@ from blockscan.findings_wording import utc
 from dashboard.charts import alerts_over_time, p_value_histogram
 from dashboard.components.call_tree import HEAT_LABELS, heat_level, hottest, tree_rows
 from dashboard.components.call_tree_assets import HTML, JS
-from dashboard.wording import evidence_rarity, rarity, short, verdict
+from dashboard.wording import evidence_rarity, one_in, rarity, short, verdict
 
 DASHBOARD = Path(__file__).parents[2] / "dashboard"
 
@@ -37,6 +37,9 @@ def make_frame(node: int, parent: int, depth: int, heat: float = 0.0) -> Frame:
 )
 def test_rarity_never_overstates(p_value: float | None, words: str) -> None:
     assert rarity(p_value) == words
+    number = one_in(p_value)
+    assert number is None or number == 1_000_000 or words == f"1 in {number:,}"
+    assert (number is None) == (p_value is None or p_value > 0.5)
 
 
 def test_evidence_claims_no_more_than_the_calibration_can_show() -> None:

@@ -58,7 +58,9 @@ def test_overview_tells_counts_and_provenance(store: Path, open_view: View) -> N
     assert len(app.get("vega_lite_chart")) == 2
     top = app.dataframe[0].value
     assert len(top) == 10
-    assert top["Rarity"][0] == "1 in 10,000"
+    assert top["Rarity"][0] == 10_000
+    column = json.loads(app.dataframe[0].proto.columns)["Rarity"]["type_config"]
+    assert (column["type"], column["format"]) == ("number", "1 in %,d")
     runs = app.dataframe[2].value
     assert runs["finished"][0] == "2023-11-14 22:14:20 UTC"
     assert runs["calibrations"][0] == "cccccccc…cccccc"
