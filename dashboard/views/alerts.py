@@ -34,6 +34,11 @@ def main() -> None:
         required=True,
         label_visibility="collapsed",
     )
+    # Another list begins at its first page; a link's page is kept, since nothing was asked before.
+    asked = (search, order, shown)
+    if st.session_state.get("asked", asked) != asked:
+        st.session_state["page"] = 1
+    st.session_state["asked"] = asked
     if shown == "Incidents":
         _incidents(path, search, order)
     else:

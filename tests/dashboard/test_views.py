@@ -120,16 +120,26 @@ def test_alerts_are_paged_by_the_store(store: Path, open_view: View) -> None:
     assert len(alerts_in(app)) == 15
 
 
-def test_a_filter_that_leaves_fewer_pages_goes_to_the_last(
+def test_a_list_that_became_shorter_goes_to_the_last_page_and_another_to_its_first(
     store: Path, open_view: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results, "PAGE_SIZE", 10)
     app = open_view("alerts", page="6")
     assert alerts_in(app)[-1] == tx_hash(59)
-    app.multiselect(key="severity").set_value(["low", "high"]).run()
+    monkeypatch.setattr(results, "PAGE_SIZE", 20)
+    app.run()
     assert not app.exception
     assert app.number_input(key="page").value == 3
-    assert len(alerts_in(app)) == 10
+    for widget, value in (
+        (app.multiselect(key="severity"), ["low", "high"]),
+        (app.selectbox(key="order"), "Newest first"),
+    ):
+        app.number_input(key="page").set_value(2).run()
+        assert app.number_input(key="page").value == 2
+        widget.set_value(value).run()
+        assert not app.exception
+        assert app.number_input(key="page").value == 1
+        assert len(alerts_in(app)) == 20
 
 
 def test_the_address_sets_the_filters(store: Path, open_view: View) -> None:
