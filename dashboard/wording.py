@@ -51,6 +51,11 @@ def verdict(p_value: float | None) -> str:
     return f"Rarer than {rarity(p_value)} of ordinary transactions (p = {p_value:.2g})."
 
 
+def percent(share: float) -> str:
+    """`0.0017 %`: three digits, however small the share is."""
+    return f"{100 * share:.3g} %"
+
+
 def span(first: int | None, last: int | None) -> str:
     """How long something took, in the largest unit that fits: `40 s`, `3 min`, `2 h`, `5 d`."""
     if first is None or last is None:

@@ -9,7 +9,7 @@ from blockscan.store_schema import SEVERITIES
 from dashboard import results
 from dashboard.charts import alerts_over_time, p_value_histogram
 from dashboard.components.alert_table import alert_table
-from dashboard.wording import short
+from dashboard.wording import percent, short
 
 
 def main() -> None:
@@ -56,8 +56,8 @@ def _figures(summary: Summary) -> None:
     )
     share, level = "unknown", "no run states an alarm level"
     if summary.alarm_level is not None and summary.at_alarm is not None and summary.judged:
-        share = f"{summary.at_alarm / summary.judged:.2%}"
-        level = f"alarm level {summary.alarm_level:.2%} of ordinary transactions"
+        share = percent(summary.at_alarm / summary.judged)
+        level = f"alarm level {percent(summary.alarm_level)} of ordinary transactions"
     first[2].metric(
         "Share of transactions at the alarm level",
         share,

@@ -10,7 +10,7 @@ from blockscan.findings_wording import utc
 from dashboard.charts import alerts_over_time, p_value_histogram
 from dashboard.components.call_tree import HEAT_LABELS, heat_level, hottest, tree_rows
 from dashboard.components.call_tree_assets import HTML, JS
-from dashboard.wording import evidence_rarity, one_in, rarity, short, verdict
+from dashboard.wording import evidence_rarity, one_in, percent, rarity, short, verdict
 
 DASHBOARD = Path(__file__).parents[2] / "dashboard"
 
@@ -47,6 +47,10 @@ def test_evidence_claims_no_more_than_the_calibration_can_show() -> None:
     assert evidence_rarity(far) == "beyond all 684 compared"
     assert evidence_rarity(replace(far, p_value=0.0019)) == "1 in 520"
     assert evidence_rarity(replace(far, least=0.0)) == "1 in over a million"  # of a store of before
+
+
+def test_a_small_share_is_not_nothing() -> None:
+    assert [percent(each) for each in (1.7e-5, 0.01, 0.1234, 1.0)] == ["0.0017 %", "1 %", "12.3 %", "100 %"]
 
 
 def test_the_verdict_fits_the_p_value() -> None:

@@ -53,7 +53,7 @@ def test_overview_tells_counts_and_provenance(store: Path, open_view: View) -> N
     figures = {metric.label: metric.value for metric in app.metric}
     assert figures["Transactions scored"] == "120"
     assert figures["Alerts"] == "60"
-    assert figures["Share of transactions at the alarm level"] == "50.00%"
+    assert figures["Share of transactions at the alarm level"] == "50 %"
     assert [figures[name] for name in ("Critical", "High", "Medium", "Low")] == ["15"] * 4
     assert len(app.get("vega_lite_chart")) == 2
     top = app.dataframe[0].value
