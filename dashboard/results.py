@@ -54,7 +54,8 @@ def alert_page(path: str, search: Search, order: Order, page: int) -> tuple[list
         return found, store.lapsed([alert.unique_key for alert in found])
 
 
-@st.cache_data(ttl=_INCIDENT_SECONDS, max_entries=8, show_spinner=False)
+# One copy for all, which nobody changes: a copy per run of thousands of alerts took most of a page's time.
+@st.cache_resource(ttl=_INCIDENT_SECONDS, max_entries=8, show_spinner=False)
 def incidents(path: str, search: Search, order: Order) -> tuple[list[Incident], set[str], int]:
     """The incidents that a search finds, their lapsed alerts, and how many alerts were too old."""
     with open_store(path, read_only=True) as store:
@@ -117,3 +118,4 @@ def decide(path: str, unique_key: str, status: str, *, note: str, by: str, seen:
             store.set_status(unique_key, status, note=note, by=by, seen=seen)
     finally:
         st.cache_data.clear()
+        incidents.clear()

@@ -95,6 +95,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def open_view() -> Callable[..., AppTest]:
     """Run one view of the real app, with the query parameters of its address."""
     st.cache_data.clear()
+    st.cache_resource.clear()
 
     def run(view: str = "overview", **query: str | list[str]) -> AppTest:
         app = AppTest.from_file(str(APP), default_timeout=30)

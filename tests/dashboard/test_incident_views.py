@@ -5,14 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from blockscan import findings_wording
 from blockscan.detect.facts import FACTS
 from blockscan.findings import Evidence, Frame, TxScore
-from blockscan.store import open_store
+from blockscan.store import Search, open_store
 from blockscan.tokens import Field
-from dashboard import wording
+from dashboard import results, wording
 
 View = Callable[..., AppTest]
 HOSTILE = "![](http://evil.test/x.png) <script>alert(1)</script>"
@@ -99,6 +100,18 @@ def test_a_transaction_names_the_other_alerts_of_its_incident(incident_store: Pa
     assert [each.label for each in app.expander] == ["2 other alerts of the same incident"]
     assert list(app.dataframe[0].value["Transaction"]) == [tx_hash(0), tx_hash(2)]
     assert not open_view("transaction", tx=tx_hash(3)).expander
+
+
+def test_incidents_are_not_copied_for_every_page(incident_store: Path) -> None:
+    st.cache_resource.clear()
+    path = str(incident_store)
+    first = results.incidents(path, Search(), "p_value")
+    assert results.incidents(path, Search(), "p_value") is first
+    results.decide(path, f"ethereum:{tx_hash(0)}", "dismissed", note="", by="ada", seen=("open", ""))
+    (alert,) = (
+        each for each in results.same_incident(path, f"ethereum:{tx_hash(1)}")[0] if each.status != "open"
+    )
+    assert alert.score.tx_hash == tx_hash(0)
 
 
 def test_facts_are_named_and_claim_no_expectation(incident_store: Path, open_view: View) -> None:
