@@ -4,6 +4,7 @@ The SQL keeps to what SQLite and PostgreSQL share; times are Unix seconds (UTC).
 """
 
 import json
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -248,6 +249,10 @@ def condition(search: Search) -> tuple[str, list[Any]]:
         either = " OR ".join(f"LOWER({column}) LIKE ? ESCAPE '!'" for column in columns)
         terms.append((f"({either})", (storable(f"%{pattern}%"),) * len(columns)))
     return " AND ".join(sql for sql, _ in terms), [value for _, values in terms for value in values]
+
+
+HASH_PREFIX = re.compile("0[xX][0-9a-fA-F]{8,64}")
+"""What people give for a hexadecimal hash: enough of its beginning, or all in whatever case."""
 
 
 def spellings(tx_hash: str) -> tuple[str, str]:

@@ -20,7 +20,7 @@ _ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
 
 def main() -> None:
     """Lay out the navigation and run the chosen view; an unreadable store is a message, not a traceback."""
-    st.set_page_config(page_title="BlockScan", page_icon=_ICON, layout="wide")
+    st.set_page_config(page_icon=_ICON, layout="wide")
     page = st.navigation(
         [
             st.Page("views/overview.py", title="Overview", icon=":material/monitoring:", default=True),
@@ -29,6 +29,7 @@ def main() -> None:
         ],
         position="top",
     )
+    st.set_page_config(page_title=f"{page.title} · BlockScan")
     st.html(_STYLE)
     try:
         page.run()

@@ -8,6 +8,7 @@ from blockscan.errors import StoreError
 from blockscan.findings import Alert, Frame, TxScore
 from blockscan.incidents import MOST_ALERTS, Incident, read_incidents
 from blockscan.store import Disposition, Label, Order, Run, Search, Summary, open_store
+from blockscan.store_schema import HASH_PREFIX
 from dashboard import STORE_VARIABLE
 
 PAGE_SIZE = 50
@@ -71,6 +72,15 @@ def same_incident(path: str, unique_key: str) -> tuple[list[Alert], set[str]]:
         if any(alert.unique_key == unique_key for alert in each.alerts):
             return [alert for alert in each.alerts if alert.unique_key != unique_key], lapsed
     return [], lapsed
+
+
+@st.cache_data(ttl=_SECONDS, max_entries=_ENTRIES, show_spinner=False)
+def starting_with(path: str, given: str) -> list[str]:
+    """Scored hashes that begin as given; none where that is too little, or a whole hash."""
+    if not HASH_PREFIX.fullmatch(given):
+        return []
+    with open_store(path, read_only=True) as store:
+        return store.starting_with(given)
 
 
 @st.cache_data(ttl=_SECONDS, max_entries=_ENTRIES, show_spinner=False)

@@ -1,6 +1,5 @@
 """Why a transaction was judged as it was: from the store, or in more detail by judging it again."""
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from blockscan.model.losses import token_losses
 from blockscan.safetext import safe_text
 from blockscan.store import open_store
 from blockscan.store_labels import Label
+from blockscan.store_schema import HASH_PREFIX
 from blockscan.tokens import Field
 from blockscan.transaction import Transaction
 from pipelines.model_dir import Detector
@@ -29,7 +29,6 @@ from tokenizer.signatures import Naming, signature
 EXPECTED = 5
 """Pieces that are listed of what the model expected instead."""
 MOST_CAUSES = 12
-_PREFIX = re.compile("0[xX][0-9a-fA-F]{8,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,7 @@ def whole_hash(given: str, store: Path | None, source: Path | None) -> str:
     Raises:
         ConfigError: several begin so.
     """
-    if not _PREFIX.fullmatch(given):
+    if not HASH_PREFIX.fullmatch(given):
         return given
     found: list[str] = []
     if store is not None:

@@ -69,6 +69,7 @@ function frameRow(row, labels, view) {
   fold.className = "fold";
   if (row.parent) {
     const closed = view.closed.has(row.place);
+    element.setAttribute("aria-expanded", String(!closed));
     fold.textContent = closed ? "▶" : "▼";
     fold.setAttribute("aria-label", closed ? "expand" : "collapse");
     fold.onclick = (event) => { event.stopPropagation(); view.toggle(row.place); };

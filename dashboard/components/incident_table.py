@@ -10,6 +10,7 @@ import streamlit as st
 from blockscan.findings_wording import utc
 from blockscan.incidents import Incident
 from blockscan.safetext import safe_text
+from blockscan.store_schema import STATUSES
 from dashboard.charts import SEVERITY_COLOURS
 from dashboard.components.alert_table import alert_table, rarity_column, status_of
 from dashboard.wording import one_in, short, span
@@ -76,14 +77,15 @@ def _alerts(incident: Incident, lapsed: Collection[str], *, key: str) -> None:
 
 
 def _row(incident: Incident, lapsed: Collection[str]) -> dict[str, Any]:
-    statuses = Counter(status_of(alert, lapsed) for alert in incident.alerts)
+    alerts = sorted(incident.alerts, key=lambda alert: STATUSES.index(alert.status))
+    statuses = Counter(status_of(alert, lapsed) for alert in alerts)
     others = f" and {len(incident.senders) - 1:,} more" if len(incident.senders) > 1 else ""
     return {
         "Severity": [incident.severity],
         "Rarest alert": one_in(incident.p_value),
         "Alerts": len(incident.alerts),
         "Incident": safe_text(incident.title, limit=300),
-        "Status": ", ".join(f"{count:,} {status}" for status, count in sorted(statuses.items())),
+        "Status": ", ".join(f"{count:,} {status}" for status, count in statuses.items()),
         "First (UTC)": utc(incident.first_time)[:16],
         "Span": span(incident.first_time, incident.last_time),
         "Senders": short(incident.senders[0]) + others,

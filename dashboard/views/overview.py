@@ -55,9 +55,10 @@ def _figures(summary: Summary) -> None:
         height="stretch",
     )
     share, level = "unknown", "no run states an alarm level"
-    if summary.alarm_level is not None and summary.at_alarm is not None and summary.judged:
-        share = percent(summary.at_alarm / summary.judged)
+    if summary.alarm_level is not None:
         level = f"alarm level {percent(summary.alarm_level)} of ordinary transactions"
+    if summary.at_alarm is not None and summary.judged:
+        share = percent(summary.at_alarm / summary.judged)
     first[2].metric(
         "Share of transactions at the alarm level",
         share,

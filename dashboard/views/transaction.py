@@ -30,6 +30,12 @@ def main() -> None:
     if not tx_hash:
         st.info("Give a transaction hash, or choose one in the list of alerts.")
         return
+    beginning_so = results.starting_with(path, tx_hash)
+    if len(beginning_so) > 1:
+        st.info(f"{len(beginning_so):,} transactions begin with that; give more of the hash.")
+        return
+    tx_hash = beginning_so[0] if beginning_so else tx_hash
+    st.set_page_config(page_title=f"{short(tx_hash)} · BlockScan")
     score, alert, lapsed, history = results.judgement(path, tx_hash, _chain(path, tx_hash))
     if score is None:
         st.info("This store holds no score for that transaction. Check the hash, or score its block.")
@@ -40,6 +46,11 @@ def main() -> None:
         st.caption("No alert: the transaction is not at the alarm level.")
     else:
         triage(path, alert, history)
+        if alert.status == "orphaned":
+            st.warning(
+                "The transaction is on no block of the chain any more: its block was replaced. Where another "
+                "block includes it again, the alert comes back."
+            )
         if lapsed:
             st.warning(
                 f"The alert was raised at {rarity(alert.score.p_value)}; under the newest judgement the "
@@ -66,7 +77,7 @@ def _lookup() -> str:
         "Transaction hash",
         key="tx",
         bind="query-params",
-        placeholder="transaction hash",
+        placeholder="transaction hash, or its first 8 hex digits or more",
         max_chars=200,
         label_visibility="collapsed",
     )

@@ -85,6 +85,14 @@ def test_incidents_are_listed_with_their_size_and_senders(incident_store: Path, 
     assert "evil.test" not in "".join(each.value for each in [*app.markdown, *app.caption])
 
 
+def test_what_is_open_comes_first(incident_store: Path, open_view: View) -> None:
+    with open_store(incident_store) as store:
+        store.set_status(f"ethereum:{tx_hash(0)}", "acknowledged", note="", by="ada")
+        store.set_status(f"ethereum:{tx_hash(2)}", "confirmed", note="", by="ada")
+    table = open_view("alerts", list="Incidents").dataframe[0].value
+    assert table["Status"][0] == "1 open, 1 acknowledged, 1 confirmed"
+
+
 def test_a_filter_keeps_incidents_whole(incident_store: Path, open_view: View) -> None:
     app = open_view("alerts", list="Incidents", q=tx_hash(2))
     assert "**1** incident" in [each.value for each in app.markdown]

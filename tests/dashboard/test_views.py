@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Element
 
 from blockscan.findings import Alert
-from blockscan.store import Disposition, open_store
+from blockscan.store import Disposition, ScoredBlock, open_store
 from dashboard import results
 
 View = Callable[..., AppTest]
@@ -269,6 +269,32 @@ def test_a_lapsed_alert_says_so(store: Path, open_view: View) -> None:
     assert "no longer at the alarm level" in app.warning[0].value
     assert "open (lapsed)" in set(open_view("alerts").dataframe[0].value["Status"])
     assert "open (lapsed)" in set(open_view("overview").dataframe[0].value["Status"])
+
+
+def test_the_beginning_of_a_hash_opens_the_one_transaction_that_begins_so(
+    store: Path, open_view: View
+) -> None:
+    with open_store(store) as opened:
+        odd = replace(opened.score(tx_hash(0)), tx_hash="0xabcdef0123456789" + "0" * 48, p_value=0.4)
+        opened.write([(odd, None, None)])
+    assert "Ordinary: 40%" in told(open_view("transaction", tx="0xABCDEF01"))
+    assert "120 transactions begin with that" in open_view("transaction", tx=tx_hash(0)[:12]).info[0].value
+    assert "no score" in open_view("transaction", tx="0xabcdef02").info[0].value
+
+
+def test_an_orphaned_alert_says_what_became_of_its_block(store: Path, open_view: View) -> None:
+    with open_store(store) as opened:
+        opened.put_blocks([ScoredBlock("ethereum", 100, "0xb", (tx_hash(0),))])
+        opened.orphan_blocks("ethereum", ["0xb"])
+    warnings = [each.value for each in open_view("transaction", tx=tx_hash(0)).warning]
+    assert len(warnings) == 1 and "on no block of the chain any more" in warnings[0]
+
+
+def test_an_alarm_level_is_shown_though_nothing_was_judged(store: Path, open_view: View) -> None:
+    with open_store(store) as opened:
+        opened._db.execute("UPDATE scores SET p_value = NULL")
+    figure = next(each for each in open_view("overview").metric if each.label.startswith("Share"))
+    assert (figure.value, figure.delta) == ("unknown", "alarm level 1 % of ordinary transactions")
 
 
 def test_of_a_hash_on_two_chains_one_is_shown_and_the_other_can_be_chosen(
