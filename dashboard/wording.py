@@ -3,7 +3,7 @@
 from math import floor, log10
 
 from blockscan.findings import Evidence
-from blockscan.safetext import safe_text
+from blockscan.safetext import TEXT_LIMIT, safe_text
 
 
 def one_in(p_value: float | None) -> int | None:
@@ -64,6 +64,12 @@ def span(first: int | None, last: int | None) -> str:
         if last - first >= 2 * seconds:
             return f"{(last - first) // seconds:,} {name}"
     return f"{last - first} s"
+
+
+def cell_text(text: str, *, limit: int = TEXT_LIMIT) -> str:
+    """Others' text for a table, safe to show and to download: no spreadsheet takes it for a formula."""
+    clean = safe_text(text, limit=limit)
+    return f"'{clean}" if clean.startswith(("=", "+", "-", "@")) else clean
 
 
 def short(text: str) -> str:

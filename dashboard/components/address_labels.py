@@ -9,6 +9,7 @@ import streamlit as st
 
 from blockscan.safetext import safe_text
 from blockscan.store_labels import Label
+from dashboard.wording import cell_text
 
 _BESIDE = 3
 
@@ -32,10 +33,10 @@ def label_table(labels: Mapping[str, Sequence[Label]]) -> None:
     st.subheader("Known addresses")
     rows = [
         {
-            "address": safe_text(label.address),
-            "name": safe_text(label.name),
-            "source": safe_text(label.source),
-            "date": safe_text(label.date),
+            "address": cell_text(label.address),
+            "name": cell_text(label.name),
+            "source": cell_text(label.source),
+            "date": cell_text(label.date),
             "confidence": label.confidence,
         }
         for each in labels.values()

@@ -7,9 +7,8 @@ import streamlit as st
 
 from blockscan.findings import Alert
 from blockscan.findings_wording import utc
-from blockscan.safetext import safe_text
 from dashboard.charts import SEVERITY_COLOURS
-from dashboard.wording import one_in
+from dashboard.wording import cell_text, one_in
 
 
 def alert_table(alerts: Sequence[Alert], lapsed: Collection[str], *, key: str) -> None:
@@ -66,11 +65,11 @@ def _row(alert: Alert, lapsed: Collection[str]) -> dict[str, Any]:
         "Severity": [alert.severity],
         "Rarity": one_in(score.p_value),
         # Whole, since the table's download and a copied cell must find it; the column clips it.
-        "Transaction": safe_text(score.tx_hash),
-        "Reason": safe_text(score.reason),
+        "Transaction": cell_text(score.tx_hash),
+        "Reason": cell_text(score.reason),
         "Status": status_of(alert, lapsed),
         "Time (UTC)": utc(score.time)[:16],
-        "Target": safe_text(score.target) if score.target else "contract creation",
-        "Chain": safe_text(score.chain),
-        "Note": safe_text(alert.note),
+        "Target": cell_text(score.target) if score.target else "contract creation",
+        "Chain": cell_text(score.chain),
+        "Note": cell_text(alert.note),
     }

@@ -13,7 +13,7 @@ from blockscan.safetext import safe_text
 from blockscan.store_schema import STATUSES
 from dashboard.charts import SEVERITY_COLOURS
 from dashboard.components.alert_table import alert_table, rarity_column, status_of
-from dashboard.wording import one_in, short, span
+from dashboard.wording import cell_text, one_in, short, span
 
 
 def incident_table(incidents: Sequence[Incident], lapsed: Collection[str], *, key: str) -> None:
@@ -84,10 +84,10 @@ def _row(incident: Incident, lapsed: Collection[str]) -> dict[str, Any]:
         "Severity": [incident.severity],
         "Rarest alert": one_in(incident.p_value),
         "Alerts": len(incident.alerts),
-        "Incident": safe_text(incident.title, limit=300),
+        "Incident": cell_text(incident.title, limit=300),
         "Status": ", ".join(f"{count:,} {status}" for status, count in statuses.items()),
         "First (UTC)": utc(incident.first_time)[:16],
         "Span": span(incident.first_time, incident.last_time),
-        "Senders": short(incident.senders[0]) + others,
-        "Chain": safe_text(incident.chain),
+        "Senders": cell_text(short(incident.senders[0])) + others,
+        "Chain": cell_text(incident.chain),
     }

@@ -12,6 +12,7 @@ from blockscan.findings_wording import utc
 from blockscan.safetext import safe_text
 from blockscan.store import Disposition
 from dashboard import results
+from dashboard.wording import cell_text
 
 _COLOURS: dict[str, Literal["red", "orange", "yellow", "blue"]] = {
     "critical": "red",
@@ -74,9 +75,9 @@ def _history(history: Sequence[Disposition]) -> None:
         [
             {
                 "when": utc(entry.time),
-                "who": safe_text(entry.who),
-                "what": safe_text(entry.what),
-                "note": safe_text(entry.note, limit=1000),
+                "who": cell_text(entry.who),
+                "what": cell_text(entry.what),
+                "note": cell_text(entry.note, limit=1000),
             }
             for entry in history
         ],

@@ -3,13 +3,12 @@
 import streamlit as st
 
 from blockscan.findings_wording import all_left, utc
-from blockscan.safetext import safe_text
 from blockscan.store import Run, Summary
 from blockscan.store_schema import SEVERITIES
 from dashboard import results
 from dashboard.charts import alerts_over_time, p_value_histogram
 from dashboard.components.alert_table import alert_table
-from dashboard.wording import percent, short
+from dashboard.wording import cell_text, percent, short
 
 
 def main() -> None:
@@ -93,12 +92,12 @@ def _provenance(summary: Summary, runs: list[Run]) -> None:
         st.dataframe(
             [
                 {
-                    "run": safe_text(run.id),
+                    "run": cell_text(run.id),
                     "started": utc(run.started),
                     "finished": utc(run.finished) if run.finished is not None else "not finished",
-                    "inputs": safe_text(", ".join(run.inputs)),
-                    "source": safe_text(run.source),
-                    "counts": safe_text(", ".join(f"{name} {count:,}" for name, count in run.counts.items())),
+                    "inputs": cell_text(", ".join(run.inputs)),
+                    "source": cell_text(run.source),
+                    "counts": cell_text(", ".join(f"{name} {count:,}" for name, count in run.counts.items())),
                     "alarm level": run.alarm_level,
                     "model": short(run.model),
                     "calibrations": ", ".join(map(short, run.calibrations)),

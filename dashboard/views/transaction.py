@@ -14,7 +14,7 @@ from dashboard.components.alert_table import alert_table
 from dashboard.components.call_tree import HOTTEST, call_tree, hottest, tree_rows
 from dashboard.components.paging import choose_page
 from dashboard.components.triage import triage
-from dashboard.wording import evidence_rarity, rarity, short, verdict
+from dashboard.wording import cell_text, evidence_rarity, rarity, short, verdict
 
 FRAMES_PER_PAGE = 250
 _EVIDENCE_SHOWN = 12
@@ -169,8 +169,8 @@ def _evidence_row(item: Evidence) -> dict[str, str | int | float]:
         "frame": item.node,
         "kind": "fact" if fact else "value",
         "field": evidence_name(item.field),
-        "found": safe_text(item.found),
-        "expected instead": "  ·  ".join(map(safe_text, item.expected)),
+        "found": cell_text(item.found),
+        "expected instead": cell_text("  ·  ".join(map(safe_text, item.expected)), limit=1000),
         "rarity": evidence_rarity(item),
         "p-value": max(item.p_value, item.least),
         "surprise (nats)": "" if fact else f"{item.surprise:.2f}",

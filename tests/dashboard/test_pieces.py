@@ -10,7 +10,7 @@ from blockscan.findings_wording import utc
 from dashboard.charts import alerts_over_time, p_value_histogram
 from dashboard.components.call_tree import HEAT_LABELS, heat_level, hottest, tree_rows
 from dashboard.components.call_tree_assets import HTML, JS
-from dashboard.wording import evidence_rarity, one_in, percent, rarity, short, verdict
+from dashboard.wording import cell_text, evidence_rarity, one_in, percent, rarity, short, verdict
 
 DASHBOARD = Path(__file__).parents[2] / "dashboard"
 
@@ -47,6 +47,13 @@ def test_evidence_claims_no_more_than_the_calibration_can_show() -> None:
     assert evidence_rarity(far) == "beyond all 684 compared"
     assert evidence_rarity(replace(far, p_value=0.0019)) == "1 in 520"
     assert evidence_rarity(replace(far, least=0.0)) == "1 in over a million"  # of a store of before
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t=", " \u200b@"])
+def test_a_spreadsheet_takes_no_cell_for_a_formula(first: str) -> None:
+    assert cell_text(f"{first}HYPERLINK(1)") == f"'{first[-1]}HYPERLINK(1)"
+    assert cell_text("a=b\u202e") == "a=b"
+    assert len(cell_text("x" * 900, limit=300)) == 300
 
 
 def test_a_small_share_is_not_nothing() -> None:
