@@ -5,14 +5,28 @@ from typing import Any
 
 import orjson
 
-from blockscan.chains.transport import AnswerTooLarge, Endpoint, MethodRefused, Retry
+from blockscan.chains.transport import (
+    AnswerTooLarge,
+    Endpoint,
+    MethodAbsent,
+    MethodRefused,
+    Retry,
+    StateAbsent,
+    Unanswered,
+)
 from blockscan.errors import RpcError
 
-Answers = dict[int, Any | MethodRefused | AnswerTooLarge]
+Answers = dict[int, Any | MethodRefused | AnswerTooLarge | Unanswered]
+MAX_TOGETHER = 256 * 1024 * 1024
+"""Bytes of all answers together."""
+MAX_UNANSWERED = 3
+"""Calls that alone get no answer: each costs minutes, so the rest is not asked for."""
 
 
 def fetch_each(endpoint: Endpoint, method: str, params: Sequence[Sequence[Any]]) -> tuple[Answers, bytes]:
     """Call one method with many parameter lists.
+
+    What a batch refuses is asked for again alone: the call before it may have used up the batch's time.
 
     Returns:
         By position in `params` the `result`, or why there is none; and one JSON array of the response
@@ -24,28 +38,51 @@ def fetch_each(endpoint: Endpoint, method: str, params: Sequence[Sequence[Any]])
     waiting = list(range(len(params)))
     found: Answers = {}
     bodies: list[bytes] = []
+    alone: set[int] = set()
+    total = unanswered = 0
     while waiting:
-        size = min(endpoint.batches.now, len(waiting))
+        size = 1 if waiting[0] in alone else min(endpoint.batches.now, len(waiting))
         chunk = waiting[:size]
         try:
             answers, body = _exchange(endpoint, method, chunk, params)
         except (RpcError, _Refused) as error:
             if size == 1:
-                if not isinstance(error, MethodRefused | AnswerTooLarge):
+                if not isinstance(error, MethodRefused | AnswerTooLarge | Unanswered):
                     raise
                 answers, body = {chunk[0]: error}, b""
+                unanswered += isinstance(error, Unanswered)
+                if unanswered == MAX_UNANSWERED:
+                    return found | dict.fromkeys(waiting, error), _array(bodies)
             else:
-                endpoint.batches.failed(size)
+                endpoint.batches.failed(1 if isinstance(error, Unanswered) else size)
                 continue
         if body:
             bodies.append(body)
+            total += len(body)
+        if size > 1:
+            alone |= {place for place, answer in answers.items() if _may_pass_alone(answer)}
+            answers = {place: answer for place, answer in answers.items() if place not in alone}
         found |= answers
-        waiting = [place for place in chunk if place not in answers] + waiting[size:]
+        again = sorted((place for place in chunk if place not in answers), key=lambda each: each not in alone)
+        waiting = again + waiting[size:]
+        if waiting and total > MAX_TOGETHER:
+            large = AnswerTooLarge(
+                f"{endpoint.shown} {method}: the answers are longer than {MAX_TOGETHER:,} bytes together"
+            )
+            return found | dict.fromkeys(waiting, large), _array(bodies)
         if len(answers) == size:
             endpoint.batches.worked(size)
         else:
             endpoint.batches.failed(size)
-    return found, b"[" + b",".join(bodies) + b"]"
+    return found, _array(bodies)
+
+
+def _array(bodies: list[bytes]) -> bytes:
+    return b"[" + b",".join(bodies) + b"]"
+
+
+def _may_pass_alone(answer: Any) -> bool:
+    return isinstance(answer, MethodRefused) and not isinstance(answer, MethodAbsent | StateAbsent)
 
 
 class _Refused(RpcError):

@@ -36,8 +36,8 @@ _PROTOCOL_EMITTERS = {"polygon": {"0x0000000000000000000000000000000000001010"}}
 class Parts:
     """Decoded results of one block.
 
-    `traces` holds callTracer entries (`txHash` with `result` or `untraced`) or trace_block entries; None
-    where only receipts are known.
+    `traces` holds callTracer entries (`txHash` with `result` or `untraced`), trace_block entries, or nothing
+    but `txHash` with `untraced` for a block that could not be traced; None where only receipts are known.
     """
 
     block: Mapping[str, Any]
@@ -160,21 +160,25 @@ def _traces(raw: RawBlock, parts: Parts) -> dict[str, Mapping[str, Any] | None]:
         for entry in entries:
             if isinstance(entry, Mapping) and entry.get("transactionHash"):  # block rewards have none
                 grouped.setdefault(str(entry["transactionHash"]), []).append(entry)
-        return {tx_hash: nest_parity(group) for tx_hash, group in grouped.items()}
+        untraced = {str(each["txHash"]): None for each in entries if _is_untraced(each)}
+        return {tx_hash: nest_parity(group) for tx_hash, group in grouped.items()} | untraced
     if entries and len(entries) == len(parts.entries) and not any("txHash" in each for each in entries):
         entries = [  # nodes of before 2023 leave the hash out
             {**each, "txHash": tx.get("hash")} for each, tx in zip(entries, parts.entries, strict=True)
         ]
     found: dict[str, Mapping[str, Any] | None] = {}
     for tx_hash, entry in _by_hash(entries, "txHash", f"block {raw.number} traces").items():
-        if "untraced" in entry:
+        if _is_untraced(entry) or ("error" in entry and "result" not in entry):
             found[tx_hash] = None
         elif isinstance(entry.get("result"), Mapping):
             found[tx_hash] = entry["result"]
         else:
-            reason = str(entry.get("error", "no result"))[:200]
-            raise ParseError(f"block {raw.number}: the node could not trace {tx_hash[:70]}: {reason}")
+            raise ParseError(f"block {raw.number}: the trace of {tx_hash[:70]} has no result")
     return found
+
+
+def _is_untraced(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and "untraced" in entry
 
 
 def _traced(

@@ -86,7 +86,9 @@ def check_traces(raw: RawBlock, parts: Parts) -> None:
     if not isinstance(parts.traces, list) or not all(isinstance(trace, Mapping) for trace in parts.traces):
         raise InvalidAnswer("receipts and traces must be lists of objects")
     tracer = raw.source in TRACERS
-    named = [trace.get("txHash" if tracer else "transactionHash") for trace in parts.traces]
+    named = [
+        trace.get("txHash" if tracer or "untraced" in trace else "transactionHash") for trace in parts.traces
+    ]
     hashes = [entry.get("hash") for entry in parts.entries]
     if tracer and hashes and named == [None] * len(hashes):
         return  # in order, without hashes: the root frames will tell

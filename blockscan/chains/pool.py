@@ -12,14 +12,34 @@ from urllib.parse import parse_qsl
 
 from blockscan.chains.checks import InvalidAnswer
 from blockscan.chains.redaction import redact
-from blockscan.chains.transport import AnswerTooLarge, Endpoint, Forbidden, MethodAbsent, MethodRefused
+from blockscan.chains.transport import (
+    AnswerTooLarge,
+    Endpoint,
+    Forbidden,
+    MethodAbsent,
+    MethodRefused,
+    StateAbsent,
+    TracerDown,
+    Unanswered,
+    Untraceable,
+)
 from blockscan.errors import ChainError, ConfigError, RpcError
 
 ROUNDS = 3
 """How often every endpoint of a pool is tried before a call fails."""
 PAUSE = 0.2
 """Seconds to wait before the second round, twice that before the third."""
-_FINAL = (MethodRefused, Forbidden, AnswerTooLarge)
+_FINAL = (MethodRefused, Forbidden, AnswerTooLarge, Untraceable)
+_ALIKE: tuple[tuple[tuple[type[ChainError], ...], type[ChainError]], ...] = (
+    ((MethodAbsent,), MethodAbsent),
+    ((StateAbsent,), StateAbsent),
+    ((MethodRefused,), MethodRefused),
+    ((AnswerTooLarge,), AnswerTooLarge),
+    ((AnswerTooLarge, Unanswered), Unanswered),
+    ((TracerDown,), TracerDown),
+    ((MethodRefused, Forbidden, AnswerTooLarge), MethodRefused),
+)
+"""What the failures of all endpoints are together, where each is one of these."""
 
 
 Value = TypeVar("Value")
@@ -143,18 +163,21 @@ class Pool:
 def summed(failures: Sequence[ChainError]) -> ChainError:
     """One error for the failures of several endpoints.
 
-    An answer that does not hold together comes before all; then RpcError where an endpoint failed; a
-    refusal only where each of them refused.
+    A trace that one of them cannot make comes before all: to wait for the others would let it stop
+    everything after it. Then an answer that does not hold together; then RpcError where an endpoint failed;
+    a refusal only where each of them refused.
     """
     if len(failures) == 1:
         return failures[0]
     text = "; ".join(dict.fromkeys(str(failure) for failure in failures))
+    if any(isinstance(failure, Untraceable) for failure in failures):
+        return Untraceable(text)
     for failure in failures:
         if isinstance(failure, InvalidAnswer):
             return InvalidAnswer(text, failure.raw)
-    for kind in (MethodAbsent, MethodRefused, AnswerTooLarge, _FINAL):
-        if all(isinstance(failure, kind) for failure in failures):
-            return MethodRefused(text) if isinstance(kind, tuple) else kind(text)
+    for kinds, sum_ in _ALIKE:
+        if all(isinstance(failure, kinds) for failure in failures):
+            return sum_(text)
     if any(isinstance(failure, RpcError) for failure in failures):
         return RpcError(text)
     return ChainError(text)

@@ -5,7 +5,8 @@ best plan that any of them offers, and is checked before it is given out.
 """
 
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,12 +23,15 @@ from blockscan.chains.checks import (
 from blockscan.chains.frames import read_count
 from blockscan.chains.networks import chain_name
 from blockscan.chains.pool import Pool
-from blockscan.chains.tracing import Plan, fetch_receipts, fetch_traces, probe
-from blockscan.chains.transport import AnswerTooLarge, Endpoint, MethodRefused
+from blockscan.chains.tracing import Plan, Traces, fetch_receipts, fetch_traces, probe, untraced
+from blockscan.chains.transport import AnswerTooLarge, Endpoint, MethodRefused, TracerDown, Untraceable
 from blockscan.errors import ChainError, ParseError, RpcError, UnsupportedTrace
 
 LEAST = {"callTracer": Plan.TRACE_TRANSACTION, "trace_block": Plan.TRACE_BLOCK, "receipt": Plan.RECEIPTS}
 """What `least` may be: the poorest trace source that is taken."""
+PATIENCE = 1800.0
+"""Seconds that a tracer which answers nothing is waited for, while all else answers: it may be an outage,
+which deserves no alarm, or a transaction that keeps it busy, which must not stop everything after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class EthereumNode:
         self._pool = Pool([endpoints]) if isinstance(endpoints, Endpoint) else endpoints
         self._offers: dict[Endpoint, frozenset[Plan]] = {}
         self._lock = threading.Lock()
+        self._silent: dict[int, float] = {}  # blocks, by when their traces first got no answer
         self._least = LEAST[least]
         self._expected = chain_id
         errors = self._probe_all()
@@ -109,6 +114,9 @@ class EthereumNode:
     def fetch(self, number: int) -> RawBlock:
         """One block with receipts and traces, as a node sent them, checked.
 
+        Where a node lacks a method or old state, a lesser plan is taken. Where the block itself is too much
+        for a tracer, none is: its transactions are told apart as untraced, which no attacker can hide behind.
+
         Raises:
             InvalidAnswer: what the nodes answer for the block does not hold together; with the answers.
             ChainError: the block does not exist.
@@ -118,14 +126,24 @@ class EthereumNode:
         for plan in self._plans():
             able = [endpoint for endpoint, offers in self._offers.items() if plan in offers]
             try:
-                raw = self._pool.attempt(partial(self._from, number, plan), able)
+                raw = self._best(number, plan, able)
             except (MethodRefused, AnswerTooLarge) as error:
                 refused.append(str(error))
                 continue
+            self._silent.pop(number, None)
             lesser = plan.rank < self._plans()[0].rank
             reasons = [*(refused if lesser else []), raw.degraded]
             return replace(raw, degraded="; ".join(filter(None, reasons)))
         raise InvalidAnswer(f"block {number:,}: " + "; ".join(refused))
+
+    def _best(self, number: int, plan: Plan, able: Sequence[Endpoint]) -> RawBlock:
+        try:
+            return self._pool.attempt(partial(self._from, number, plan), able)
+        except (Untraceable, TracerDown) as error:
+            now = time.monotonic()
+            if isinstance(error, TracerDown) and now - self._silent.setdefault(number, now) < PATIENCE:
+                raise
+            return self._pool.attempt(partial(self._from, number, plan, without=str(error)), able)
 
     def _plans(self) -> list[Plan]:
         """The plans that some endpoint offers and that are good enough, best first."""
@@ -151,8 +169,11 @@ class EthereumNode:
                     endpoint.breaker.rest(5)
         return errors
 
-    def _from(self, number: int, plan: Plan, endpoint: Endpoint) -> RawBlock:
-        """One block from one endpoint. Receipts come last: their block hash proves that none changed."""
+    def _from(self, number: int, plan: Plan, endpoint: Endpoint, *, without: str = "") -> RawBlock:
+        """One block from one endpoint, or all but its traces `without` them, for the reason given.
+
+        Receipts come last: their block hash proves that none changed.
+        """
         where = f"{endpoint.shown} block {number:,}"
         block, body = endpoint.fetch("eth_getBlockByNumber", [hex(number), True])
         if block is None:
@@ -162,16 +183,21 @@ class EthereumNode:
         raw = self._raw(number, block, body, plan)
         try:
             check_block(block, number, self.chain_id)
-            return self._completed(endpoint, plan, raw, block)
+            return self._completed(endpoint, plan, raw, block, without)
         except (ParseError, InvalidAnswer) as error:
             kept = error.raw if isinstance(error, InvalidAnswer) and error.raw else raw
             raise InvalidAnswer(f"{where}: {error}", kept) from None
 
-    def _completed(self, endpoint: Endpoint, plan: Plan, raw: RawBlock, block: Mapping[str, Any]) -> RawBlock:
+    def _completed(
+        self, endpoint: Endpoint, plan: Plan, raw: RawBlock, block: Mapping[str, Any], without: str
+    ) -> RawBlock:
         """The block with traces and receipts, all of which hold together."""
         if not block["transactions"]:
             return raw
-        traces = fetch_traces(endpoint, plan, self._offers[endpoint], block)
+        if without:
+            traces: Traces | None = untraced(block, without)
+        else:
+            traces = fetch_traces(endpoint, plan, self._offers[endpoint], block)
         if traces is not None and not isinstance(traces.entries, list):
             raise InvalidAnswer("traces must be lists of objects")
         receipts, body = fetch_receipts(endpoint, block)

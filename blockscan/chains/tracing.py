@@ -5,15 +5,26 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+import orjson
+
 from blockscan.chains.batching import fetch_each
-from blockscan.chains.blocks import one_by_one
+from blockscan.chains.blocks import is_system, one_by_one
 from blockscan.chains.decode import decode
 from blockscan.chains.frames import read_quantity
-from blockscan.chains.transport import AnswerTooLarge, Endpoint, MethodAbsent, MethodRefused
+from blockscan.chains.redaction import scrub
+from blockscan.chains.transport import (
+    AnswerTooLarge,
+    Endpoint,
+    MethodAbsent,
+    MethodRefused,
+    StateAbsent,
+    TracerDown,
+    Unanswered,
+    Untraceable,
+)
 from blockscan.errors import ChainError, RpcError
 from blockscan.transaction import TraceSource
 
-_TRACER = {"tracer": "callTracer", "tracerConfig": {"withLog": True}, "timeout": "60s"}
 _NO_HASH = "0x" + "0" * 64
 
 
@@ -37,11 +48,22 @@ class Plan(IntEnum):
         return 3 if self is Plan.TRACE_TRANSACTION else int(self)
 
 
-_METHODS: dict[Plan, tuple[str, list[Any]]] = {
-    Plan.TRACER_BLOCK: ("debug_traceBlockByNumber", ["0x0", _TRACER]),
-    Plan.TRACE_BLOCK: ("trace_block", ["0x0"]),
-    Plan.TRACE_TRANSACTION: ("debug_traceTransaction", [_NO_HASH, _TRACER]),
-}
+def _tracer(endpoint: Endpoint) -> dict[str, Any]:
+    """Options of callTracer: it gives up, and says so, well before the client stops listening."""
+    return {
+        "tracer": "callTracer",
+        "tracerConfig": {"withLog": True},
+        "timeout": f"{round(endpoint.timeout * 500)}ms",
+    }
+
+
+def _harmless(endpoint: Endpoint, plan: Plan) -> tuple[str, list[Any]]:
+    """A plan's method and parameters that cost the endpoint nothing."""
+    if plan is Plan.TRACER_BLOCK:
+        return "debug_traceBlockByNumber", ["0x0", _tracer(endpoint)]
+    if plan is Plan.TRACE_BLOCK:
+        return "trace_block", ["0x0"]
+    return "debug_traceTransaction", [_NO_HASH, _tracer(endpoint)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +88,9 @@ def probe(endpoint: Endpoint, chain_id: int | None) -> tuple[int, frozenset[Plan
     if chain_id is not None and found != chain_id:
         raise ChainError(f"{endpoint.shown} serves chain id {found}, not {chain_id}; check --rpc and --chain")
     offers = {Plan.RECEIPTS}
-    for plan, (method, params) in _METHODS.items():
+    for plan in (Plan.TRACER_BLOCK, Plan.TRACE_BLOCK, Plan.TRACE_TRANSACTION):
         try:
-            endpoint.fetch(method, params)
+            endpoint.fetch(*_harmless(endpoint, plan))
         except MethodAbsent:
             continue
         except (MethodRefused, AnswerTooLarge):
@@ -82,64 +104,117 @@ def fetch_traces(
 ) -> Traces | None:
     """The traces of a block by one plan; None under RECEIPTS.
 
-    A tracer that fails on the block as a whole (too large, refused, some transactions timed out) is asked
-    for one transaction at a time.
+    A tracer that fails on the block as a whole (too large, too slow, refused, some transactions timed out)
+    is asked for one transaction at a time.
 
     Raises:
-        RpcError: the endpoint failed or refused.
+        Untraceable: the endpoint traces, but not this block.
+        MethodRefused: it lacks the method, or what it needs for the block.
+        TracerDown: its tracer answers nothing.
+        RpcError: it failed.
     """
-    tag = str(block["number"])
     if plan is Plan.RECEIPTS:
         return None
+    try:
+        return _fetched(endpoint, plan, offers, block)
+    except (MethodRefused, AnswerTooLarge, Unanswered) as error:
+        if isinstance(error, MethodAbsent | StateAbsent):
+            raise
+        _require_tracer(endpoint, plan, error)
+        raise Untraceable(str(error)) from None
+
+
+def _fetched(endpoint: Endpoint, plan: Plan, offers: frozenset[Plan], block: Mapping[str, Any]) -> Traces:
+    tag = str(block["number"])
     if plan is Plan.TRACE_BLOCK:
         entries, body = endpoint.fetch("trace_block", [tag])
         return Traces(entries, body)
     if plan is Plan.TRACER_BLOCK:
         try:
-            entries, body = endpoint.fetch("debug_traceBlockByNumber", [tag, _TRACER])
-        except (MethodRefused, AnswerTooLarge):
+            entries, body = endpoint.fetch("debug_traceBlockByNumber", [tag, _tracer(endpoint)])
+        except (MethodRefused, AnswerTooLarge, Unanswered) as error:
             if Plan.TRACE_TRANSACTION not in offers:
                 raise
+            _require_tracer(endpoint, plan, error)
         else:
-            if not _has_failures(entries) or Plan.TRACE_TRANSACTION not in offers:
-                return _as_known(entries, body)
+            failures = _failures(entries)
+            if not failures or Plan.TRACE_TRANSACTION not in offers:
+                missing = _missing(len(failures), len(entries), failures[0]) if failures else ""
+                return _as_known(entries, body, missing)
     return _one_by_one(endpoint, [str(entry.get("hash")) for entry in block["transactions"]])
 
 
-def _has_failures(entries: Any) -> bool:
-    return isinstance(entries, list) and any(
-        isinstance(entry, Mapping) and "result" not in entry and "error" in entry for entry in entries
-    )
+def _require_tracer(endpoint: Endpoint, plan: Plan, error: RpcError) -> None:
+    """After an unanswered question, tell a tracer that cannot bear it from one that is down.
+
+    Raises:
+        TracerDown: it is down, or busy.
+    """
+    if not isinstance(error, Unanswered):
+        return
+    try:
+        endpoint.fetch(*_harmless(endpoint, plan))
+    except (MethodRefused, AnswerTooLarge):
+        return
+    except Unanswered as down:
+        raise TracerDown(str(down)) from None
 
 
-def _as_known(entries: Any, body: bytes) -> Traces:
+def untraced(block: Mapping[str, Any], reason: str) -> Traces:
+    """What stands for the traces of a block that cannot be traced: a note for every transaction."""
+    entries = block["transactions"]
+    notes = [_note(place, reason) for place, entry in enumerate(entries) if not is_system(entry)]
+    hashes = [str(entry.get("hash")) for entry in entries]
+    missing = _missing(len(notes), len(entries), reason)
+    return Traces(one_by_one(notes, hashes), orjson.dumps(notes), missing)
+
+
+def _note(place: int, reason: str) -> dict[str, Any]:
+    return {"id": place, "error": {"message": reason}}
+
+
+def _missing(failed: int, of: int, reason: object) -> str:
+    return f"{failed} of {of} transactions could not be traced ({reason})"
+
+
+def _failures(entries: Any) -> list[str]:
+    return [
+        scrub(str(entry["error"]))[:200]
+        for entry in (entries if isinstance(entries, list) else [])
+        if isinstance(entry, Mapping) and "result" not in entry and "error" in entry
+    ]
+
+
+def _as_known(entries: Any, body: bytes, missing: str) -> Traces:
     """Refuse what other tracers write (ganache answers a callTracer request with opcode logs)."""
     for entry in entries if isinstance(entries, list) else []:
         result = entry.get("result") if isinstance(entry, Mapping) else None
         if isinstance(result, Mapping) and "type" not in result:
             raise MethodAbsent("debug_traceBlockByNumber: the node answers without the callTracer's fields")
-    return Traces(entries, body)
+    return Traces(entries, body, missing)
 
 
 def _one_by_one(endpoint: Endpoint, hashes: Sequence[str]) -> Traces:
-    answers, body = fetch_each(endpoint, "debug_traceTransaction", [[each, _TRACER] for each in hashes])
+    tracer = _tracer(endpoint)
+    answers, body = fetch_each(endpoint, "debug_traceTransaction", [[each, tracer] for each in hashes])
     failed = {place: answer for place, answer in answers.items() if isinstance(answer, RpcError)}
+    for error in failed.values():
+        if isinstance(error, Unanswered):
+            _require_tracer(endpoint, Plan.TRACE_TRANSACTION, error)
+            break
     for answer in answers.values():
         if isinstance(answer, Mapping) and "type" not in answer:
             raise MethodAbsent("debug_traceTransaction: the node answers without the callTracer's fields")
     if failed and len(failed) == len(hashes):
-        raise next(iter(failed.values()))
+        raise min(failed.values(), key=lambda each: isinstance(each, MethodAbsent | StateAbsent))
     responses = decode(body)
     have = {response["id"] for response in responses}
-    lost = [place for place in failed if place not in have]  # too large to be read at all
+    # Too large to be read at all, or never answered.
+    lost = [_note(place, str(error)) for place, error in failed.items() if place not in have]
     if lost:
-        notes = b",".join(b'{"id":%d,"error":{"message":"answer too large"}}' % place for place in lost)
-        body = body[:-1] + (b"," if have else b"") + notes + b"]"
-        responses += [{"id": place, "error": {"message": "answer too large"}} for place in lost]
-    missing = ""
-    if failed:
-        reason = next(iter(failed.values()))
-        missing = f"{len(failed)} of {len(hashes)} transactions could not be traced ({reason})"
+        body = body[:-1] + (b"," if have else b"") + orjson.dumps(lost)[1:]
+        responses += lost
+    missing = _missing(len(failed), len(hashes), next(iter(failed.values()))) if failed else ""
     return Traces(one_by_one(responses, hashes), body, missing)
 
 

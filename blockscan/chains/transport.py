@@ -25,7 +25,18 @@ from blockscan.chains.limits import LONGEST_WAIT, BatchSize, Breaker, TokenBucke
 from blockscan.chains.redaction import guard, redact, scrub
 from blockscan.errors import ParseError, RpcError
 
-__all__ = ["AnswerTooLarge", "Endpoint", "Forbidden", "MethodAbsent", "MethodRefused", "redact"]
+__all__ = [
+    "AnswerTooLarge",
+    "Endpoint",
+    "Forbidden",
+    "MethodAbsent",
+    "MethodRefused",
+    "StateAbsent",
+    "TracerDown",
+    "Unanswered",
+    "Untraceable",
+    "redact",
+]
 
 MAX_BYTES = 64 * 1024 * 1024
 """Bytes of one answer, after decompression, unless the endpoint is given another limit."""
@@ -43,6 +54,20 @@ _ABSENT_TEXTS = (
     "not found",
     "not whitelisted",
 )
+_STATE_TEXTS = (
+    "historical",
+    "history",
+    "trie node",
+    "prun",
+    "archive",
+    "no state",
+    "state is not",
+    "state not",
+    "state unavailable",
+    "world state",
+    "not found",
+    "unknown block",
+)
 _RATE_TEXTS = ("rate limit", "too many requests", "compute units per second", "request limit")
 _HOST = re.compile(r"[\w.-]+", re.ASCII)
 _CHUNK = 1 << 16
@@ -59,12 +84,28 @@ class MethodAbsent(MethodRefused):
     """The endpoint does not offer the method at all, or not on this plan."""
 
 
+class StateAbsent(MethodRefused):
+    """The endpoint has the method, and not, not yet or no more what it needs for this block."""
+
+
 class AnswerTooLarge(RpcError):
     """An answer, or the request that asks for it, is over a size limit: ask for less at once."""
 
 
 class Forbidden(RpcError):
     """The endpoint turns this user away (HTTP status 401, 403 and the like): no use in asking again."""
+
+
+class Unanswered(RpcError):
+    """No attempt gave a usable answer: the endpoint is down, or cannot bear what is asked."""
+
+
+class Untraceable(RpcError):
+    """The endpoint traces, but not this: it is too long, too large, or breaks the tracer."""
+
+
+class TracerDown(RpcError):
+    """The endpoint answers, and its tracer does not, whatever it is asked."""
 
 
 class Retry(Exception):
@@ -74,6 +115,14 @@ class Retry(Exception):
         """Say what failed."""
         super().__init__(reason)
         self.after = after
+
+
+class RateLimited(Retry):
+    """Too many requests: says nothing of the request itself."""
+
+
+class TimedOut(Retry):
+    """The time limit is up: what took so long once is asked for once more, not again and again."""
 
 
 class Endpoint:
@@ -119,7 +168,7 @@ class Endpoint:
         self.attempts = attempts
         self.batches = BatchSize()
         self._url = url
-        self._timeout = timeout
+        self.timeout = timeout
         self._pause = pause
         self._max_bytes = max_bytes
         self._bucket = TokenBucket(rps)
@@ -148,7 +197,8 @@ class Endpoint:
         Raises:
             MethodRefused: the endpoint answered with a JSON-RPC error.
             AnswerTooLarge: the answer is longer than the limit.
-            RpcError: the endpoint failed `attempts` times; the URL's key is never shown.
+            Unanswered: the endpoint failed `attempts` times; the URL's key is never shown.
+            RpcError: it turns this user away, or limits the rate for so long.
         """
         request = self._provider.encode_rpc_request(RPCEndpoint(method), list(params))
         return self.call(method, request, lambda answer: self.result(method, answer))
@@ -164,19 +214,19 @@ class Endpoint:
             read: gives the value, or raises Retry or an RpcError.
             cost: requests that the endpoint will count.
         """
-        failure, asked = "", 0.0
+        last, late = Retry(""), 0
         for attempt in range(self.attempts):
             if attempt:
-                time.sleep(backoff(attempt, self._pause, asked, self._jitter))
+                time.sleep(backoff(attempt, self._pause, last.after, self._jitter))
             try:
                 body = self._post(method, request, cost)
                 value = read(decode(body))
             except ParseError as error:
-                failure, asked = f"answered something that is not JSON ({error})", 0.0
+                last = Retry(f"answered something that is not JSON ({error})")
             except Retry as retry:
-                failure, asked = str(retry), retry.after
-                if asked:
-                    self.breaker.rest(asked)
+                last = retry
+                if retry.after:
+                    self.breaker.rest(retry.after)
             except (MethodRefused, AnswerTooLarge):
                 self.breaker.succeeded()
                 raise
@@ -184,8 +234,12 @@ class Endpoint:
                 self.breaker.succeeded()
                 return value, body
             self.breaker.failed()
-        tries = f"{self.attempts} attempt{'s' if self.attempts > 1 else ''}"
-        raise RpcError(f"{self.shown} {method}: {scrub(failure)} ({tries}); check the endpoint or try later")
+            late += isinstance(last, TimedOut)
+            if late == 2:
+                break
+        tries = f"{attempt + 1} attempt{'s' if attempt else ''}"
+        kind = RpcError if isinstance(last, RateLimited) else Unanswered
+        raise kind(f"{self.shown} {method}: {scrub(str(last))} ({tries}); check the endpoint or try later")
 
     def result(self, method: str, answer: Any) -> Any:
         """The result of one JSON-RPC response object.
@@ -203,18 +257,19 @@ class Endpoint:
         text = scrub(" ".join(str(error.get("message") if isinstance(error, dict) else error).split()))[:200]
         lower = text.lower()
         if code in RATE_LIMITED or any(mark in lower for mark in _RATE_TEXTS):
-            raise Retry(f"rate limit ({text})")
+            raise RateLimited(f"rate limit ({text})")
         if code in PASSING:
             raise Retry(f"internal error ({text})")
         named = "method" in lower or method.lower() in lower
         absent = code in ABSENT or (named and any(mark in lower for mark in _ABSENT_TEXTS))
-        kind = MethodAbsent if absent else MethodRefused
+        wanting = StateAbsent if any(mark in lower for mark in _STATE_TEXTS) else MethodRefused
+        kind = MethodAbsent if absent else wanting
         raise kind(f"{self.shown} {method}: error {code}: {text}")
 
     def _post(self, method: str, request: bytes, cost: int) -> bytes:
         self._bucket.take(cost)
-        deadline = time.monotonic() + self._timeout
-        timeouts = (min(_CONNECT_SECONDS, self._timeout), self._timeout)
+        deadline = time.monotonic() + self.timeout
+        timeouts = (min(_CONNECT_SECONDS, self.timeout), self.timeout)
         with self._slots:
             try:
                 with self._session.post(
@@ -223,6 +278,8 @@ class Endpoint:
                     body = self._read(method, response, deadline)
                     self._accept(method, response, body)
                     return body
+            except (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError):
+                raise TimedOut(f"no answer within {self.timeout:g} s") from None
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 raise Retry(f"no answer ({type(error).__name__})") from None
 
@@ -239,7 +296,7 @@ class Endpoint:
                     "allow more with #max_mb=N after the URL"
                 )
             if time.monotonic() > deadline:
-                raise Retry(f"the answer took longer than {self._timeout:g} s")
+                raise TimedOut(f"the answer took longer than {self.timeout:g} s")
         return b"".join(chunks)
 
     def _accept(self, method: str, response: requests.Response, body: bytes) -> None:
@@ -250,7 +307,8 @@ class Endpoint:
         if code == 413:
             raise AnswerTooLarge(f"{self.shown} {method}: HTTP status 413, the request is too large")
         if code == 429 or code >= 500:
-            raise Retry(f"HTTP status {code}", retry_after(response.headers.get("Retry-After")))
+            kind = {429: RateLimited, 504: TimedOut}.get(code, Retry)
+            raise kind(f"HTTP status {code}", retry_after(response.headers.get("Retry-After")))
         if code not in (401, 403) and _is_error(body):
             return
         self.breaker.rest(LONGEST_WAIT)

@@ -134,8 +134,8 @@ def test_a_raw_block_becomes_its_transactions() -> None:
         ({"traces": []}, "has no trace or no receipt"),
         ({"receipts": []}, "has no trace or no receipt"),
         (
-            {"traces": [{"txHash": "0x01", "error": "execution timeout"}]},
-            "could not trace 0x01: execution timeout",
+            {"traces": [{"txHash": "0x01", "result": None}]},
+            "the trace of 0x01 has no result",
         ),
         (
             {"traces": [{"txHash": "0x01", "result": {"type": "CALL", "from": B, "to": A}}]},

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from blockscan.chains.batching import fetch_each
+from blockscan.chains.batching import MAX_UNANSWERED, fetch_each
 from blockscan.chains.limits import FAILURES_TO_OPEN, Breaker, TokenBucket, backoff, retry_after
 from blockscan.chains.pool import Pool, read_endpoints
-from blockscan.chains.transport import AnswerTooLarge, Endpoint, MethodAbsent, MethodRefused
+from blockscan.chains.transport import AnswerTooLarge, Endpoint, MethodAbsent, MethodRefused, Unanswered
 from blockscan.errors import ConfigError, RpcError
 
 HELP = runpy.run_path(str(Path(__file__).with_name("fault_server.py")))
@@ -260,3 +260,65 @@ def test_a_refused_member_of_a_batch_does_not_spoil_the_others() -> None:
         answers, _ = fetch_each(quick(server.url), "debug_traceTransaction", [*wanted, ["0x00"]])
     assert isinstance(answers[len(wanted)], MethodRefused)
     assert all(answers[place]["type"] == "CALL" for place in range(len(wanted)))
+
+
+def test_what_a_slow_member_of_a_batch_leaves_no_time_for_is_asked_for_alone() -> None:
+    """A geth answers the rest of a batch whose time is over with -32002."""
+    chain = Chain(blocks=5)
+    wanted = hashes(chain)
+    bombs: dict[str, int] = {wanted[4][0]: -32002}
+    with serve(chain) as server:
+        one, respond = server.one, server.respond
+        late = False
+
+        def answer(call: dict[str, Any]) -> Any:
+            nonlocal late
+            late = late or call["params"][0] in bombs
+            error = {"code": -32002, "message": "request timed out"}
+            return {"jsonrpc": "2.0", "id": call["id"], "error": error} if late else one(call)
+
+        def anew(raw: bytes) -> tuple[str, bytes]:
+            nonlocal late
+            late = False
+            return respond(raw)
+
+        server.one, server.respond = answer, anew
+        answers, body = fetch_each(quick(server.url), "debug_traceTransaction", wanted)
+        assert server.requests <= 2 + len(wanted)
+    assert isinstance(answers.pop(4), MethodRefused)
+    assert all(answer["type"] == "CALL" for answer in answers.values()) and len(answers) == len(wanted) - 1
+    last = {each["id"]: each for each in json.loads(body)}
+    assert [place for place, each in last.items() if "error" in each] == [4]
+
+
+def test_calls_that_get_no_answer_are_given_up_after_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = Chain(blocks=5)
+    wanted = hashes(chain)
+    with serve(chain) as server:
+        endpoint = quick(server.url)
+        server.fault = lambda method, count: Fault(503)
+        answers, body = fetch_each(endpoint, "debug_traceTransaction", wanted)
+        assert server.requests == 3 * (1 + MAX_UNANSWERED)
+    assert len(answers) == len(wanted) and body == b"[]"
+    assert all(isinstance(answer, Unanswered) for answer in answers.values())
+
+
+def test_the_answers_of_one_block_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blockscan.chains.batching.MAX_TOGETHER", 5_000)
+    chain = Chain(blocks=5)
+    chain.change = lambda method, params, result: result | {"output": "0x" + "00" * 1_000}
+    wanted = hashes(chain)
+    with serve(chain) as server:
+        endpoint = quick(server.url)
+        endpoint.batches.now = 1
+        answers, body = fetch_each(endpoint, "debug_traceTransaction", wanted)
+    kept = [place for place, answer in answers.items() if not isinstance(answer, AnswerTooLarge)]
+    assert kept == [0, 1] and len(answers) == len(wanted) and len(body) < 5_000 + 3_000
+    assert [each["id"] for each in json.loads(body)] == kept
+
+
+def test_what_takes_all_its_time_is_asked_for_twice_and_not_five_times() -> None:
+    with serve(Chain()) as server:
+        server.fault = lambda method, count: Fault(hang=1)
+        with pytest.raises(Unanswered, match=r"no answer within 0\.2 s \(2 attempts\)"):
+            quick(server.url, timeout=0.2, attempts=5).fetch("eth_chainId", [])

@@ -1,6 +1,7 @@
 """Blocks from nodes: the best of what each offers, checked before it is given out."""
 
 import runpy
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -282,6 +283,149 @@ def test_transactions_that_fail_inside_a_good_answer_are_traced_alone(server: An
         TraceStatus.TRUNCATED,
         TraceStatus.COMPLETE,
     ]
+
+
+SLOW = Refuse(-32000, "execution timeout")
+BOMBS: dict[str, Callable[[], Any]] = {
+    "refused": lambda: (_ for _ in ()).throw(SLOW),
+    "internal error": lambda: (_ for _ in ()).throw(Refuse(-32603, "trace took too long")),
+    "hangs": lambda: time.sleep(0.5),
+}
+
+
+def bombed(chain: Any, name: str, place: int = 0) -> Callable[[str, list[Any], Any], Any]:
+    """One transaction of block 4 that no tracer gets through."""
+    bomb = chain.entries[4]["block"]["transactions"][place]["hash"]
+
+    def change(method: str, params: list[Any], result: Any) -> Any:
+        whole = method in (TRACER[0], "trace_block") and params[0] == "0x4"
+        if whole or (method == TRACER[1] and params[0] == bomb):
+            BOMBS[name]()
+        return result
+
+    return change
+
+
+def statuses(raw: RawBlock) -> list[tuple[TraceSource, TraceStatus]]:
+    return [(each.source, each.status) for each in parse(raw)]
+
+
+UNTRACED = (TraceSource.RECEIPT, TraceStatus.TRUNCATED)
+TRACED = (TraceSource.CALL_TRACER_LOGS, TraceStatus.COMPLETE)
+
+
+@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_transaction_that_breaks_the_tracer_is_untraced_and_the_others_are_not(
+    name: str, count: int
+) -> None:
+    with serve(Chain(txs=count)) as server:
+        server.chain.absent = {"trace_block"}
+        node = EthereumNode(quick(server.url, timeout=0.4))
+        server.chain.change = bombed(server.chain, name)
+        raw = node.fetch(4)
+        assert statuses(raw) == [UNTRACED] + [TRACED] * (count - 1)
+        assert f"1 of {count} transactions could not be traced" in raw.degraded and KEY not in raw.degraded
+        assert KEY.encode() not in raw.bodies["traces"]
+
+
+@pytest.mark.parametrize("absent", [TRACER, (TRACER[1], "trace_block")], ids=["trace_block", "blocks only"])
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_block_that_breaks_the_only_tracer_is_untraced(absent: tuple[str, ...], name: str) -> None:
+    with serve(Chain()) as server:
+        server.chain.absent = set(absent)
+        node = EthereumNode(quick(server.url, timeout=0.4))
+        server.chain.change = bombed(server.chain, name)
+        raw = node.fetch(4)
+    assert statuses(raw) == [UNTRACED] * 3 and "3 of 3 transactions could not be traced" in raw.degraded
+
+
+def test_traces_too_large_for_one_answer_are_untraced_where_they_cannot_be_asked_for_singly(
+    server: Any,
+) -> None:
+    server.chain.absent = set(TRACER)
+    node = EthereumNode(quick(server.url, max_bytes=20_000))
+    frame = server.chain.entries[4]["traces"][0]["result"]
+    frame["calls"] = [*frame["calls"], {**frame["calls"][0], "input": "0x" + "00" * 40_000, "logs": []}]
+    raw = node.fetch(4)
+    assert statuses(raw) == [UNTRACED] * 3 and "longer than 20,000 bytes" in raw.degraded
+
+
+def test_a_failure_inside_an_answer_is_untraced_where_nothing_else_can_be_asked(server: Any) -> None:
+    server.chain.absent = {TRACER[1]}
+    node = EthereumNode(quick(server.url))
+    server.chain.change = swap(
+        TRACER[0], lambda p, r: [{"txHash": r[0]["txHash"], "error": "execution timeout"}, *r[1:]]
+    )
+    raw = node.fetch(4)
+    assert statuses(raw) == [UNTRACED, TRACED, TRACED] and "1 of 3" in raw.degraded
+
+
+def test_what_protocols_list_and_nobody_traces_is_complete_in_an_untraced_block(server: Any) -> None:
+    server.chain.absent = set(TRACER)
+    node = EthereumNode(quick(server.url))
+    zero = "0x" + "0" * 40
+    server.chain.entries[4]["block"]["transactions"][1] |= {"from": zero, "to": zero}
+    server.chain.change = bombed(server.chain, "refused")
+    assert statuses(node.fetch(4)) == [UNTRACED, (TraceSource.RECEIPT, TraceStatus.COMPLETE), UNTRACED]
+
+
+def test_another_endpoint_may_trace_what_one_cannot() -> None:
+    with serve(Chain(txs=1)) as slow, serve(Chain(txs=1)) as good:
+        node = EthereumNode(Pool([quick(slow.url, weight=1e9), quick(good.url, weight=1e-9)]))
+        slow.chain.change = bombed(slow.chain, "refused")
+        assert statuses(node.fetch(4)) == [TRACED]
+        good.fault = lambda method, count: Fault(reset=True)
+        assert statuses(node.fetch(4)) == [UNTRACED]
+
+
+@pytest.mark.parametrize("fault", [Fault(hang=0.6), Fault(status=504), Fault(reset=True)])
+def test_a_tracer_that_is_down_is_waited_for_but_not_for_ever(
+    server: Any, fault: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = EthereumNode(quick(server.url, timeout=0.3))
+    server.fault = lambda method, count: fault if method in TRACER else None
+    with pytest.raises(RpcError, match="debug_traceBlockByNumber"):
+        node.fetch(4)
+    monkeypatch.setattr("blockscan.chains.rpc.PATIENCE", 0.0)
+    assert statuses(node.fetch(4)) == [UNTRACED] * 3
+
+
+@pytest.mark.parametrize("method", ["eth_getBlockByNumber", "eth_getBlockReceipts"])
+def test_a_node_that_answers_nothing_else_is_waited_for(server: Any, method: str) -> None:
+    node = EthereumNode(quick(server.url))
+    server.chain.change = bombed(server.chain, "internal error")
+    server.fault = lambda asked, count: Fault(status=503) if asked == method else None
+    with pytest.raises(RpcError, match="HTTP status 503"):
+        node.fetch(4)
+
+
+def test_a_rate_limit_on_traces_is_no_bomb(server: Any) -> None:
+    node = EthereumNode(quick(server.url))
+    harmless = ("0x0", "0x" + "0" * 64)
+
+    def change(method: str, params: list[Any], result: Any) -> Any:
+        if method in TRACER and params[0] not in harmless:
+            raise Refuse(-32005, "limit exceeded")
+        return result
+
+    server.chain.change = change
+    with pytest.raises(RpcError, match="rate limit"):
+        node.fetch(4)
+
+
+def test_the_tracer_gives_up_before_the_client_does(server: Any) -> None:
+    seen = []
+
+    def change(method: str, params: list[Any], result: Any) -> Any:
+        if method in TRACER:
+            seen.append(params[1]["timeout"])
+        return result
+
+    node = EthereumNode(quick(server.url))
+    server.chain.change = change
+    node.fetch(4)
+    assert seen == ["2500ms"]
 
 
 def test_opcode_logs_are_no_traces(server: Any) -> None:
