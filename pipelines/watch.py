@@ -165,6 +165,9 @@ class Watcher:
                         break
                     if isinstance(answer, RawBlock):
                         fresh.append(answer)
+                        if answer.degraded:
+                            why = safe_text(answer.degraded, limit=400)
+                            log.warning("block %s is not known in full: %s", f"{number:,}", why)
                     else:
                         log.warning(
                             "block %s quarantined: %s", f"{number:,}", safe_text(str(answer), limit=400)

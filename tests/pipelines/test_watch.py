@@ -34,7 +34,7 @@ from pipelines.watch import Finality, Watcher
 HERE = Path(__file__).resolve().parents[1] / "chains"
 HELP = runpy.run_path(str(HERE / "fault_server.py"))
 ANVIL = runpy.run_path(str(HERE / "anvil_node.py"))
-Chain, Fault, serve, KEY = (HELP[name] for name in ("Chain", "Fault", "serve", "KEY"))
+Chain, Fault, serve, KEY, Refuse = (HELP[name] for name in ("Chain", "Fault", "serve", "KEY", "Refuse"))
 DETECTOR: Any = SimpleNamespace(
     fingerprint="m",
     calibrated_as="c",
@@ -397,6 +397,26 @@ def test_a_quarantined_block_does_not_stop_the_watch(server: Any, tmp_path: Path
     assert watching.step() == 10
     assert [number for number, _ in Archive(tmp_path / "archive").coverage().quarantined] == [5]
     assert len(live(store)) == len(on_chain(server.chain)) - 3
+
+
+@pytest.mark.parametrize("answer", [Refuse(-32000, "execution timeout"), Refuse(-32603, "took too long")])
+def test_a_transaction_that_cannot_be_traced_is_scored_as_such_and_said(
+    server: Any, tmp_path: Path, store: ScoreStore, caplog: pytest.LogCaptureFixture, answer: Exception
+) -> None:
+    bomb = server.chain.entries[5]["block"]["transactions"][0]["hash"]
+
+    def change(method: str, params: list[Any], result: Any) -> Any:
+        if method.startswith("debug_trace") and params[0] in ("0x5", bomb):
+            raise answer
+        return result
+
+    watching = watcher(server, tmp_path, store)
+    server.chain.change = change
+    watching.start(1)
+    assert watching.step() == 10 and live(store) == on_chain(server.chain)
+    assert [score.tx_hash for score in store.iter_scores() if score.trace_status == "truncated"] == [bomb]
+    assert "block 5 is not known in full: 1 of 3 transactions could not be traced" in caplog.text
+    assert KEY not in caplog.text
 
 
 def test_small_parts_are_merged_and_a_later_reorganisation_still_finds_its_rows(
