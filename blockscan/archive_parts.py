@@ -90,12 +90,13 @@ def write_part(target: Path, rows: Sequence[RawBlock], info: PartInfo) -> None:
     """Write a part under a temporary name, then give it its own: it is there whole, or not at all.
 
     Raises:
-        ArtifactError: the disk refused (full, read-only); nothing stored before is touched.
+        ArtifactError: the disk refused (full, read-only), or an answer is too long for a cell; nothing stored
+            before is touched.
     """
     columns = {name: [_cell(row, name) for row in rows] for name in _SCHEMA.names}
-    table = pa.table(columns, schema=_SCHEMA.with_metadata({"blockscan": json.dumps(asdict(info))}))
     draft = target.with_name(f".{target.name}.draft")
     try:
+        table = pa.table(columns, schema=_SCHEMA.with_metadata({"blockscan": json.dumps(asdict(info))}))
         pq.write_table(table, draft, compression="zstd", row_group_size=128)
         sync(draft)
         draft.rename(target)
@@ -103,6 +104,13 @@ def write_part(target: Path, rows: Sequence[RawBlock], info: PartInfo) -> None:
         draft.unlink(missing_ok=True)
         raise ArtifactError(
             f"cannot write {target}: {error}; free some space and run the same command again to resume"
+        ) from error
+    except pa.ArrowException as error:
+        draft.unlink(missing_ok=True)
+        why = " ".join(str(error).split())
+        raise ArtifactError(
+            f"cannot write {target}: {why}; if an endpoint is allowed answers of gigabytes, allow it less "
+            "with #max_mb=N after its URL"
         ) from error
 
 

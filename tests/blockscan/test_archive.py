@@ -173,6 +173,18 @@ def test_parts_without_a_row_are_merged_once_and_removed(tmp_path: Path) -> None
     assert later.coverage() == before and len(before.quarantined) == SHORTEST_RUN
 
 
+def test_an_answer_too_long_for_a_cell_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive, part = archive_of_one(tmp_path / "a")
+
+    def full(*given: Any, **named: Any) -> Any:
+        raise pa.ArrowCapacityError("array cannot contain more than 2147483646 bytes")
+
+    monkeypatch.setattr("blockscan.archive_parts.pa.table", full)
+    with pytest.raises(ArtifactError, match=r"cannot write .*2147483646 bytes; .*#max_mb=N"):
+        archive.append([row(10, "0xb10")], info(10))
+    assert archive.part_paths() == [part] and not list(archive.path.glob("*.draft"))
+
+
 def test_an_orphaned_block_stays_orphaned_and_on_disk(tmp_path: Path) -> None:
     archive = Archive.begin(tmp_path / "a", "evm")
     for number in range(100, 170):
