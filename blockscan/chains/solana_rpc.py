@@ -17,7 +17,7 @@ from blockscan.chains.pool import Pool
 from blockscan.chains.rpc import Block
 from blockscan.chains.solana import parse
 from blockscan.chains.solana_meta import count, integer
-from blockscan.chains.transport import Endpoint, MethodRefused
+from blockscan.chains.transport import AnswerTooLarge, Endpoint, MethodRefused, Unanswered
 from blockscan.errors import ChainError, ParseError
 from blockscan.transaction import TraceSource
 
@@ -85,11 +85,17 @@ class SolanaNode:
         """One slot with all its transactions, as a node sent it; unwanted votes are not among `tx_hashes`.
 
         Raises:
-            InvalidAnswer: what the node answered cannot be parsed; with the answer.
+            InvalidAnswer: what the node answered cannot be parsed; with the answer. Or it answers for the
+                slot, and not with all of it: what comes after must not wait for that.
             ChainError: the slot is before the first that the nodes have.
             RpcError: the nodes failed.
         """
-        block, body = self._block(number, "full")
+        try:
+            block, body = self._block(number, "full")
+        except (AnswerTooLarge, Unanswered) as error:
+            header, body = self._block(number, "none")
+            kept = None if header is None else self._raw(number, header, body)
+            raise InvalidAnswer(f"slot {number:,}: {error}", kept) from None
         if block is None:
             before = self._newest_before(number) or {}
             known = _text(before.get("blockhash"))

@@ -11,7 +11,7 @@ from blockscan.chains.base58 import b58encode
 from blockscan.chains.checks import InvalidAnswer
 from blockscan.chains.pool import Pool
 from blockscan.chains.solana_rpc import SolanaNode
-from blockscan.chains.transport import Endpoint, MethodAbsent, MethodRefused
+from blockscan.chains.transport import AnswerTooLarge, Endpoint, MethodAbsent, MethodRefused, Unanswered
 from blockscan.errors import ChainError, ParseError
 from blockscan.transaction import TraceSource
 
@@ -137,6 +137,29 @@ def test_a_block_that_cannot_be_parsed_is_an_invalid_answer_with_its_bytes() -> 
         node.fetch(7)
     with pytest.raises(ChainError, match="Solana has no 'pending' slot"):
         node.head("pending")
+
+
+@pytest.mark.parametrize("failure", [AnswerTooLarge("too long"), Unanswered("no answer")])
+def test_a_slot_too_much_for_its_node_is_an_invalid_answer_and_a_node_that_is_down_is_not(
+    failure: ChainError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = Fake({5: block("h", "g", entry(SYSTEM, "s")), 6: block("i", "h")})
+    node, fetch = SolanaNode(endpoint), endpoint.fetch
+    failing = ["full"]
+
+    def failed(method: str, params: Sequence[Any]) -> tuple[Any, bytes]:
+        if method == "getBlock" and params[0] == 5 and params[1]["transactionDetails"] in failing:
+            raise failure
+        return fetch(method, params)
+
+    monkeypatch.setattr(endpoint, "fetch", failed)
+    with pytest.raises(InvalidAnswer, match=f"slot 5: {failure}") as caught:
+        node.fetch(5)
+    assert caught.value.raw is not None and caught.value.raw.hash == "h"
+    assert node.fetch(6).hash == "i"
+    failing.append("none")
+    with pytest.raises(type(failure), match=str(failure)):
+        node.fetch(5)
 
 
 def test_records_and_rows_go_to_the_parser_of_their_family() -> None:
