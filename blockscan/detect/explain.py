@@ -17,7 +17,7 @@ from blockscan.detect.score import SIZE_PARTS
 from blockscan.findings import Evidence, Frame
 from blockscan.safetext import safe_text
 from blockscan.tokens import Field, Modality, TokenLosses, TokenSequence
-from blockscan.transaction import Call, CallKind, Log, TraceStatus, Transaction, Visit, walk
+from blockscan.transaction import Call, CallKind, Log, TraceSource, TraceStatus, Transaction, Visit, walk
 
 MOST_EVIDENCE = 12
 # A painted tree shows the values of each frame that are rarer than this.
@@ -153,7 +153,8 @@ def reason(transaction: Transaction, evidence: Sequence[Evidence], *, after_othe
 
     `after_others`: a good part of the value comes from what the account did just before.
     """
-    cut = "trace cut off at a size cap; " if transaction.status is TraceStatus.TRUNCATED else ""
+    why = "untraceable" if transaction.source is TraceSource.RECEIPT else "trace cut off at a size cap"
+    cut = f"{why}; " if transaction.status is TraceStatus.TRUNCATED else ""
     if after_others:
         cut += "follows unusual transactions of the same account; "
     if not evidence:

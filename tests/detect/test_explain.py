@@ -164,6 +164,8 @@ def test_reason_at_the_root_and_without_expectation():
 def test_reason_of_truncated_and_of_unscored():
     cut = dataclasses.replace(STORY, status=TraceStatus.TRUNCATED)
     assert reason(cut, ()) == "trace cut off at a size cap; nothing in it could be scored"
+    untraced = dataclasses.replace(cut, source=TraceSource.RECEIPT)
+    assert reason(untraced, ()) == "untraceable; nothing in it could be scored"
     assert reason(STORY, strongest_evidence(make_reading([(Field.MARK, 0, 0, NAN)]))) == (
         "nothing in it could be scored"
     )
