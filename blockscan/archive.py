@@ -211,10 +211,14 @@ class Archive:
 
     def tx_hashes(self) -> Iterator[str]:
         """The hash of every transaction stored."""
+        return (tx_hash for _, tx_hash in self.tx_keys())
+
+    def tx_keys(self) -> Iterator[tuple[str, str]]:
+        """Chain and hash of every transaction stored."""
         for path, _, gone in self.live_parts():
-            for number, hashes in read_listed_columns(path, "number", "tx_hashes"):
+            for number, chain, hashes in read_listed_columns(path, "number", "chain", "tx_hashes"):
                 if number not in gone:
-                    yield from hashes
+                    yield from ((chain, tx_hash) for tx_hash in hashes)
 
     def block_hashes(self, first: int, last: int) -> dict[int, tuple[str, str]]:
         """Number -> (block hash, part file name) of the live node rows inside [first, last]."""

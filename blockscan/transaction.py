@@ -150,6 +150,11 @@ class Transaction:
     log_order: LogOrder
     status: TraceStatus = TraceStatus.COMPLETE
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """Chain and hash: a signature that names no chain holds on every one, with the same hash."""
+        return self.chain, self.hash
+
 
 @dataclass(frozen=True, slots=True)
 class Visit:

@@ -140,14 +140,14 @@ def sample(shards: list[Shard], count: int) -> list[Transaction]:
     """
     if count < 1:
         raise ConfigError(f"--sample {count}: give the number of transactions to look at, at least 1")
-    kept: list[tuple[int, str, Transaction]] = []
-    held: set[str] = set()
+    kept: list[tuple[int, tuple[str, str], Transaction]] = []
+    held: set[tuple[str, str]] = set()
     for _, transaction in watched("balance (read)", shards):
         rank = -int.from_bytes(hashlib.blake2b(transaction.hash.encode(), digest_size=8).digest())
-        if transaction.hash in held or (len(kept) == count and rank <= kept[0][0]):
+        if transaction.key in held or (len(kept) == count and (rank, transaction.key) <= kept[0][:2]):
             continue
-        held.add(transaction.hash)
-        heapq.heappush(kept, (rank, transaction.hash, transaction))
+        held.add(transaction.key)
+        heapq.heappush(kept, (rank, transaction.key, transaction))
         if len(kept) > count:
             held.discard(heapq.heappop(kept)[1])
     if not kept:

@@ -41,7 +41,8 @@ def remember(
 ) -> None:
     """Give what was judged of a chain, oldest first, to `recent`, with the dealings of `earlier` ones."""
     hashes = {each.tx_hash for each in known}
-    dealings = {each.hash: dealing_in(each, detector.history) for each in earlier if each.hash in hashes}
+    here = (each for each in earlier if each.chain == chain and each.hash in hashes)
+    dealings = {each.hash: dealing_in(each, detector.history) for each in here}
     for each in known:
         recent.add(account_of(chain, each.sender), each.time, each.value, dealings.get(each.tx_hash))
 

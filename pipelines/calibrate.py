@@ -276,10 +276,9 @@ def _observe(
     vectors = embeddings(model, sequences, config) if config.density else [None] * len(sequences)
     observed, recent = [], Recent(0.0)
     for each, loss, vector in zip(encoded, losses, vectors, strict=True):
-        name = each.sequence.tx_hash
-        (account, time), contract = census.accounts[name], census.contracts[name]
-        facts = census.facts_after(name, recent.dealings(account, time))
-        recent.add(account, time, 0.0, census.dealings[name])
+        (account, time), contract = census.accounts[each.key], census.contracts[each.key]
+        facts = census.facts_after(each.key, recent.dealings(account, time))
+        recent.add(account, time, 0.0, census.dealings[each.key])
         kind = each.source, each.status
         observed.append(Observed(each.sequence, loss, facts, *kind, contract, vector, account, time))
     return observed

@@ -38,6 +38,12 @@ class Encoded:
     source: str
     status: str
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """Chain and hash, see Transaction."""
+        *_, tx_hash, chain = self.order
+        return chain, tx_hash
+
 
 def fit_tokenizer(
     shards: list[Shard], out: Path, config: TokenizerConfig, *, exclude: Collection[str] = ()
@@ -93,18 +99,18 @@ def encode_all(
         encoded = _elsewhere(shards, tokenizer, exclude, min(processes, len(movable)))
     else:
         encoded = _encode((each for _, each in watched("encode", shards, exclude)), tokenizer)
-    found: dict[str, Encoded] = {}
+    found: dict[tuple[str, str], Encoded] = {}
     for each in encoded:
-        found.setdefault(each.sequence.tx_hash, each)
+        found.setdefault(each.key, each)
     return sorted(found.values(), key=lambda each: each.order)
 
 
 def _encode(transactions: Iterable[Transaction], tokenizer: TxTokenizer) -> Iterator[Encoded]:
     """Each transaction once, in the order of its first mention."""
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     for transaction in transactions:
-        if transaction.hash not in seen:
-            seen.add(transaction.hash)
+        if transaction.key not in seen:
+            seen.add(transaction.key)
             yield Encoded(
                 time_order(transaction),
                 tokenizer.encode(transaction),
@@ -163,7 +169,8 @@ class _Flat:
         for order, origin, length in zip(self.orders, self.origins, self.lengths, strict=True):
             own = [array[begin : begin + length] for array in self.arrays]
             begin += length
-            yield Encoded(order, TokenSequence(order[-1], *own), *origin)
+            *_, tx_hash, _ = order
+            yield Encoded(order, TokenSequence(tx_hash, *own), *origin)
 
 
 _tokenizer_here: TxTokenizer | None = None

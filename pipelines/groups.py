@@ -23,13 +23,13 @@ GROUP = 8000
 class Group(NamedTuple):
     """Transactions in time order, each once, as group `number` (from 0) of `total`.
 
-    `owner` gives by hash the first shard that holds it; `ended` names the shards that no later group reads.
+    `owner` gives by key the first shard that holds it; `ended` names the shards that no later group reads.
     """
 
     number: int
     total: int
     transactions: list[Transaction]
-    owner: dict[str, str]
+    owner: dict[tuple[str, str], str]
     ended: list[str]
 
 
@@ -40,18 +40,18 @@ _NOWHERE = -1, -1
 class _Plan(NamedTuple):
     """`begins`: the first place of each group that has places; `needs`: the groups each shard is read for.
 
-    `blockless`: hashes that occur without a block; the same ones may occur with it, in another group.
+    `blockless`: keys that occur without a block; the same ones may occur with it, in another group.
     """
 
     begins: list[tuple[int, int]]
     total: int
     needs: list[set[int]]
-    blockless: set[str]
+    blockless: set[tuple[str, str]]
 
 
 def groups_of(shards: Sequence[Shard]) -> Iterator[Group]:
     """Every transaction of the shards once; one group at least."""
-    plan, taken = _planned(shards), set[str]()
+    plan, taken = _planned(shards), set[tuple[str, str]]()
     for number in range(plan.total):
         here = [shard for shard, needed in zip(shards, plan.needs, strict=True) if number in needed]
         transactions, owner = _read(here, number, plan, taken)
@@ -66,13 +66,13 @@ def _planned(shards: Sequence[Shard]) -> _Plan:
         return _Plan([_NOWHERE], 1, [{0} for _ in shards], set())
     sizes: Counter[tuple[int, int]] = Counter()
     places: dict[str, set[tuple[int, int]]] = {shard.name: set() for shard in shards}
-    blockless: set[str] = set()
+    blockless: set[tuple[str, str]] = set()
     for name, transaction in watched("read", shards):
         place = place_of(transaction)
         sizes[place] += 1
         places[name].add(place)
         if transaction.block_number is None:
-            blockless.add(transaction.hash)
+            blockless.add(transaction.key)
     scattered = math.ceil(sizes.pop(_NOWHERE, 0) / GROUP)
     begins = _begins(sizes)
     count = max(len(begins), scattered)
@@ -97,14 +97,14 @@ def _needed(places: set[tuple[int, int]], begins: Sequence[tuple[int, int]], cou
 
 
 def _read(
-    shards: Sequence[Shard], number: int, plan: _Plan, taken: set[str]
-) -> tuple[list[Transaction], dict[str, str]]:
-    owner: dict[str, str] = {}
+    shards: Sequence[Shard], number: int, plan: _Plan, taken: set[tuple[str, str]]
+) -> tuple[list[Transaction], dict[tuple[str, str], str]]:
+    owner: dict[tuple[str, str], str] = {}
     found = []
     for name, transaction in watched(f"read {number + 1}/{plan.total}", shards):
-        known = transaction.hash in owner or transaction.hash in taken
+        known = transaction.key in owner or transaction.key in taken
         if not known and _group_of(transaction, plan) == number:
-            owner[transaction.hash] = name
+            owner[transaction.key] = name
             found.append(transaction)
     return sorted(found, key=time_order), owner
 

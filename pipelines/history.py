@@ -33,10 +33,10 @@ def fit_history(
     """
 
     def fresh() -> Iterator[Transaction]:
-        seen: set[str] = set()
+        seen: set[tuple[str, str]] = set()
         for _, transaction in watched("history", shards, exclude):
-            if transaction.hash not in seen:
-                seen.add(transaction.hash)
+            if transaction.key not in seen:
+                seen.add(transaction.key)
                 yield transaction
 
     counted = history_of(fresh())

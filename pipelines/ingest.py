@@ -133,7 +133,7 @@ def ingest_files(
     """
     require_files(files)
     archive = Archive.begin(out, family)
-    seen = {_digest(tx_hash) for tx_hash in archive.tx_hashes()}
+    seen = {_digest(*key) for key in archive.tx_keys()}
     only_chain = None if only_chain is None else canonical(only_chain)
     readers = [
         _FileReader(archive, name, _identity(digest, only_chain, votes=votes), read, seen, only_chain, votes)
@@ -248,7 +248,7 @@ class _FileReader:
         return self.votes or not only_votes(transaction)
 
     def _is_new(self, transaction: Transaction) -> bool:
-        digest = _digest(transaction.hash)
+        digest = _digest(*transaction.key)
         if digest in self.seen:
             self.duplicates += 1
             return False
@@ -305,5 +305,5 @@ class _Part:
         return len(self.rows) >= PART_ROWS or self.bytes >= PART_BYTES
 
 
-def _digest(tx_hash: str) -> bytes:
-    return hashlib.blake2b(tx_hash.encode(), digest_size=12).digest()
+def _digest(chain: str, tx_hash: str) -> bytes:
+    return hashlib.blake2b(f"{canonical(chain)} {tx_hash}".encode(), digest_size=12).digest()

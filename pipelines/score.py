@@ -116,7 +116,7 @@ def score(
             counts["without_p"] += each.score.p_value is None
             counts["windowed"] += each.score.windows > 1
             if parquet is not None:
-                files[group.owner[each.score.tx_hash]].append(each.score)
+                files[group.owner[each.score.chain, each.score.tx_hash]].append(each.score)
         ended += group.ended
         if parquet is not None and counts["scored"]:
             while ended:

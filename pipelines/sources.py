@@ -26,8 +26,8 @@ LONGEST_LINE = 512 * 1024 * 1024
 BOM = b"\xef\xbb\xbf"
 """What some editors begin a UTF-8 file with."""
 
-TimeOrder = tuple[int, int, int, str]
-"""Block, time of an unknown block, place in the block, hash; see time_order."""
+TimeOrder = tuple[int, int, int, str, str]
+"""Block, time of an unknown block, place in the block, hash, chain; see time_order."""
 
 
 @dataclass(slots=True)
@@ -103,9 +103,10 @@ def read_transactions(shards: list[Shard]) -> Iterator[Transaction]:
 
 
 def time_order(transaction: Transaction) -> TimeOrder:
-    """Sort key: block, place in the block, hash; unknown blocks come first, by their time."""
+    """Sort key: block, place in the block, hash, chain; unknown blocks come first, by their time."""
     block, when = place_of(transaction)
-    return block, when, -1 if transaction.index is None else transaction.index, transaction.hash
+    index = -1 if transaction.index is None else transaction.index
+    return block, when, index, transaction.hash, transaction.chain
 
 
 def place_of(transaction: Transaction) -> tuple[int, int]:

@@ -73,13 +73,13 @@ class Target:
 
 @dataclass(slots=True)
 class Census:
-    """Notes the transactions that pass: by hash facts (F,), dealing, contract and account, and where."""
+    """Notes the transactions that pass: by key facts (F,), dealing, contract and account, and where."""
 
     history: History
-    facts: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    dealings: dict[str, Dealing] = field(default_factory=dict)
-    contracts: dict[str, str] = field(default_factory=dict)
-    accounts: dict[str, tuple[str, int | None]] = field(default_factory=dict)
+    facts: dict[tuple[str, str], NDArray[np.float64]] = field(default_factory=dict)
+    dealings: dict[tuple[str, str], Dealing] = field(default_factory=dict)
+    contracts: dict[tuple[str, str], str] = field(default_factory=dict)
+    accounts: dict[tuple[str, str], tuple[str, int | None]] = field(default_factory=dict)
     sources: Counter[str] = field(default_factory=Counter)
     chains: set[str] = field(default_factory=set)
     _places: set[tuple[int | None, int | None]] = field(default_factory=set)
@@ -99,12 +99,12 @@ class Census:
         return Shard(shard.name, read, shard.rows)
 
     def _note(self, transaction: Transaction) -> None:
-        if transaction.hash not in self.contracts:
-            self.facts[transaction.hash] = fact_values(facts_of(transaction, self.history))
-            self.dealings[transaction.hash] = dealing_in(transaction, self.history)
-            self.contracts[transaction.hash] = main_target(transaction) or ""
+        if transaction.key not in self.contracts:
+            self.facts[transaction.key] = fact_values(facts_of(transaction, self.history))
+            self.dealings[transaction.key] = dealing_in(transaction, self.history)
+            self.contracts[transaction.key] = main_target(transaction) or ""
             account = account_of(transaction.chain, transaction.sender)
-            self.accounts[transaction.hash] = account, transaction.time
+            self.accounts[transaction.key] = account, transaction.time
             self.sources[transaction.source.value] += 1
             self.chains.add(transaction.chain)
             self._places.add((transaction.block_number, transaction.time))
@@ -126,12 +126,12 @@ class Census:
                     f"trained on or has counted; calibrate on later ones: --blocks {until + 1}:"
                 )
 
-    def facts_after(self, tx_hash: str, earlier: Sequence[Dealing]) -> NDArray[np.float64]:
+    def facts_after(self, key: tuple[str, str], earlier: Sequence[Dealing]) -> NDArray[np.float64]:
         """The facts (F,) of a transaction, with what it shows together with earlier ones of its account."""
-        found = self.facts[tx_hash]
+        found = self.facts[key]
         if earlier:
             found = found.copy()
-            joint = dealings_facts(earlier, self.dealings[tx_hash], self.history)
+            joint = dealings_facts(earlier, self.dealings[key], self.history)
             for name, fact in joint.items():
                 found[FACTS.index(name)] = fact.value
         return found

@@ -70,9 +70,9 @@ def main() -> None:
     losses = token_losses(model, [each.sequence for each in everything], ScoreConfig())
     observed, recent = [], Recent(0.0)
     for each, loss in zip(everything, losses, strict=True):
-        name, (account, when) = each.sequence.tx_hash, census.accounts[each.sequence.tx_hash]
-        facts = census.facts_after(name, recent.dealings(account, when))
-        recent.add(account, when, 0.0, census.dealings[name])
+        account, when = census.accounts[each.key]
+        facts = census.facts_after(each.key, recent.dealings(account, when))
+        recent.add(account, when, 0.0, census.dealings[each.key])
         observed.append(
             Observed(each.sequence, loss, facts, each.source, each.status, account=account, time=when)
         )

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from blockscan.tokens import Field, Modality, TokenSequence, VocabularyShape
 from pipelines.balance import ChainBalance, balance, render, sample, unigram_bits
 from pipelines.cli_tokenizer import tokenizer_balance
 from pipelines.commands import shards_of
+from pipelines.sources import Shard
 
 
 def tokens(*described: tuple[int, Modality, Field, bool]) -> TokenSequence:
@@ -91,6 +93,14 @@ def test_the_sample_depends_on_no_order(archive: Path) -> None:
     assert {each.hash for each in sample(shards, 10)} < set(chosen)
     everything = sample(shards, 100_000)
     assert len({each.hash for each in everything}) == len(everything)
+
+
+def test_one_hash_on_two_chains_is_two_of_the_sample(archive: Path) -> None:
+    ((here, *_), _) = shards_of(archive, "1:9")
+    there = Shard("bsc", lambda: (replace(each, chain="bsc") for each in here.read()), here.rows)
+    chosen = [each.key for each in sample([here, there, here], 5)]
+    assert chosen == [each.key for each in sample([there, here], 5)]
+    assert len(set(chosen)) == 5 and len({tx_hash for _, tx_hash in chosen}) == 3
 
 
 def test_no_sample_is_refused(archive: Path) -> None:

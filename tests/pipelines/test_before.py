@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,11 +51,12 @@ def test_the_minutes_before_the_first_block_are_known(
 ) -> None:
     """Blocks 100 to 102, ten seconds apart, were scored; nothing older is read, and nothing later."""
     judged = [transaction(block) for block in (100, 101, 102)]
+    elsewhere = [replace(each, chain="bsc", root=replace(each.root, value=0)) for each in judged]
     read: list[BlockRange] = []
 
     def reread(blocks: BlockRange) -> Iterator[Transaction]:
         read.append(blocks)
-        yield from (each for each in judged if (each.block_number or 0) in blocks)
+        yield from (each for each in (*judged, *elsewhere) if (each.block_number or 0) in blocks)
 
     known = Earlier(Recent(0.5), Mixes())
     with open_store(tmp_path / "s.sqlite") as store:

@@ -122,6 +122,17 @@ def test_what_cannot_be_read_elsewhere_is_reported_here(tmp_path: Path, tokenize
     assert [line.split(" ")[0] for line in rejects.lines] == ["0.jsonl:2:", "2.jsonl:1:"]
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_one_hash_on_two_chains_is_two_transactions(
+    tmp_path: Path, tokenizer: TxTokenizer, processes: int
+) -> None:
+    there = record(1).replace(b'"ethereum"', b'"bsc"')
+    found, _ = files(tmp_path, record(1) + there, there + record(1))
+    encoded = encode_all(found, tokenizer, processes=processes)
+    assert [each.key for each in encoded] == [(chain, f"0x{1:064x}") for chain in ("bsc", "ethereum")]
+    assert {each.sequence.tx_hash for each in encoded} == {f"0x{1:064x}"}
+
+
 def test_an_error_elsewhere_is_the_error_here(tmp_path: Path, tokenizer: TxTokenizer) -> None:
     log = {"address": "0x" + "70" * 20, "topics": ["0x" + "11" * 31], "data": "0x", "position": "0x0"}
     found, _ = files(tmp_path, record(1), record(2, logs=[log]))

@@ -13,10 +13,10 @@ from pipelines.groups import Group, groups_of
 from pipelines.sources import Shard
 
 
-def transaction(name: str, block: int | None, time: int | None = None) -> Transaction:
+def transaction(name: str, block: int | None, time: int | None = None, on: str = "ethereum") -> Transaction:
     root = Call(CallKind.CALL, "0xa", "0xb", b"", b"", 0, None, None, ())
     plain = TraceSource.CALL_TRACER
-    return Transaction("ethereum", name, block, None, 0, time, "0xa", True, 1, root, plain, LogOrder.EXACT)
+    return Transaction(on, name, block, None, 0, time, "0xa", True, 1, root, plain, LogOrder.EXACT)
 
 
 def shards_of(parts: Sequence[Sequence[Transaction]], reads: Counter[str]) -> list[Shard]:
@@ -101,6 +101,18 @@ def test_a_transaction_with_and_without_its_block_is_one() -> None:
     for parts in ([placed, lacking, scattered], [lacking, scattered, placed]):
         found = hashes(list(groups_of(shards_of(parts, Counter()))))
         assert len(found) == len(set(found)) == len(placed)
+
+
+@pytest.mark.parametrize("blocks", [1, 30])
+def test_one_hash_on_two_chains_is_two_transactions(blocks: int) -> None:
+    """A signature from before EIP-155 is valid on every chain; it does not do the same on each."""
+    here = [*chain(blocks, 4), transaction("0xff", None)]
+    there = [transaction(each.hash, each.block_number, on="bsc") for each in here]
+    found, again = (list(groups_of(shards_of(parts, Counter()))) for parts in ([here, there], [there, here]))
+    keys = [each.key for group in found for each in group.transactions]
+    assert len(set(keys)) == len(keys) == 2 * len(here)
+    assert [each.key for group in again for each in group.transactions] == keys
+    assert {owner for group in found for key, owner in group.owner.items() if key[0] == "bsc"} == {"1"}
 
 
 def test_shards_without_a_transaction_end_at_once() -> None:

@@ -123,6 +123,17 @@ def test_a_transaction_is_stored_once(tmp_path: Path) -> None:
     assert hashes(tmp_path / "archive") == [f"0x{number:064x}" for number in (1, 2, 3)]
 
 
+def test_one_hash_on_two_chains_is_two_transactions(tmp_path: Path) -> None:
+    source, again = tmp_path / "in.jsonl", tmp_path / "again.jsonl"
+    source.write_bytes(line(1) + line(1, chain="bsc"))
+    again.write_bytes(line(1, chain="bsc") + line(1, chain="base") + line(1, chain="bnb"))
+    report = ingest_files([source], tmp_path / "archive")
+    assert (report.added, report.duplicates) == (2, 0)
+    report = ingest_files([again], tmp_path / "archive")
+    assert (report.added, report.duplicates) == (1, 2), "bnb is bsc by another name"
+    assert report.coverage.chains == {"ethereum": 1, "bsc": 1, "base": 1}
+
+
 def test_one_chain_can_be_chosen(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_bytes(line(1) + line(2, chain="bsc") + line(3))
     report = ingest_files([tmp_path / "in.jsonl"], tmp_path / "archive", "bsc")

@@ -11,7 +11,10 @@ from blockscan.detect.history import KINDS, History, history_of
 from blockscan.detect.history_file import load_history, save_history
 from blockscan.detect.tally import Tally
 from blockscan.errors import ArtifactError
+from blockscan.transaction import Call, CallKind, LogOrder, TraceSource, Transaction
+from pipelines.history import fit_history
 from pipelines.model_dir import ModelDir
+from pipelines.sources import Shard
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -76,6 +79,19 @@ def test_a_history_of_before_says_what_to_do(tmp_path: Path) -> None:
     save_history(History(tallies, 0), tmp_path / "history")
     with pytest.raises(ArtifactError, match=r"no history this program can read.*blockscan recount ARCHIVE"):
         load_history(tmp_path / "history")
+
+
+def test_one_hash_on_two_chains_counts_twice(tmp_path: Path) -> None:
+    root = Call(CallKind.CALL, "0xa", "0xb", b"", b"", 0, None, None, ())
+    ethereum, bsc = (
+        Transaction(
+            chain, "0x1", 1, None, 0, 1, "0xa", True, 1, root, TraceSource.CALL_TRACER, LogOrder.EXACT
+        )
+        for chain in ("ethereum", "bsc")
+    )
+    shard = Shard("s", lambda: iter([ethereum, bsc, ethereum]), 3)
+    fit_history([shard], tmp_path / "history", parents={})
+    assert load_history(tmp_path / "history").transactions == 2
 
 
 def test_a_history_that_counted_more_than_is_asked_now_is_read(tmp_path: Path) -> None:

@@ -150,6 +150,15 @@ def test_a_transaction_that_occurs_twice_is_scored_once(road: Any, cli: Any, tmp
     assert json.loads(result.stdout)["scored"] == len(lines) > 5
 
 
+def test_one_hash_on_two_chains_is_scored_on_both(road: Any, cli: Any, tmp_path: Path) -> None:
+    lines = records(road.archive, 380, 380)
+    there = [line.replace(b'"chain": "', b'"chain": "other-') for line in lines]
+    (tmp_path / "in.jsonl").write_bytes(b"".join([*lines, *there]))
+    rows = score_file(cli, road, tmp_path / "in.jsonl")
+    assert len(rows) == 2 * len({score.tx_hash for score, _ in rows}) == 2 * len(lines)
+    assert pq.read_table(tmp_path / "out" / "in.jsonl.scores.parquet").num_rows == 2 * len(lines)
+
+
 def test_groups_change_nothing_but_the_packing(
     road: Any, cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,12 +117,17 @@ def test_blocks_that_the_past_was_counted_in_are_refused_by_chain() -> None:
 
 def test_accounts_are_those_of_a_chain() -> None:
     found = census(transaction("1", 1, 12), transaction("2", 1, 24, chain="base"))
-    assert found.accounts == {"1": ("ethereum:0xa", 12), "2": ("base:0xa", 24)}
+    assert found.accounts == {("ethereum", "1"): ("ethereum:0xa", 12), ("base", "2"): ("base:0xa", 24)}
 
 
-def test_contracts_are_noted_by_hash() -> None:
-    found = census(transaction("x", 1, 1), transaction("y", 2, 2, target=None))
-    assert found.contracts == {"x": "0xb", "y": ""}
+def test_contracts_are_noted_by_chain_and_hash() -> None:
+    found = census(
+        transaction("x", 1, 1),
+        transaction("y", 2, 2, target=None),
+        transaction("x", 3, 3, chain="bsc", target="0xc"),
+    )
+    x, y, other = ("ethereum", "x"), ("ethereum", "y"), ("bsc", "x")
+    assert found.contracts == {x: "0xb", y: "", other: "0xc"}
 
 
 @pytest.mark.parametrize(
