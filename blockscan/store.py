@@ -64,8 +64,9 @@ _SCORE = ", ".join(f"s.{name}" for name in SCORE_COLUMNS)
 _KEY = ("chain", "tx_hash", "calibration")
 _RAISED = "alerts a JOIN scores s ON " + " AND ".join(f"s.{name} = a.{name}" for name in _KEY)
 _RAISED_COLUMNS = f"{_SCORE}, a.unique_key, a.severity, a.status, a.note"
+_RAREST = "s.p_value IS NULL, s.p_value, s.value DESC, s.chain, s.tx_hash"
 _ORDERS = {
-    "p_value": "s.p_value IS NULL, s.p_value, s.value DESC, s.chain, s.tx_hash",
+    "p_value": _RAREST,
     "time": "s.time IS NULL, s.time DESC, s.chain, s.tx_hash",
     "chain": "s.chain, s.block_number, s.tx_index, s.tx_hash",
 }
@@ -173,10 +174,10 @@ class ScoreStore:
         return self._count(f"{_RAISED} WHERE {where}", values)
 
     def alert(self, tx_hash: str, *, chain: str | None = None) -> Alert | None:
-        """The alert of one transaction, or None; of one on several chains, that of the first if not told."""
-        where = "a.tx_hash IN (?, ?) AND a.chain = COALESCE(?, a.chain) ORDER BY a.chain"
-        sql = f"SELECT {_RAISED_COLUMNS} FROM {_RAISED} WHERE {where}"
-        found = self._db.rows(sql, (*spellings(tx_hash), chain))
+        """The alert of one transaction, or None; of one on several chains, that of the first of `chains`."""
+        meant = [chain] if chain else self.chains(tx_hash)
+        sql = f"SELECT {_RAISED_COLUMNS} FROM {_RAISED} WHERE a.tx_hash IN (?, ?) AND a.chain = ?"
+        found = self._db.rows(sql, (*spellings(tx_hash), *meant[:1])) if meant else []
         with self._decoding("an alert"):
             return alert_from_row(found[0]) if found else None
 
@@ -192,7 +193,7 @@ class ScoreStore:
         return [Disposition(*row) for row in self._db.rows(sql, (unique_key,))]
 
     def chains(self, tx_hash: str) -> list[str]:
-        """The chains on which a hash was scored, first the one that is meant where none is named."""
+        """The chains on which a hash was scored, those with an alert first, and the rarest first of all."""
         return [chain for (chain,) in self._shown("s.chain", tx_hash, None)]
 
     def score(self, tx_hash: str, *, chain: str | None = None) -> TxScore | None:
@@ -308,8 +309,8 @@ class ScoreStore:
         return changed
 
     def _shown(self, what: str, tx_hash: str, chain: str | None) -> list[Any]:
-        """Of the shown scores of a hash, on one chain or all; first that of the alert that `alert` finds."""
-        where = "s.tx_hash IN (?, ?) AND s.chain = COALESCE(?, s.chain) ORDER BY a.chain IS NULL, s.chain"
+        """Of the shown scores of a hash, on one chain or all in the order of `chains`."""
+        where = f"s.tx_hash IN (?, ?) AND s.chain = COALESCE(?, s.chain) ORDER BY a.chain IS NULL, {_RAREST}"
         return self._db.rows(f"SELECT {what} FROM {_SHOWN} AND {where}", (*spellings(tx_hash), chain))
 
     def _count(self, tables: str, values: Sequence[Any]) -> int:

@@ -52,7 +52,7 @@ By = Annotated[
 def explain(
     tx_hash: Annotated[str, typer.Argument(help="Transaction hash, or its first 8 hex digits or more.")],
     store: Store = None,
-    chain: Annotated[str | None, typer.Option(help="Chain, where --store has the hash on several.")] = None,
+    chain: Annotated[str | None, typer.Option(help="Chain, where several have the hash.")] = None,
     source: Source = None,
     model: Model = None,
     nearest: Neighbours = 0,
@@ -99,7 +99,9 @@ def explain(
             whole=over is Over.TRANSACTION,
             seed=seed,
         )
-        found = commands.explain_again(tx_hash, source, model, wanted, device=device.value, store=store)
+        found = commands.explain_again(
+            tx_hash, source, model, wanted, device=device.value, store=store, chain=chain
+        )
     else:
         found = commands.explain_stored(tx_hash, store or Path(), chain=chain)
     commands.show_explanation(found, everything=everything, as_json=as_json)

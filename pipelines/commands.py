@@ -251,14 +251,22 @@ def _kept_alert(tx_hash: str, chain: str, results: ScoreStore) -> tuple[Alert | 
 
 
 def explain_again(
-    tx_hash: str, source: Path, model: Path, wanted: Wanted, *, device: str, store: Path | None
+    tx_hash: str,
+    source: Path,
+    model: Path,
+    wanted: Wanted,
+    *,
+    device: str,
+    store: Path | None,
+    chain: str | None = None,
 ) -> Explanation:
     """Score one transaction of an archive again; a store gives labels, and what its account did before."""
-    transaction, detector = find(source, tx_hash), load_detector(ModelDir(model), device)
     if store is None:
-        return explain(transaction, source, detector, wanted)
+        return explain(find(source, tx_hash, chain), source, load_detector(ModelDir(model), device), wanted)
     with open_store(store, read_only=True) as results:
-        stored = results.score(tx_hash, chain=transaction.chain)
+        stored = results.score(tx_hash, chain=chain)
+        transaction = find(source, tx_hash, chain if stored is None else stored.chain)
+        detector = load_detector(ModelDir(model), device)
         before = None if stored is None else Before(stored.carried, stored.joint, stored.mix)
         explained = explain(transaction, source, detector, wanted, before)
         addresses = addresses_of(explained.score, explained.frames)

@@ -123,15 +123,15 @@ def whole_hash(given: str, store: Path | None, source: Path | None) -> str:
     return given if given in found or not found else found[0]
 
 
-def find(source: Path, tx_hash: str) -> Transaction:
-    """A transaction of an archive.
+def find(source: Path, tx_hash: str, chain: str | None = None) -> Transaction:
+    """A transaction of an archive; several chains may have its hash.
 
     Raises:
         ConfigError: the archive does not hold it.
     """
     for raw in Archive(source).find(tx_hash):
         for transaction in parse(raw):
-            if transaction.hash == tx_hash:
+            if transaction.hash == tx_hash and chain in (None, transaction.chain):
                 return transaction
     raise ConfigError(f"{source} holds no transaction {tx_hash}; check the hash, or ingest its block")
 

@@ -12,6 +12,7 @@ from blockscan.detect.calibration_file import KIND, load_calibration, versions
 from blockscan.detect.history_file import KIND as HISTORY
 from blockscan.errors import ArtifactError, ConfigError, ParseError
 from blockscan.findings import Before, TxScore
+from blockscan.safetext import safe_text
 from blockscan.store import ScoreStore
 from blockscan.transaction import call_count
 from pipelines.bundle import TOLERANCE, Bundle, Found, Verdict, made_with, row_hash, scoring_hash
@@ -169,10 +170,11 @@ def _with_calibration(detector: Detector, path: Path) -> Detector:
 
 
 def _row_of(stored: TxScore, archive: Archive) -> RawBlock:
-    rows = list(archive.find(stored.tx_hash))
+    rows = [row for row in archive.find(stored.tx_hash) if row.chain == stored.chain]
     if not rows:
         raise ConfigError(
-            f"{archive.path} holds no transaction {stored.tx_hash}; give the archive it came from"
+            f"{archive.path} holds no transaction {stored.tx_hash} of {safe_text(stored.chain)}; "
+            "give the archive it came from"
         )
     return next((row for row in rows if row.number == stored.block_number), rows[0])
 

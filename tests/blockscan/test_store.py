@@ -75,6 +75,25 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "results.db"
 
 
+def test_of_a_hash_on_two_chains_the_rarest_is_shown_whole(path: Path) -> None:
+    """A signature that names no chain holds on all; what is ordinary on one says nothing of another."""
+    rare = make_score(7, chain="ethereum", p_value=0.001)
+    common = make_score(7, chain="bsc", p_value=0.04)
+    with open_store(path) as store:
+        store.write([(common, "low", make_frames(1)), (rare, "critical", make_frames(3))])
+        assert store.score(rare.tx_hash) == rare and store.frames(rare.tx_hash) == make_frames(3)
+        alert = store.alert(rare.tx_hash)
+        assert alert is not None and (alert.score, alert.severity) == (rare, "critical")
+        store.write([(replace(common, chain="base", p_value=None), None, make_frames(1))])
+        store.write(
+            [
+                (replace(rare, tx_hash="0x8"), None, None),
+                (replace(common, tx_hash="0x8"), None, make_frames()),
+            ]
+        )
+        assert store.frames("0x8") == (), "not the tree of another chain"
+
+
 def test_what_is_written_is_read(path: Path) -> None:
     frames = make_frames(1200)
     with open_store(path) as store:
@@ -101,8 +120,11 @@ def test_a_hash_on_two_chains_is_two_transactions(path: Path) -> None:
         assert store.frames(tx_hash, chain="arbitrum") == make_frames(2)
         assert store.score(tx_hash, chain="base") is None
         store.write([(there, "low", None)])
+        assert store.chains(tx_hash) == ["ethereum", "arbitrum"], "of two alerts the rarest"
+        rarer = replace(there, p_value=0.001)
+        store.write([(rarer, "low", None)])
         assert store.chains(tx_hash) == ["arbitrum", "ethereum"]
-        assert (store.alert(tx_hash).score, store.score(tx_hash)) == (there, there)
+        assert (store.alert(tx_hash).score, store.score(tx_hash)) == (rarer, rarer)
         assert store.alert(tx_hash, chain="ethereum").score == here
 
 

@@ -27,6 +27,7 @@ from blockscan.transaction import Call, TraceSource, Transaction, walk
 from pipelines import nearest as nearest_step
 from pipelines.commands import explain_stored
 from pipelines.explain import EXPECTED, Explanation, find, whole_hash
+from pipelines.ingest import ingest_files
 from pipelines.model_dir import ModelDir
 from pipelines.nearest import Nearest, nearest_in
 from pipelines.render_explanation import explanation
@@ -191,6 +192,22 @@ def test_of_a_hash_on_two_chains_one_is_explained(strongest: TxScore, cli: Any, 
     assert twin.reason in named.stdout and "the hash is on" not in named.stderr
     refused = cli("explain", strongest.tx_hash, "--store", store, "--chain", "base")
     assert refused.exit_code == 1 and f"{strongest.tx_hash} on base" in refused.stderr
+
+
+def test_of_two_chains_that_have_a_hash_the_one_of_the_store_is_scored_again(
+    road: Any, cli: Any, strongest: TxScore, tmp_path: Path
+) -> None:
+    archive = shutil.copytree(road.archive, tmp_path / "archive")
+    twin = {"chain": "bsc", "tx_hash": strongest.tx_hash, "block_number": strongest.block_number}
+    trace = {"type": "CALL", "from": strongest.sender, "to": strongest.target, "value": "0x1", "input": "0x"}
+    (tmp_path / "in.jsonl").write_text(json.dumps(twin | {"trace": trace}) + "\n")
+    ingest_files([tmp_path / "in.jsonl"], archive)
+    assert find(archive, strongest.tx_hash).chain == "bsc"
+    known = ("--archive", archive, "--model", road.model, "--store", road.store, "--json")
+    explained = json.loads(cli("explain", strongest.tx_hash, *known).stdout)["score"]
+    assert (explained["chain"], explained["calls"]) == (strongest.chain, strongest.calls)
+    bundled = json.loads(cli("bundle", strongest.tx_hash, *known, "--out", tmp_path / "b.json.gz").stdout)
+    assert abs(bundled["value"] - strongest.value) <= 1e-3
 
 
 def test_an_explanation_says_whether_it_is_an_alert(road: Any, cli: Any, tmp_path: Path) -> None:
