@@ -14,6 +14,8 @@ from blockscan.findings import Alert, Evidence, Frame, Joint, TxScore
 
 SEVERITIES = ("critical", "high", "medium", "low")
 STATUSES = ("open", "acknowledged", "dismissed", "confirmed", "orphaned")
+LARGEST_TREE = 256 * 1024 * 1024
+"""Bytes of a painted tree unpacked: half a million calls and logs, for which no block has gas."""
 SCORE_COLUMNS = tuple(field.name for field in fields(TxScore))
 
 # One tuple of statements per schema version. A released entry never changes: append the next one.
@@ -205,9 +207,13 @@ def unpack_frames(packed: bytes) -> tuple[Frame, ...]:
     """The inverse of `pack_frames`.
 
     Raises:
-        zlib.error, ValueError, TypeError, KeyError: the bytes are damaged.
+        zlib.error, ValueError, TypeError, KeyError: the bytes are damaged, or unpack to more than any tree.
     """
-    items = json.loads(zlib.decompress(packed))
+    inflate = zlib.decompressobj()
+    text = inflate.decompress(packed, LARGEST_TREE)
+    if not inflate.eof:
+        raise ValueError(f"it is cut short, or larger than {LARGEST_TREE:,} bytes when unpacked")
+    items = json.loads(text)
     return tuple(Frame(**{**item, "evidence": tuple(map(_evidence, item["evidence"]))}) for item in items)
 
 

@@ -4,6 +4,7 @@ import sqlite3
 import stat
 import tempfile
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from blockscan import store_db
+from blockscan import store_db, store_schema
 from blockscan.errors import StoreError
 from blockscan.findings import Evidence, Frame, TxScore
 from blockscan.store import Label, Run, ScoredBlock, ScoreStore, Search, open_store
@@ -486,6 +487,20 @@ def test_a_damaged_row_is_named_and_found_by_verify(path: Path) -> None:
         assert len(store.verify()) == 2
         store.write([(make_score(0), None, make_frames())])
         assert store.verify() == []
+
+
+@pytest.mark.parametrize(
+    "tree", [zlib.compress(b" " * 5000 + b"[]"), zlib.compress(b"[]")[:-4]], ids=["bomb", "stump"]
+)
+def test_a_tree_that_swells_is_no_tree(path: Path, tree: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever hands over a store may have packed gigabytes into it."""
+    monkeypatch.setattr(store_schema, "LARGEST_TREE", 4000)
+    with open_store(path) as store:
+        store.write([(make_score(0), None, make_frames())])
+        store._db.execute("UPDATE frames SET tree = ?", (tree,))
+        with pytest.raises(StoreError, match="cut short, or larger than 4,000 bytes when unpacked"):
+            store.frames(make_score(0).tx_hash)
+        assert len(store.verify()) == 1
 
 
 def test_a_truncated_file_is_reported(path: Path) -> None:
