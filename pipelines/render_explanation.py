@@ -9,14 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from blockscan.detect.fact import amount_in_words
-from blockscan.detect.habits import Function
+from blockscan.detect.habits import Function, spelled
 from blockscan.detect.neighbours import Differences
 from blockscan.detect.ranked_frames import RankedFrame, ranked_frames
 from blockscan.detect.score import view_of
 from blockscan.findings import Alert, Frame, TxScore
 from blockscan.findings_wording import FACTS, evidence_name, utc
 from blockscan.safetext import safe_text
-from blockscan.transaction import CallKind
 from pipelines.decoding import name_codes
 from pipelines.explain import Causes, Explanation
 from pipelines.nearest import MOST_COMPARED, Nearest
@@ -48,7 +47,6 @@ _AMOUNTS = frozenset(
     ]
 )
 """Facts that say how much, of which "at most" makes sense; the others name what is rare."""
-_CREATIONS = {kind.value.encode() for kind in (CallKind.CREATE, CallKind.CREATE2, CallKind.SELFDESTRUCT)}
 
 
 def explanation(explained: Explanation, *, everything: bool) -> Group:
@@ -309,8 +307,7 @@ def _name(function: Function, name: Naming) -> str:
     target, selector = function
     if not selector:
         return f"plain call of {safe_text(target)}" if target else "message"
-    named = selector in _CREATIONS or (selector.isalpha() and not target.startswith("0x"))
-    what = selector.decode() if named else name(selector)
+    what = spelled(function) or name(selector)
     return f"{safe_text(what)} of {safe_text(target)}"
 
 

@@ -12,7 +12,7 @@ the program is part of the name, and accounts have no places.
 from collections.abc import Iterator
 from itertools import combinations_with_replacement, pairwise
 
-from blockscan.chains.solana_layouts import layout_of
+from blockscan.chains.solana_layouts import LAYOUTS, PROGRAMS, Layout, layout_of
 from blockscan.detect.flow import LARGEST, TRANSFER, Frames
 from blockscan.transaction import Call, CallKind, Transaction
 
@@ -34,6 +34,14 @@ _TELLING = 1000
 _ARGUMENTS = 8
 
 
+def _instruction(layout: Layout) -> bytes:
+    return layout.name.partition(":")[2].encode()
+
+
+_CREATIONS = {kind.encode() for kind in (CallKind.CREATE, CallKind.CREATE2, CallKind.SELFDESTRUCT)}
+_INSTRUCTIONS = {_instruction(layout) for layout in LAYOUTS.values()}
+
+
 def function_of(call: Call) -> Function:
     """What a frame runs: its target, and the selector (EVM), kind of creation or instruction (Solana).
 
@@ -48,7 +56,7 @@ def function_of(call: Call) -> Function:
         if call.caller == target:
             return "", b""
         layout = layout_of(target, call.data)
-        return target, layout.name.partition(":")[2].encode() if layout else call.data[:_DISCRIMINATOR]
+        return target, _instruction(layout) if layout else call.data[:_DISCRIMINATOR]
     return target, call.data[:_SELECTOR] if len(call.data) >= _SELECTOR else b""
 
 
@@ -57,8 +65,16 @@ def in_words(function: Function) -> str:
     target, selector = function
     if not selector:
         return f"a call of {target} without a function" if target else "a call without a function"
-    name = selector.decode() if selector.isalpha() else f"0x{selector.hex()}"
+    name = spelled(function) or f"0x{selector.hex()}"
     return f"{name} of {target}" if target else name
+
+
+def spelled(function: Function) -> str:
+    """The name that `function_of` gives it; "" for bytes of the chain, which may spell any name there is."""
+    target, selector = function
+    on_evm = not target or target.startswith("0x")
+    known = _CREATIONS if on_evm else _INSTRUCTIONS if target in PROGRAMS else ()
+    return selector.decode() if selector in known else ""
 
 
 def name_of(call: Call) -> Function:

@@ -220,11 +220,20 @@ def test_a_balance_is_as_it_was_when_it_was_asked_for(history):
 
 
 def test_functions_are_in_words():
-    assert (
-        in_words(("0xaa", b"\xa9\x05\x9c\xbb")) == "0xa9059cbb of 0xaa" and in_words(("", b"swap")) == "swap"
-    )
+    assert in_words(("0xaa", b"\xa9\x05\x9c\xbb")) == "0xa9059cbb of 0xaa"
+    assert in_words((SPL_TOKEN, b"initializeAccount3")) == f"initializeAccount3 of {SPL_TOKEN}"
+    assert in_words(("0xaa", b"CREATE2")) == "CREATE2 of 0xaa" and in_words(("", b"CREATE")) == "CREATE"
     assert in_words(("0xaa", b"")) == "a call of 0xaa without a function"
     assert in_words(("", b"")) == "a call without a function"
+
+
+@pytest.mark.parametrize(
+    ("target", "code"),
+    [("0xaa", b"mint"), ("", b"swap"), ("0xaa", b"CALL"), ("prog", b"transfer"), ("prog", b"CREATE")],
+)
+def test_letters_of_the_chain_are_no_name(target: str, code: bytes) -> None:
+    """Who writes a contract chooses its selectors, and a program its first bytes."""
+    assert in_words((target, code)).startswith(f"0x{code.hex()}")
 
 
 def test_amounts_are_in_words():

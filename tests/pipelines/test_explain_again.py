@@ -372,6 +372,14 @@ def test_differences_make_sense_of_facts_that_are_no_amounts(strongest: TxScore)
     ]
 
 
+def test_a_selector_that_spells_a_name_is_none(strongest: TxScore) -> None:
+    out, spoof = io.StringIO(), ("0xaa", b"mint")
+    near = Nearest((), None, 3, 3, spoof, outermost=True, ordered=True)
+    explained = Explanation(strongest, (), nearest=near)
+    Console(file=out, width=250).print(explanation(explained, everything=False))
+    assert "0x6d696e74 of 0xaa" in out.getvalue() and "mint of" not in out.getvalue()
+
+
 def test_evidence_and_parts_are_named_in_words(road: Any, cli: Any, strongest: TxScore) -> None:
     given = (
         "explain",
