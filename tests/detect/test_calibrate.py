@@ -293,6 +293,12 @@ def test_periods_of_equal_values_are_as_alike_as_others(equal):
         assert low <= min(counts[0]) <= max(counts[0]) <= high
 
 
+def test_what_is_above_just_enough_others_is_an_alarm():
+    """Four fifths of thirty are the 24 that 4 % needs: all of the last fifth are above all of them."""
+    assert transactions_needed(0.04) == 24
+    assert alarms_by_period(np.arange(30.0), one_size(30), 0.04) == (0, 0, 0, 0, 6)
+
+
 def test_a_period_that_is_not_alike_shows(calibration, benign):
     rng = np.random.default_rng(9)
     values = rng.standard_normal(1000)
@@ -397,6 +403,9 @@ def test_sizes_are_those_of_the_values_and_may_be_left_out(calibration, benign, 
     assert plain.sizes == {}
     told = [each.p_value(values[-9], "callTracer", mix=(0, 0, 9)) for each in (plain, calibration)]
     assert told[0] == 10 / (1 + len(values)) != told[1]
+    mixed = judge(calibration, later[0], mix=(0, 0, 1000))
+    assert mixed.p_value == calibration.p_value(mixed.value, "callTracer", mix=(0, 0, 1000))
+    assert mixed.p_value != judge(calibration, later[0]).p_value
     for place, wrong in enumerate((sizes[1:], sizes + 3, sizes.astype(np.int64))):
         save_calibration(dataclasses.replace(calibration, sizes={"callTracer": wrong}), tmp_path / str(place))
         with pytest.raises(ArtifactError, match="the sizes of callTracer are not those of its values"):

@@ -96,6 +96,7 @@ def test_a_calibration_per_contract_judges_within_the_contract(benign):
     judged = judge(made, one)
     own = np.sort([judge(made, each).value for each in named[1300:] if each.contract == one.contract])
     assert judged.p_value == pytest.approx(p_value(own, judged.value)) and len(own) == 650
+    assert judge(made, one, mix=(0, 0, 1000)).p_value == judged.p_value, "sizes are a whole source's"
     with pytest.raises(ValueError, match="needs the contract"):
         judge(made, one._replace(contract=None))
     with pytest.raises(ValueError, match="needs the contract"):
