@@ -41,10 +41,10 @@ Facts = dict[str, object]
 class Renewed:
     """What a recalibration changed.
 
-    `thresholds` gives by source the values above which an alarm is raised, before and after, None where
-    there are too few values for one. `above_old` gives by source how many of the new transactions lie above
-    the old threshold: the alarms that the old calibration would have raised at its level, from the values
-    that it held out.
+    `thresholds` gives by source the values above which an alarm is raised, before and after, while sizes are
+    as frequent as among the values held out; None where there are too few values for one. `above_old` gives
+    by source how many of the new transactions lie above the old threshold: the alarms that the old
+    calibration would have raised at its level, did it not allow for the mix of sizes.
     """
 
     calibration: Calibration
@@ -201,12 +201,13 @@ def _periods(made: Calibration, source: str) -> Facts:
         return {}
     own = n / len(counts)
     (low, high), (fewest, most) = period_band(n, level), (min(counts), max(counts))
+    others = "the others, sizes allowed for" if source in made.sizes else "the others"
     found = f"{_percent(fewest / own)} to {_percent(most / own)} %"
     alike = f"{_percent(low / own)} to {_percent(high / own)} %"
     if not low <= fewest <= most <= high:
         console.print(
             f"the calibration of {source} is uneven: of its fifths in time {found} alarm at the level of "
-            f"the others, {alike} if they were alike; so will false alarms change from day to day. Calibrate "
+            f"{others}, {alike} if they were alike; so will false alarms change from day to day. Calibrate "
             "on more blocks, close to the time that is to be watched"
         )
     return {f"false alarms in fifths of it, {source}": f"{found} ({alike} if alike)"}

@@ -146,7 +146,7 @@ class Calibration:
         return comparable(self.contracts[source], contract, transactions_needed(self.alarm_level))
 
     def threshold(self, source: str, fpr: float) -> float:
-        """The value above which a transaction of this source has p <= fpr.
+        """The value above which p <= fpr for this source, while sizes are as frequent as when calibrating.
 
         Raises:
             ConfigError: the calibration holds too few transactions of the source for this target.

@@ -88,6 +88,9 @@ def test_an_uneven_calibration_says_that_its_level_will_not_hold_from_day_to_day
     assert facts(uneven)[f"false alarms in fifths of it, {SOURCE}"].startswith("0 to 50 % (0 to ")
     line = " ".join(capsys.readouterr().err.split())
     assert f"the calibration of {SOURCE} is uneven: of its fifths in time 0 to 50 % alarm" in line
+    assert "at the level of the others, sizes allowed for, 0 to " in line
+    facts(replace(uneven, sizes={}))
+    assert "at the level of the others, 0 to " in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_budget_the_data_cannot_support_is_refused(road: Any, cli: Any, tmp_path: Path) -> None:
