@@ -336,7 +336,7 @@ def hashes_of(path: Path | None) -> frozenset[str]:
     found: set[str] = set()
     for line, cells in filled[headed:]:
         given = cells[column] if column < len(cells) else ""
-        if not HASH.fullmatch(given):
+        if not HASH.fullmatch(hash_key(given)):
             raise ConfigError(
                 f"{path} line {line}: '{safe_text(given)}' is no transaction hash to exclude; give one a "
                 "line (0x and hexadecimal, or base58), or a CSV with a column tx_hash"

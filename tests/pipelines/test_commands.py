@@ -7,7 +7,7 @@ import pytest
 
 from blockscan.errors import ConfigError
 from pipelines.commands import hashes_of
-from pipelines.labels import hash_key
+from pipelines.labels import Label, hash_key, read_labels
 
 HASH = "0x" + "ab" * 32
 SIGNATURE = "5" + "J" * 87
@@ -24,19 +24,29 @@ SIGNATURE = "5" + "J" * 87
         f"{HASH},attack\n{SIGNATURE},attack\n",
         f"\ufefftx_hash,label\n{HASH},attack\n{SIGNATURE},attack\n",
         f"label, TX_HASH\nattack,{HASH}\nattack, {SIGNATURE}\n",
+        f"{HASH[2:]}\n{SIGNATURE}\n",
     ],
-    ids=["plain", "bom", "capitals", "quoted", "comments", "labels", "header", "second column"],
+    ids=["plain", "bom", "capitals", "quoted", "comments", "labels", "header", "second column", "without 0x"],
 )
 def test_hashes_are_found_however_they_are_written(tmp_path: Path, text: str) -> None:
     (tmp_path / "known").write_text(text, encoding="utf-8", newline="")
     assert hashes_of(tmp_path / "known") == {HASH, SIGNATURE}
 
 
+def test_a_record_without_a_hash_is_left_out_and_labelled_by_its_name(tmp_path: Path) -> None:
+    name = "poc:2018-04-bec_exp:testExploit()"
+    (tmp_path / "known").write_text(f"{HASH}\n{name}\n")
+    assert hashes_of(tmp_path / "known") == {HASH, name}
+    (tmp_path / "labels.csv").write_text(f"tx_hash,label\n{name},attack\n")
+    assert read_labels(tmp_path / "labels.csv") == {name: Label("attack")}
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         (f"{HASH}\n{HASH} attack\n", "line 2: '0xabab"),
-        (f"{HASH}\n\n{HASH[2:]}\n", "line 3"),
+        (f"{HASH}\n\n{HASH[2:-1]}\n", "line 3"),
+        (f"{HASH}\n\nhttps://etherscan.io/tx/{HASH}\n", "line 3"),
         (f"label,tx_hash\nattack,{HASH}\nattack\n", "line 3: ''"),
         (f"address\n{HASH}\n", "line 1: 'address'"),
     ],
