@@ -163,11 +163,13 @@ def pretrain(
     from pipelines import commands
     from pipelines.model_dir import ModelDir
     from pipelines.training.processes import first_process
+    from tokenizer.txtokenizer import TxTokenizer
 
     config = preset_config(preset, set_)
     shards, rejects = _shards(source, blocks)
     if dry_run:
         require_empty(ModelDir(model).checkpoint)
+        TxTokenizer.load(ModelDir(adapt or model).tokenizer)
         steps = config.train.steps if adapt is None else config.adapt.steps
         _say(f"would train {steps:,} steps of {config.train.batch_tokens:,} tokens")
         return
@@ -218,7 +220,7 @@ def calibrate(
     """
     from pipelines import commands
     from pipelines.calibrate import require_uncalibrated
-    from pipelines.model_dir import ModelDir
+    from pipelines.model_dir import ModelDir, load_model
     from pipelines.traffic import Target, covered_blocks
 
     config = preset_config(preset, set_)
@@ -226,6 +228,7 @@ def calibrate(
     shards, rejects = _shards(source, blocks)
     require_uncalibrated(ModelDir(model))
     if dry_run:
+        load_model(ModelDir(model), device.value)
         goal = f"{alerts_per_day:g} alerts a day" if alerts_per_day else f"FPR {fpr or 0.01:g}"
         _say(f"would calibrate {goal} on up to {sum(shard.rows for shard in shards):,} transactions")
         return
@@ -272,11 +275,15 @@ def score(
         blockscan score archive --model model --store scores.sqlite --parquet out/
     """
     from pipelines import commands
+    from pipelines.model_dir import ModelDir, load_detector
 
     if source is None and not (rpc and blocks):
         raise ConfigError("give something to score: an archive or a file, or --rpc URL with --blocks A:B")
     if dry_run:
-        _say(f"would score {source or 'blocks of a node'} with {model} into {store}")
+        load_detector(ModelDir(model), device.value)
+        rows = 0 if source is None else sum(shard.rows for shard in _shards(source, blocks)[0])
+        what = f"up to {rows:,} transactions of {source}" if source else f"blocks {blocks} of a node"
+        _say(f"would score {what} with {model} into {store}")
         return
     with commands.scorable(source, rpc, blocks) as (shards, rejects), reported(rejects):
         facts = commands.score(shards, model, store, parquet, device=device.value, source=source)

@@ -279,18 +279,37 @@ def test_every_command_shows_an_example(cli: Any) -> None:
         assert f"blockscan {command} --" in " ".join(cli(command, "--help").stdout.split())
 
 
-def test_a_dry_run_does_nothing(cli: Any, archive: Path, tmp_path: Path) -> None:
-    model = tmp_path / "m"
-    for step in (
-        ["tokenizer", "fit", archive],
-        ["pretrain", archive],
-        ["calibrate", archive],
-        ["score", archive],
-    ):
-        more = ["--store", tmp_path / "s.sqlite"] if step[0] == "score" else []
-        result = cli(*step, "--model", model, *more, "--dry-run")
-        assert result.exit_code == 0 and "would" in result.stderr
-    assert not list(tmp_path.iterdir())
+DRY = {  # a step, what of a model it needs, and what it says
+    "tokenizer fit": ([], "would fit"),
+    "pretrain": (["tokenizer"], "would train"),
+    "calibrate": (["tokenizer", "checkpoint"], "would calibrate"),
+    "score": (["tokenizer", "checkpoint", "calibration", "history"], "would score up to 2,"),
+}
+
+
+@pytest.mark.parametrize("step", DRY)
+def test_a_dry_run_does_nothing(cli: Any, road: Any, tmp_path: Path, step: str) -> None:
+    parts, said = DRY[step]
+    (tmp_path / "m").mkdir()
+    for part in parts:
+        (tmp_path / "m" / part).symlink_to(road.model / part)
+    more = ["--store", tmp_path / "s.sqlite"] if step == "score" else []
+    result = cli(*step.split(), road.archive, "--model", tmp_path / "m", *more, "--dry-run")
+    assert result.exit_code == 0 and said in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == sorted(parts)
+
+
+@pytest.mark.parametrize("step", list(DRY)[1:])
+def test_a_dry_run_needs_what_the_run_needs(cli: Any, road: Any, tmp_path: Path, step: str) -> None:
+    more = ["--store", tmp_path / "s.sqlite"] if step == "score" else []
+    for part in DRY[step][0]:
+        line = refused(cli(step, road.archive, "--model", tmp_path, *more, "--dry-run"))
+        assert f"holds no {part}" in line, line
+        (tmp_path / part).symlink_to(road.model / part)
+    line = refused(cli(step, tmp_path / "none", "--model", tmp_path, *more, "--dry-run"))
+    assert str(tmp_path / "none") in line
+    assert not (tmp_path / "s.sqlite").exists()
 
 
 def test_a_dry_run_is_refused_where_the_run_would_be(cli: Any, archive: Path, tmp_path: Path) -> None:
