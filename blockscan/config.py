@@ -3,6 +3,7 @@
 An unknown section or key is an error that names the nearest known one.
 """
 
+import copy
 import dataclasses
 import difflib
 import tomllib
@@ -154,17 +155,18 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         ) from error
     except ValueError as error:  # bad TOML, bad UTF-8, or a number of thousands of digits
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    return config_from(raw, str(path), overrides)
+
+
+def config_from(raw: Mapping[str, Any], where: str, overrides: Sequence[str] = ()) -> Config:
+    """Build a Config from nested mappings and overrides; `where` names their origin in errors."""
+    taken = copy.deepcopy(dict(raw))
     for override in overrides:
-        _apply(raw, override)
-    return config_from(raw, str(path))
-
-
-def config_from(raw: Mapping[str, Any], where: str) -> Config:
-    """Build a Config from nested mappings; `where` names their origin in errors."""
+        _apply(taken, override)
     sections = get_type_hints(Config)
-    _refuse_unknown(raw, sections, f"section in {where}")
+    _refuse_unknown(taken, sections, f"section in {where}")
     return Config(
-        **{name: _section(sections[name], values, f"{where} [{name}]") for name, values in raw.items()}
+        **{name: _section(sections[name], values, f"{where} [{name}]") for name, values in taken.items()}
     )
 
 
@@ -205,6 +207,12 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     except ValueError:
         parsed = value.strip()
     raw.setdefault(section, {})[key] = parsed
+
+
+def changed(section: Any) -> dict[str, Any]:
+    """The settings of a section, such as a ScoreConfig, that are not the defaults."""
+    usual = dataclasses.asdict(type(section)())
+    return {name: value for name, value in dataclasses.asdict(section).items() if value != usual[name]}
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 from blockscan.artifact import read_manifest
-from blockscan.config import Config
+from blockscan.config import Config, changed
 from blockscan.errors import ArtifactError
 from blockscan.model.checkpoint import KIND, load_checkpoint
 from blockscan.model.lora import inject, merge, rate
-from pipelines.model_dir import ModelDir, pick_device
+from pipelines.model_dir import ModelDir, pick_device, trained_config
 from pipelines.pretrain import Start
 
 TOKENIZER = "tokenizer"
@@ -82,7 +82,7 @@ def adapted(
     """Where training begins that adapts the model of `base`, and the config to train with.
 
     The config's section `adapt` gives steps and learning rate; the optimizer is AdamW, and the weight of the
-    replaced-token loss is that of the base.
+    replaced-token loss is that of the base, as is what the section `score` does not change.
 
     Raises:
         ArtifactError: the base lacks a part, a part is damaged, or it was trained with another tokenizer.
@@ -108,7 +108,8 @@ def adapted(
     start = Start(
         model.train(), f"{manifest.fingerprint}, {kind}", partial(rate, ratio=settings.ratio), merge
     )
-    return start, replace(config, model=model.config, train=train)
+    scoring = replace(trained_config(base).score, **changed(config.score))
+    return start, replace(config, model=model.config, train=train, score=scoring)
 
 
 def _own(device: str) -> str:

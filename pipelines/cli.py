@@ -204,7 +204,12 @@ def calibrate(
     ] = False,
     blocks: Blocks = None,
     exclude: Exclude = None,
-    preset: Preset = "small",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Score as this preset says; if not given, as the one that the model was trained with."
+        ),
+    ] = None,
     set_: Set = None,
     device: OnDevice = Device.AUTO,
     as_json: AsJson = False,
@@ -220,13 +225,16 @@ def calibrate(
     """
     from pipelines import commands
     from pipelines.calibrate import require_uncalibrated
-    from pipelines.model_dir import ModelDir, load_model
+    from pipelines.model_dir import ModelDir, load_model, trained_config
     from pipelines.traffic import Target, covered_blocks
 
-    config = preset_config(preset, set_)
     target = Target(fpr, alerts_per_day, transactions_per_day)
     shards, rejects = _shards(source, blocks)
     require_uncalibrated(ModelDir(model))
+    if preset is None:
+        config = trained_config(ModelDir(model), set_ or [])
+    else:
+        config = preset_config(preset, set_)
     if dry_run:
         load_model(ModelDir(model), device.value)
         goal = f"{alerts_per_day:g} alerts a day" if alerts_per_day else f"FPR {fpr or 0.01:g}"

@@ -4,7 +4,7 @@ Each step writes its own sub-directory, an artifact that names its parents; what
 is refused when it is loaded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 
 from blockscan.artifact import read_manifest
 from blockscan.chains.anchor import Idl
-from blockscan.config import ScoreConfig, config_from
+from blockscan.config import Config, ScoreConfig, config_from
 from blockscan.detect.calibrate import Calibration
 from blockscan.detect.calibration_file import fingerprint, load_calibration, newest
 from blockscan.detect.history import History
@@ -96,6 +96,17 @@ def load_model(directory: ModelDir, device: str) -> tuple[TxTokenizer, MaskedLM,
         manifest=manifest,
     )
     return tokenizer, model, manifest.fingerprint
+
+
+def trained_config(directory: ModelDir, overrides: Sequence[str] = ()) -> Config:
+    """How to score with a model: what the preset it was trained with says, with overrides.
+
+    Raises:
+        ArtifactError: there is no checkpoint, or a damaged one.
+        ConfigError: a key or value does not fit.
+    """
+    kept = read_manifest(directory.checkpoint, KIND).config.get("score", {})
+    return config_from({"score": kept}, str(directory.checkpoint), overrides)
 
 
 def load_detector(directory: ModelDir, device: str) -> Detector:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from blockscan.artifact import read_manifest, require_empty
-from blockscan.config import Config, TrainConfig
+from blockscan.config import Config, TrainConfig, changed
 from blockscan.errors import ConfigError
 from blockscan.model.batch import window_table
 from blockscan.model.checkpoint import KIND, save_checkpoint
@@ -85,7 +85,7 @@ def pretrain(
     Args:
         sequences: encoded benign transactions in time order.
         shape: of the vocabulary that encoded them.
-        config: the sections `model` (unless there is a start) and `train` count.
+        config: the sections `model` (unless there is a start) and `train` count; `score` is kept beside.
         out: a directory that is new or empty.
         tokenizer_fingerprint: of the tokenizer that encoded the sequences.
         device: where to train; "cuda" is the GPU of its own for each process.
@@ -119,7 +119,7 @@ def pretrain(
         trained = run.finish()
         if world.first:
             known["digest"] = identity["data"]
-            done = _write(done, begin.finish(trained), config.train, fingerprints, known, tokenizer_files)
+            done = _write(done, begin.finish(trained), config, fingerprints, known, tokenizer_files)
         world.barrier()
     return done
 
@@ -146,7 +146,7 @@ def _train(
 def _write(
     done: Pretrained,
     model: MaskedLM,
-    train: TrainConfig,
+    config: Config,
     fingerprints: Mapping[str, str],
     known: Mapping[str, Any],
     tokenizer_files: Mapping[str, bytes] | None,
@@ -156,10 +156,11 @@ def _write(
     save_checkpoint(
         done.path,
         model,
-        train=train,
+        train=config.train,
         tokenizer_fingerprint=fingerprints["tokenizer"],
         data={**known, **learnt},
         tokenizer_files=tokenizer_files,
+        scoring=changed(config.score),
     )
     shutil.rmtree(_work(done.path), ignore_errors=True)
     return replace(done, fingerprint=read_manifest(done.path, KIND).fingerprint)

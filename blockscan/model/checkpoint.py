@@ -24,6 +24,7 @@ def save_checkpoint(
     tokenizer_fingerprint: str,
     data: Mapping[str, Any],
     tokenizer_files: Mapping[str, bytes] | None = None,
+    scoring: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a trained model as an artifact of kind "checkpoint" whose parent is its tokenizer.
 
@@ -34,12 +35,15 @@ def save_checkpoint(
         tokenizer_fingerprint: of the tokenizer that encoded the training data.
         data: what it was trained on and how well, for the manifest and the model card; JSON values.
         tokenizer_files: file name to content, to lie beside the weights.
+        scoring: settings of the section `score` that its preset changes, for whoever calibrates it.
 
     Raises:
         ArtifactError: the path already holds something, or cannot be written.
     """
     shape = {"model": asdict(model.config), "vocabulary": asdict(model.vocabulary)}
     config = {**shape, "train": asdict(train), "data": dict(data)}
+    if scoring:
+        config["score"] = dict(scoring)
     with create(path, KIND, config=config, parents={"tokenizer": tokenizer_fingerprint}) as draft:
         save_pretrained(
             model,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from blockscan.config import load_config
+from blockscan.config import ScoreConfig, TrainConfig, changed, config_from, load_config
 from blockscan.errors import ConfigError
 
 PRESETS = Path(__file__).resolve().parents[2] / "pipelines" / "presets"
@@ -26,6 +26,17 @@ def test_every_preset_loads(path: Path) -> None:
 def test_overrides_win_over_the_preset(preset: Path) -> None:
     config = load_config(preset, ["model.layers=7", "train.learning_rate=1e-3", "model.attention=sdpa"])
     assert (config.model.layers, config.train.learning_rate, config.model.attention) == (7, 1e-3, "sdpa")
+
+
+def test_overrides_leave_what_they_were_given_as_it_is() -> None:
+    raw = {"score": {"folds": 4}}
+    config = config_from(raw, "here", ["score.folds=8", "train.steps=3"])
+    assert (config.score.folds, config.train.steps, raw) == (8, 3, {"score": {"folds": 4}})
+
+
+def test_only_what_is_not_the_default_is_changed() -> None:
+    assert changed(ScoreConfig()) == changed(TrainConfig(steps=1000)) == {}
+    assert changed(ScoreConfig(bf16=True, folds=2)) == {"bf16": True}
 
 
 @pytest.mark.parametrize(
