@@ -16,7 +16,7 @@ from blockscan.errors import BlockScanError, ConfigError
 from pipelines.cli_alerts import alerts
 from pipelines.cli_baselines import baselines
 from pipelines.cli_calibration import AlertsPerDay, TransactionsPerDay, bundle, drift, recalibrate, verify
-from pipelines.cli_data import coverage, ingest_ethereum, reported, watch
+from pipelines.cli_data import Rpc, coverage, ingest_ethereum, reported, watch
 from pipelines.cli_import import labels_app, signatures_app
 from pipelines.cli_recount import recount
 from pipelines.cli_results import dashboard, evaluate, explain
@@ -261,9 +261,7 @@ def score(
     source: Annotated[
         Path | None, typer.Argument(help="An archive, a .jsonl[.gz] file, or a .parquet part; or use --rpc.")
     ] = None,
-    rpc: Annotated[
-        str | None, typer.Option(envvar="BLOCKSCAN_RPC", help="Score blocks of this node.")
-    ] = None,
+    rpc: Rpc = None,
     blocks: Blocks = None,
     parquet: Annotated[
         Path | None, typer.Option(help="Also write one Parquet file per input shard into this directory.")
@@ -293,7 +291,7 @@ def score(
         what = f"up to {rows:,} transactions of {source}" if source else f"blocks {blocks} of a node"
         _say(f"would score {what} with {model} into {store}")
         return
-    with commands.scorable(source, rpc, blocks) as (shards, rejects), reported(rejects):
+    with commands.scorable(source, rpc or [], blocks) as (shards, rejects), reported(rejects):
         facts = commands.score(shards, model, store, parquet, device=device.value, source=source)
         commands.show(facts, "Scored", as_json=as_json)
 

@@ -5,7 +5,7 @@ import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -173,7 +173,7 @@ def calibrate(
 
 @contextmanager
 def scorable(
-    source: Path | None, rpc: str | None, blocks: str | None
+    source: Path | None, rpc: Sequence[str], blocks: str | None
 ) -> Iterator[tuple[list[Shard], Rejects]]:
     """The shards to score; blocks of a node are fetched into an archive that lives as long as the context."""
     if source is not None:
@@ -181,9 +181,7 @@ def scorable(
         return
     with tempfile.TemporaryDirectory(prefix="blockscan-") as scratch:
         archive = Path(scratch) / "archive"
-        data_commands.ingest_from_node(
-            data_commands.Endpoints([rpc or ""]), blocks or "", archive, dry_run=False
-        )
+        data_commands.ingest_from_node(data_commands.Endpoints(rpc), blocks or "", archive, dry_run=False)
         yield shards_of(archive, None)
 
 

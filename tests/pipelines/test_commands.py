@@ -75,3 +75,16 @@ def test_no_listed_transaction_is_learnt_from(cli: Any, archive: Path, tmp_path:
     result = cli("tokenizer", "fit", archive, *model, "--exclude", tmp_path / "known.csv")
     assert result.exit_code == 0
     assert "1 of the 2 hashes to exclude are here, left out" in " ".join(result.stderr.split())
+
+
+def test_score_asks_every_endpoint_that_it_is_given(cli: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    asked: list[Any] = []
+
+    def open_node(given: Any) -> Any:
+        asked.append(list(given.rpc))
+        raise ConfigError("far enough")
+
+    monkeypatch.setattr("pipelines.data_commands.open_node", open_node)
+    given = ["--rpc", "http://a.example", "--rpc", "http://b.example,http://c.example", "--blocks", "1:2"]
+    assert cli("score", *given, "--model", tmp_path, "--store", tmp_path / "s").exit_code == 1
+    assert asked == [["http://a.example", "http://b.example,http://c.example"]]
