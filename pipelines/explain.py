@@ -17,7 +17,6 @@ from blockscan.model.losses import token_losses
 from blockscan.safetext import safe_text
 from blockscan.store import open_store
 from blockscan.store_labels import Label
-from blockscan.store_schema import HASH_PREFIX
 from blockscan.tokens import Field
 from blockscan.transaction import Transaction
 from pipelines.model_dir import Detector
@@ -29,6 +28,9 @@ from tokenizer.signatures import Naming, signature
 EXPECTED = 5
 """Pieces that are listed of what the model expected instead."""
 MOST_CAUSES = 12
+FEWEST_DIGITS = 8
+"""Of a hash that is given in part."""
+_PREFIX = re.compile("0[xX][0-9a-fA-F]{0,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +109,9 @@ def whole_hash(given: str, store: Path | None, source: Path | None) -> str:
     Hexadecimal digits count in either case: records may hold a hash in capitals. Base58 has no other case.
 
     Raises:
-        ConfigError: several begin so.
+        ConfigError: several begin so, or it has fewer than 8 digits and is not all of a hash.
     """
-    if not HASH_PREFIX.fullmatch(given):
+    if not _PREFIX.fullmatch(given):
         return given
     found: list[str] = []
     if store is not None:
@@ -118,9 +120,14 @@ def whole_hash(given: str, store: Path | None, source: Path | None) -> str:
     if source is not None and not found:
         start = given.lower()
         found = sorted({each for each in Archive(source).tx_hashes() if each.lower().startswith(start)})
-    if len(found) > 1 and given not in found:
+    whole = [each for each in found if each.lower() == given.lower()]
+    if whole:
+        return given if given in whole else whole[0]
+    if len(given) < len("0x") + FEWEST_DIGITS:
+        raise ConfigError(f"{given} is too short for a hash; give at least {FEWEST_DIGITS} of its digits")
+    if len(found) > 1:
         raise ConfigError(f"{len(found):,} transactions begin with {given}; give more of the hash")
-    return given if given in found or not found else found[0]
+    return found[0] if found else given
 
 
 def find(source: Path, tx_hash: str, chain: str | None = None) -> Transaction:

@@ -488,6 +488,15 @@ def test_a_value_from_a_batch_is_within_the_tolerance_of_the_same_alone(
         assert abs(told["value"] - told["value_in_its_batch"]) <= 1e-3
 
 
+def test_the_beginning_of_a_hash_is_enough_for_a_bundle(
+    road: Any, cli: Any, alert: Any, bundle: Path, tmp_path: Path
+) -> None:
+    answer(make(road, cli, alert.tx_hash[:10], tmp_path / "same.json.gz"))
+    assert (tmp_path / "same.json.gz").read_bytes() == bundle.read_bytes()
+    refused = make(road, cli, alert.tx_hash[:6], tmp_path / "x")
+    assert refused.exit_code == 1 and "give at least 8 of its digits" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("change", "differs"),
     [

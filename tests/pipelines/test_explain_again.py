@@ -157,7 +157,16 @@ def test_the_beginning_of_a_hash_is_enough(road: Any, cli: Any, strongest: TxSco
         assert found["score"]["tx_hash"] == strongest.tx_hash
     unknown = cli("explain", "0x00000000", "--store", road.store)
     assert unknown.exit_code == 1 and "no score of 0x00000000" in unknown.stderr
-    assert "no score of" in cli("explain", strongest.tx_hash[:9], "--store", road.store).stderr
+    for where in (("--store", road.store), again):
+        short = cli("explain", strongest.tx_hash[:9], *where)
+        assert short.exit_code == 1 and "give at least 8 of its digits" in short.stderr
+
+
+def test_a_hash_that_is_short_itself_is_found(strongest: TxScore, cli: Any, tmp_path: Path) -> None:
+    with open_store(tmp_path / "s.sqlite") as results:
+        results.write((replace(strongest, tx_hash=each), None, None) for each in ("0x4d", "0x4dc4"))
+    found = cli("explain", "0x4D", "--store", tmp_path / "s.sqlite", "--json")
+    assert json.loads(found.stdout)["score"]["tx_hash"] == "0x4d"
 
 
 def test_a_hash_archived_in_capitals_is_found_by_its_beginning(tmp_path: Path) -> None:

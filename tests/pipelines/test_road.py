@@ -216,8 +216,8 @@ def test_explain_shows_evidence_and_tree_from_store_and_archive(road: Any, cli: 
     assert [frame["target"] for frame in one["frames"]] == [frame["target"] for frame in two["frames"]]
     shown = cli("explain", strongest.tx_hash, "--store", road.store).stdout
     assert strongest.tx_hash in shown and "expected instead" in shown and "Call tree" in shown
-    unknown = cli("explain", "0xdead", "--store", road.store)
-    assert unknown.exit_code == 1 and "has no score of 0xdead" in unknown.stderr
+    unknown = cli("explain", "0x" + "de" * 32, "--store", road.store)
+    assert unknown.exit_code == 1 and "has no score of 0xdede" in unknown.stderr
 
 
 def test_evaluate_compares_with_length_and_isolation_forest(road: Any, cli: Any) -> None:
