@@ -1,5 +1,6 @@
 """Why a transaction was judged as it was: from the store, or in more detail by judging it again."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path

@@ -17,6 +17,7 @@ COMMANDS = [
     for line in block.splitlines()
     if line.startswith("blockscan ")
 ]
+COMMANDS += re.findall(r"`(blockscan [^`]+ --[^`]+)`", README)
 
 
 def test_there_are_exactly_two_set_up_commands() -> None:
@@ -49,6 +50,20 @@ def test_every_command_of_the_readme_is_one(command: str, cli: Any) -> None:
     assert shown.exit_code == 0
     for option in (word for word in words if word.startswith("--")):
         assert option in shown.stdout, f"{command}: {option}"
+
+
+def test_names_are_imported_to_where_they_are_read() -> None:
+    from pipelines.model_dir import ModelDir
+
+    imports = [command for command in COMMANDS if command.startswith("blockscan signatures import")]
+    assert imports and all(
+        shlex.split(each)[-1] == str(ModelDir(Path("model")).signatures) for each in imports
+    )
+
+
+def test_settings_of_scoring_are_named_with_the_command_that_heeds_them() -> None:
+    settings = re.findall(r"`([^`]*)--set\s+score\.\w+=", README)
+    assert settings and all(before.strip() == "calibrate" for before in settings)
 
 
 def test_links_and_pictures_exist() -> None:
