@@ -24,7 +24,7 @@ check: .venv/.installed-dev
 	touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(BIN)/python -m pip install --quiet -c constraints.txt --editable '.[dev,sim]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt --editable '.[dev,hf,sim,train]'
 	touch $@
 
 clean:
