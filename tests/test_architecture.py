@@ -1,8 +1,10 @@
 """Who may import whom; the rules of the README's tree, enforced on the syntax trees."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,6 +28,8 @@ HOMES = {
     "solders": ("pipelines/simulation/",),
     "pickle": (),
 }
+# library -> the distribution that it comes with, where the names differ
+DISTRIBUTIONS = {"eth": "py-evm", "sklearn": "scikit-learn"}
 DASHBOARD_MAY_READ = {
     "blockscan.store",
     "blockscan.findings",
@@ -102,3 +106,31 @@ def test_test_file_names_are_unique() -> None:
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert len(names) == len(set(names))
     assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+def declared(*extras: str) -> set[str]:
+    """Distributions that an installation with these extras names, as modules are spelt."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [line for extra in extras for line in project["optional-dependencies"][extra]]
+    return {re.split(r"[\[<>=]", line)[0].replace("-", "_") for line in (*project["dependencies"], *lines)}
+
+
+def undeclared(files: list[Path], extras: set[str]) -> set[str]:
+    found = {module.split(".")[0] for path in files for module in imports(path.read_text())}
+    found -= {*sys.stdlib_module_names, *PACKAGES, "tests"}
+    return {DISTRIBUTIONS.get(name, name).replace("-", "_") for name in found} - declared(*extras)
+
+
+def test_every_import_is_of_something_that_an_installation_names() -> None:
+    product = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    simulation = [path for path in product if "pipelines/simul" in path.as_posix()]
+    assert undeclared([path for path in product if path not in simulation], {"cuda", "hf"}) == set()
+    assert undeclared(simulation, {"sim"}) == set()
+    tests = [path for path in (ROOT / "tests").rglob("*.py") if path.parent.name != "benchmarks"]
+    assert undeclared(tests, {"dev", "sim", "train"}) <= {path.stem for path in tests}
+
+
+def test_every_dependency_is_pinned() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {line.split("==")[0].lower().replace("-", "_") for line in lines}
+    assert declared("dev", "hf", "sim", "train") - pinned == set()
