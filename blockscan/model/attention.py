@@ -223,7 +223,10 @@ def _missing(name: str, device: torch.device, head_width: int) -> str | None:
             f"a head is {head_width} wide, not a multiple of 8 up to 256; change model.width or model.heads"
         )
     if name == "flash" and importlib.util.find_spec("flash_attn") is None:
-        return "flash-attn is not installed; install blockscan[cuda], or set model.attention to varlen"
+        return (
+            "flash-attn is not installed; with torch in place, pip install --no-build-isolation flash-attn, "
+            "or set model.attention to varlen"
+        )
     if name == "varlen" and not _varlen_has_windows():
         return f"torch {torch.__version__} has no window in varlen_attn; upgrade torch, or set it to sdpa"
     return None

@@ -153,6 +153,9 @@ def test_kernels_have_limits_on_the_head_width(monkeypatch):
     assert choose_kernel("flex", device=cuda, head_width=20) is KERNELS["flex"]
     with pytest.raises(ConfigError, match="a head is 8 wide"):
         choose_kernel("flex", device=cuda, head_width=8)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install --no-build-isolation flash-attn, or set"):
+        choose_kernel("flash", device=cuda, head_width=64)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     with pytest.raises(ConfigError, match="Ampere"):
         choose_kernel("varlen", device=cuda, head_width=64)
