@@ -5,6 +5,8 @@ node. Labels are read at the end, by the evaluation alone.
 """
 
 import json
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -111,8 +113,15 @@ def run(
     for table in _tables(store, labels, evaluation, summary):
         show(table)
     console.print("\nOpen the dashboard:", markup=False)
-    console.print(f"  .venv/bin/blockscan dashboard --store {store}", markup=False, soft_wrap=True)
+    console.print(f"  {dashboard_command(store)}", markup=False, soft_wrap=True)
     return summary | {"evaluation": evaluation.to_dict(), "store": str(store)}
+
+
+def dashboard_command(store: Path) -> str:
+    """What opens the dashboard, as a shell takes it: by the program that was called."""
+    called = sys.argv[0]
+    program = [called] if Path(called).name == "blockscan" else [sys.executable, "-m", "pipelines"]
+    return shlex.join([*program, "dashboard", "--store", str(store)])
 
 
 def _learn(archive: Path, model: Path, config: Config, past: str, later: str) -> Mapping[str, Any]:

@@ -1,6 +1,8 @@
 """The demo on the recorded Solana chain, with a model too small to be good, and `explain` on its result."""
 
 import json
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,16 @@ def test_the_demo_runs_the_whole_road(cli: Any, tmp_path: Path) -> None:
     assert strongest.tx_hash in shown and "INSTRUCTION" in shown and "balance " in shown
     again = cli("explain", strongest.tx_hash, "--source", out / "archive", "--model", out / "model", "--json")
     assert json.loads(again.stdout)["score"]["tx_hash"] == strongest.tx_hash
+
+
+def test_the_demo_ends_with_a_command_that_a_shell_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for called in (".venv/bin/blockscan", "/some where/blockscan"):
+        monkeypatch.setattr("sys.argv", [called, "demo"])
+        told = shlex.split(demo.dashboard_command(Path("my out/scores.sqlite")))
+        assert told == [called, "dashboard", "--store", "my out/scores.sqlite"]
+    monkeypatch.setattr("sys.argv", ["/x/pipelines/__main__.py", "demo"])
+    told = shlex.split(demo.dashboard_command(Path("s")))
+    assert told == [sys.executable, "-m", "pipelines", "dashboard", "--store", "s"]
 
 
 def test_an_unknown_chain_is_one_line(cli: Any, tmp_path: Path) -> None:
