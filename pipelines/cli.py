@@ -1,7 +1,7 @@
 """The command line: parses arguments, calls one step, prints its result. Heavy imports wait for a command.
 
-Results go to stdout (`--json` for programs), talk to stderr. Exit status: 0 done, 1 a plain error, 2 wrong
-usage, 3 done but some input was rejected, 130 interrupted.
+Results go to stdout (`--json` for programs), talk to stderr. Exit status: 0 done, 1 an error in one
+line, 2 wrong usage, 3 done but some input was rejected, 4 the traffic has drifted, 130 interrupted.
 """
 
 import json
@@ -26,6 +26,7 @@ from pipelines.cli_tokenizer import tokenizer_balance
 from pipelines.options import (
     AsJson,
     Blocks,
+    ChainFamily,
     Device,
     DryRun,
     Exclude,
@@ -308,7 +309,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="New directory for everything that the demo makes.")] = Path(
         "demo-out"
     ),
-    chain: Annotated[str, typer.Option(help="Recorded chain: ethereum or solana.")] = "ethereum",
+    chain: Annotated[ChainFamily, typer.Option(help="Recorded chain.")] = ChainFamily.ETHEREUM,
     preset: Preset = "demo",
     set_: Set = None,
     as_json: AsJson = False,

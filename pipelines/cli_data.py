@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,9 +43,17 @@ Rpc = Annotated[
 ChainId = Annotated[
     int | None, typer.Option(help="Id of the chain, in place of --chain; for one without a name here.", min=1)
 ]
-MinSource = Annotated[
-    str, typer.Option(help="Poorest trace source taken: callTracer, trace_block or receipt.")
-]
+
+
+class Poorest(StrEnum):
+    """The least that is taken of what a node can say about inner calls."""
+
+    CALL_TRACER = "callTracer"
+    TRACE_BLOCK = "trace_block"
+    RECEIPT = "receipt"
+
+
+MinSource = Annotated[Poorest, typer.Option(help="Poorest trace source taken.")]
 
 
 def ingest_ethereum(
@@ -63,7 +72,7 @@ def ingest_ethereum(
         ),
     ] = None,
     chain_id: ChainId = None,
-    min_source: MinSource = "receipt",
+    min_source: MinSource = Poorest.RECEIPT,
     repair: Annotated[
         bool, typer.Option("--repair", help="Fetch quarantined and degraded blocks again.")
     ] = False,
@@ -90,7 +99,7 @@ def ingest_ethereum(
         raise ConfigError(
             "give either --rpc URL with --blocks A:B, or --rpc URL with --repair, or --from FILE..."
         )
-    given = data_commands.Endpoints(rpc or [], chain, chain_id, min_source)
+    given = data_commands.Endpoints(rpc or [], chain, chain_id, min_source.value)
     if inputs:
         report = data_commands.ingest_from_files(given, inputs, out, dry_run=dry_run)
     elif repair:
@@ -126,7 +135,7 @@ def watch(
     rpc: Rpc = None,
     chain: Annotated[str | None, typer.Option(help="The chain that the node must serve, by name.")] = None,
     chain_id: ChainId = None,
-    min_source: MinSource = "receipt",
+    min_source: MinSource = Poorest.RECEIPT,
     finality: Annotated[
         str, typer.Option(help="Blocks to take: latest, safe, finalized, or N confirmations.")
     ] = "latest",
@@ -153,6 +162,6 @@ def watch(
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("blockscan").setLevel(logging.INFO)
-    given = data_commands.Endpoints(rpc or [], chain, chain_id, min_source)
+    given = data_commands.Endpoints(rpc or [], chain, chain_id, min_source.value)
     options = data_commands.WatchOptions(archive, model, store, device.value, finality, start, until, poll)
     data_commands.watch(given, options)

@@ -1,26 +1,51 @@
 """The command that makes labelled benchmarks and reports on them."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from blockscan.errors import ConfigError
-from pipelines.options import AsJson, DryRun
+from pipelines.options import AsJson, ChainFamily, DryRun
 
-Split = Annotated[
-    str, typer.Option(help="Which families attack: dev (to design with) or eval (to judge with).")
+
+class Size(StrEnum):
+    """How large a benchmark is."""
+
+    SMALL = "small"
+    STANDARD = "standard"
+    LARGE = "large"
+
+
+class Split(StrEnum):
+    """Which families attack."""
+
+    DEV = "dev"
+    EVAL = "eval"
+
+
+class EngineName(StrEnum):
+    """What executes the transactions of a benchmark on ethereum."""
+
+    PY_EVM = "py-evm"
+    ANVIL = "anvil"
+
+
+Families = Annotated[
+    Split, typer.Option(help="Which families attack: dev (to design with) or eval (to judge with).")
 ]
 
 
 def simulate(
     out: Annotated[Path | None, typer.Option(help="New directory for archives and labels.")] = None,
-    preset: Annotated[str, typer.Option(help="small, standard or large.")] = "standard",
-    split: Split = "dev",
+    preset: Annotated[Size, typer.Option(help="How large it is.")] = Size.STANDARD,
+    split: Families = Split.DEV,
     seed: Annotated[int, typer.Option(help="Same preset, split and seed: same bytes.")] = 1,
-    chain: Annotated[str, typer.Option(help="ethereum or solana.")] = "ethereum",
+    chain: Annotated[ChainFamily, typer.Option(help="Which kind of chain.")] = ChainFamily.ETHEREUM,
     engine: Annotated[
-        str | None, typer.Option(help="Of ethereum: py-evm (default; nothing to install) or anvil (faster).")
+        EngineName | None,
+        typer.Option(help="Of ethereum: py-evm (default; nothing to install) or anvil (faster)."),
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Instead: report on a benchmark made before.")] = None,
     reference: Annotated[
@@ -46,29 +71,25 @@ def simulate(
     if report is not None:
         _report(report, reference or [], as_json=as_json)
         return
-    if split not in ("dev", "eval"):
-        raise ConfigError(f"unknown split {split!r}; give dev or eval")
-    if chain == "solana":
+    if chain is ChainFamily.SOLANA:
         if engine is not None:
             raise ConfigError("--engine is for ethereum; a Solana chain always runs on LiteSVM")
-        _solana(out or Path(), preset, split, seed, as_json=as_json, dry_run=dry_run)
+        _solana(out or Path(), preset.value, split.value, seed, as_json=as_json, dry_run=dry_run)
         return
-    if chain != "ethereum":
-        raise ConfigError(f"unknown chain {chain[:40]!r}; give ethereum or solana")
     from blockscan.artifact import require_empty
     from pipelines import simulate as verb
     from pipelines.commands import show
 
     assert out is not None
     require_empty(out)
-    plan = verb.plan(preset, split, seed)
+    plan = verb.plan(preset.value, split.value, seed)
     if dry_run:
         typer.echo(
             f"would simulate {plan.history + plan.test:,} blocks with {plan.incidents} incidents into {out}",
             err=True,
         )
         return
-    show(verb.simulate(plan, out, engine or "py-evm"), "Benchmark", as_json=as_json)
+    show(verb.simulate(plan, out, (engine or EngineName.PY_EVM).value), "Benchmark", as_json=as_json)
 
 
 def _solana(out: Path, preset: str, split: str, seed: int, *, as_json: bool, dry_run: bool) -> None:

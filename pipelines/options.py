@@ -24,6 +24,13 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class ChainFamily(StrEnum):
+    """Which kind of chain is simulated, or was recorded."""
+
+    ETHEREUM = "ethereum"
+    SOLANA = "solana"
+
+
 Source = Annotated[
     Path, typer.Argument(help="An archive, a .jsonl[.gz] file, or a .parquet part of an archive.")
 ]

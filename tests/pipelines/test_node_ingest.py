@@ -13,11 +13,12 @@ import pytest
 
 from blockscan.archive import Archive, RawBlock
 from blockscan.chains.pool import Pool
-from blockscan.chains.rpc import EthereumNode
+from blockscan.chains.rpc import LEAST, EthereumNode
 from blockscan.chains.transport import Endpoint
 from blockscan.errors import ArtifactError, ChainError
 from blockscan.transaction import TraceSource
 from pipelines import block_writer
+from pipelines.cli_data import Poorest
 from pipelines.data_commands import problems
 from pipelines.ingest import ingest_node, repair_node
 from pipelines.prefetch import prefetch
@@ -217,7 +218,6 @@ def test_chains_are_expected_by_name_or_id(cli: Any, server: Any, tmp_path: Path
         (["--chain-id", "56"], "serves chain id 1, not 56"),
         (["--chain", "bass"], "nearest known one is 'base'"),
         (["--chain", "base", "--chain-id", "10"], "--chain-id says 10"),
-        (["--min-source", "magic"], "give one of callTracer, trace_block, receipt"),
         (["--repair"], "give either --rpc URL with --blocks"),
     ):
         result = cli(*begin, *more)
@@ -225,6 +225,12 @@ def test_chains_are_expected_by_name_or_id(cli: Any, server: Any, tmp_path: Path
         assert KEY not in result.output
     assert cli(*begin, "--chain", "mainnet", "--chain-id", "1").exit_code == 0
     assert not (tmp_path / "b").exists()
+
+
+def test_an_unknown_trace_source_is_wrong_usage(cli: Any, tmp_path: Path) -> None:
+    refused = cli("ingest", "ethereum", "--min-source", "magic", "--out", tmp_path)
+    assert refused.exit_code == 2 and "'magic' is not one of" in refused.stderr
+    assert [each.value for each in Poorest] == list(LEAST)
 
 
 def test_no_key_reaches_logs_errors_or_files(

@@ -13,6 +13,7 @@ from blockscan.archive import Archive
 from blockscan.chains.ethereum import parse
 from blockscan.transaction import Call, Log, walk
 from pipelines import simulate
+from pipelines.cli_simulate import EngineName, Size
 from pipelines.simulation.chain import Plan
 from pipelines.simulation.features import SIDE, TREE
 
@@ -141,12 +142,11 @@ def test_the_report_covers_shape_and_giveaways(made, cli):
 
 def test_bad_requests_are_one_line(cli, tmp_path):
     assert cli("simulate").exit_code == 1
-    assert "unknown split" in cli("simulate", "--out", tmp_path / "x", "--split", "both").stderr
-    assert "unknown preset" in cli("simulate", "--out", tmp_path / "x", "--preset", "tiny").stderr
-    assert (
-        "unknown engine"
-        in cli("simulate", "--out", tmp_path / "x", "--preset", "small", "--engine", "geth").stderr
-    )
+    for option, wrong in (("split", "both"), ("preset", "tiny"), ("engine", "geth"), ("chain", "bitcoin")):
+        refused = cli("simulate", "--out", tmp_path / "x", f"--{option}", wrong)
+        assert refused.exit_code == 2 and f"'{wrong}' is not one of" in refused.stderr
+    assert [each.value for each in Size] == list(simulate.PRESETS)
+    assert tuple(each.value for each in EngineName) == simulate.ENGINES
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("kept")
     refused = cli("simulate", "--out", tmp_path / "full", "--preset", "small")

@@ -11,6 +11,7 @@ import pytest
 from blockscan.archive import Archive
 from blockscan.store import open_store
 from pipelines import demo
+from pipelines.options import ChainFamily
 
 TINY = ["--preset", "debug", "--set", "train.steps=6", "--set", "train.batch_tokens=2048"]
 RECORDING = Path(__file__).resolve().parents[2] / "pipelines" / "simulation" / "solana" / "recording"
@@ -48,7 +49,7 @@ def test_the_demo_ends_with_a_command_that_a_shell_takes(monkeypatch: pytest.Mon
     assert told == [sys.executable, "-m", "pipelines", "dashboard", "--store", "s"]
 
 
-def test_an_unknown_chain_is_one_line(cli: Any, tmp_path: Path) -> None:
+def test_an_unknown_chain_is_wrong_usage(cli: Any, tmp_path: Path) -> None:
     refused = cli("demo", "--chain", "bitcoin", "--out", tmp_path / "out")
-    assert refused.exit_code == 1 and "give one of ethereum, solana" in refused.stderr
-    assert sorted(demo.CHAINS) == ["ethereum", "solana"] and not (tmp_path / "out").exists()
+    assert refused.exit_code == 2 and "'bitcoin' is not one of" in refused.stderr
+    assert sorted(demo.CHAINS) == sorted(ChainFamily) and not (tmp_path / "out").exists()
