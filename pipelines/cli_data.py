@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from blockscan.chains.networks import NETWORKS
 from blockscan.errors import ConfigError
 from blockscan.safetext import safe_text
 from pipelines.options import AsJson, Blocks, Device, DryRun, ModelOption, OnDevice, StoreOption
@@ -67,7 +68,7 @@ def ingest_ethereum(
     chain: Annotated[
         str | None,
         typer.Option(
-            help="From a node: the chain it must serve (mainnet, arbitrum, base, bnb, polygon, optimism). "
+            help=f"From a node: the chain it must serve ({', '.join(NETWORKS)}). "
             "From files: keep only this chain, known or as the records name it."
         ),
     ] = None,
@@ -129,7 +130,9 @@ def coverage(
 
 
 def watch(
-    archive: Annotated[Path, typer.Option("--out", help="Archive directory, new or to be continued.")],
+    archive: Annotated[
+        Path, typer.Option("--out", "--archive", help="Archive directory, new or to be continued.")
+    ],
     model: ModelOption,
     store: StoreOption,
     rpc: Rpc = None,

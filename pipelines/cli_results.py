@@ -29,9 +29,9 @@ class Over(StrEnum):
 
 Store = Annotated[Path | None, typer.Option(help="Store that holds its score.")]
 Source = Annotated[
-    Path | None, typer.Option("--source", "--archive", help="Archive to score it from again, with --model.")
+    Path | None, typer.Option("--archive", "--source", help="Archive to score it from again, with --model.")
 ]
-Model = Annotated[Path | None, typer.Option(help="Model directory, with --source.")]
+Model = Annotated[Path | None, typer.Option(help="Model directory, with --archive.")]
 Everything = Annotated[bool, typer.Option("--all", help="Show every frame of the call tree.")]
 Neighbours = Annotated[
     int,
@@ -41,7 +41,11 @@ Where = Annotated[
     str | None, typer.Option("--blocks", metavar="A:B", help="Blocks to look for them in, with --nearest.")
 ]
 Without = Annotated[
-    Path | None, typer.Option("--exclude", help="File of hashes that are none of them, one a line.")
+    Path | None,
+    typer.Option(
+        "--exclude",
+        help="File of hashes that are none of them: one per line, or a CSV with a column tx_hash.",
+    ),
 ]
 By = Annotated[
     Attribution | None,
@@ -77,7 +81,7 @@ def explain(
 
         blockscan explain 0x1234... --store scores.sqlite
 
-        blockscan explain 0x1234... --store scores.sqlite --source archive --model model --nearest 5
+        blockscan explain 0x1234... --store scores.sqlite --archive archive --model model --nearest 5
         --attribution integrated
     """
     from pipelines import commands
@@ -85,9 +89,9 @@ def explain(
 
     again = source is not None and model is not None
     if store is None and not again:
-        raise ConfigError("give --store FILE, or --source ARCHIVE with --model DIR")
+        raise ConfigError("give --store FILE, or --archive DIR with --model DIR")
     if not again and (nearest or attribution):
-        raise ConfigError("--nearest and --attribution score it again: give --source ARCHIVE and --model DIR")
+        raise ConfigError("--nearest and --attribution score it again: give --archive DIR and --model DIR")
     tx_hash = whole_hash(tx_hash, store, source if again else None)
     if source is not None and model is not None:
         wanted = commands.wanted_of(

@@ -66,6 +66,21 @@ def test_settings_of_scoring_are_named_with_the_command_that_heeds_them() -> Non
     assert settings and all(before.strip() == "calibrate" for before in settings)
 
 
+def test_every_network_is_named_in_the_readme_and_in_the_help(cli: Any) -> None:
+    from blockscan.chains.networks import NETWORKS
+
+    listed = re.search(r"Other EVM chains: `--chain ([^`]+)`", README)
+    assert listed is not None
+    assert set(listed[1].split(" | ")) == {each.name for each in NETWORKS.values()} - {"ethereum"}
+    shown = cli("ingest", "ethereum", "--help").stdout
+    assert [name for name in NETWORKS if name not in shown] == []
+
+
+def test_an_archive_is_named_alike_everywhere(cli: Any) -> None:
+    for command in ("explain", "bundle", "watch", "evaluate"):
+        assert "--archive" in cli(command, "--help").stdout
+
+
 def test_links_and_pictures_exist() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("http") or (ROOT / target).exists(), target

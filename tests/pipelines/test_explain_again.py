@@ -409,6 +409,6 @@ def test_evidence_and_parts_are_named_in_words(road: Any, cli: Any, strongest: T
 def test_what_cannot_be_shown_is_one_line(road: Any, cli: Any, strongest: TxScore) -> None:
     for option in (("--nearest", 3), ("--attribution", "gradient")):
         refused = cli("explain", strongest.tx_hash, "--store", road.store, *option)
-        assert refused.exit_code == 1 and "give --source ARCHIVE and --model DIR" in refused.stderr
+        assert refused.exit_code == 1 and "give --archive DIR and --model DIR" in refused.stderr
     with pytest.raises(ConfigError, match="holds no transaction 0xdead"):
         find(road.archive, "0xdead")
