@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli_data import PARTIAL
+from pipelines.cli_data import reported
 from pipelines.options import AsJson, Blocks, Device, ModelOption, OnDevice, Source
 
 
@@ -25,18 +25,14 @@ def tokenizer_balance(
 
         blockscan tokenizer balance archive --model model --sample 2000
     """
-    from blockscan.safetext import safe_text
     from pipelines import balance, commands
     from pipelines.model_dir import ModelDir
     from pipelines.render import print_json, to_stdout
 
     shards, rejects = commands.shards_of(source, blocks)
-    found, measure = balance.balance_of(shards, ModelDir(model), count=sample, device=device.value)
-    if as_json:
-        print_json(balance.to_dict(found, measure))
-    else:
-        to_stdout(balance.render(found, measure))
-    for line in rejects.lines[:20]:
-        typer.echo(safe_text(f"rejected: {line}", limit=1000), err=True)
-    if rejects.lines:
-        raise typer.Exit(PARTIAL)
+    with reported(rejects):
+        found, measure = balance.balance_of(shards, ModelDir(model), count=sample, device=device.value)
+        if as_json:
+            print_json(balance.to_dict(found, measure))
+        else:
+            to_stdout(balance.render(found, measure))

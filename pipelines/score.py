@@ -147,12 +147,11 @@ def judge_all(
     detector: Detector,
     *,
     label: str = "score (tokens)",
-    kept_p: float = KEPT_P,
     before: Earlier | None = None,
 ) -> Iterator[Scored]:
     """Judge transactions together, in the order given, which is that of time.
 
-    Trees are painted for p-values up to `kept_p`. `before` is what is known of the time before the first of
+    Trees are painted for p-values up to KEPT_P. `before` is what is known of the time before the first of
     them; it is kept up to date.
     """
     known = nothing_yet(detector.calibration) if before is None else before
@@ -163,7 +162,7 @@ def judge_all(
         joint = joint_of(facts, known.recent.dealings(*account), dealing, history)
         mix = known.mixes.add(transaction.chain, transaction.source.value, facts["calls"].value)
         carrying, earlier = known.recent.carried(*account), Before(joint=joint, mix=mix)
-        scored = _judge(transaction, seen, facts, carrying, earlier, detector, kept_p)
+        scored = _judge(transaction, seen, facts, carrying, earlier, detector, KEPT_P)
         known.recent.add(*account, scored.score.value, dealing)
         yield scored
 

@@ -62,7 +62,7 @@ def read_geth_call(row: Row) -> FrameRow | None:
     return FrameRow(
         tx_hash=row.data("transaction_hash", size=32),
         tx_index=row.whole("transaction_index"),
-        place=place_of(row, "trace_address", " "),
+        place=place_of(row, " "),
         frame={
             "type": required(row, "typ", row.cell("typ")),
             "from": row.address("from_address"),
@@ -95,7 +95,7 @@ def read_trace(row: Row) -> FrameRow | None:
     return FrameRow(
         tx_hash=required(row, "transaction_hash", row.data("transaction_hash", size=32)),
         tx_index=row.whole("transaction_index"),
-        place=place_of(row, "trace_address", "_"),
+        place=place_of(row, "_"),
         frame={
             "type": kind,
             "from": row.address("action_from"),

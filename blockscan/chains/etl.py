@@ -79,7 +79,7 @@ def read_trace(row: Row) -> FrameRow | None:
     return FrameRow(
         tx_hash=row.data("transaction_hash", size=32),
         tx_index=row.whole("transaction_index"),
-        place=place_of(row, "trace_address", ","),
+        place=place_of(row, ","),
         frame={
             "type": _KINDS.get(kind) or str(row.cell("call_type") or kind).upper(),
             "from": row.address("from_address"),

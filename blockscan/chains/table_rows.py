@@ -114,13 +114,13 @@ def required(row: Row, name: str, value: str | None) -> str:
     return value
 
 
-def place_of(row: Row, name: str, separator: str) -> tuple[int, ...]:
-    """A trace address: "" for the root, else whole numbers.
+def place_of(row: Row, separator: str) -> tuple[int, ...]:
+    """The column trace_address: "" for the root, else whole numbers.
 
     Raises:
         ParseError: it is something else.
     """
-    cell = row.cell(name)
+    cell = row.cell("trace_address")
     if isinstance(cell, list):
         parts = [str(part) for part in cell]
     else:
@@ -128,7 +128,7 @@ def place_of(row: Row, name: str, separator: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in parts)
     except ValueError as error:
-        raise row.error(name, f"whole numbers joined by {separator!r} are needed") from error
+        raise row.error("trace_address", f"whole numbers joined by {separator!r} are needed") from error
 
 
 def quantity(row: Row, name: str) -> str | None:

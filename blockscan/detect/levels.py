@@ -47,18 +47,18 @@ def transactions_needed(fpr: float) -> int:
     return n
 
 
-def confident_need(fpr: float, *, confidence: float = 0.95) -> int:
-    """Smallest n for which "above all n values" has a realised FPR <= fpr with this confidence."""
-    return math.ceil(math.log(1 - confidence) / math.log1p(-fpr))
+def confident_need(fpr: float) -> int:
+    """Smallest n for which "above all n values" has a realised FPR <= fpr with 95 % confidence."""
+    return math.ceil(math.log(1 - 0.95) / math.log1p(-fpr))
 
 
-def fpr_bound(n: int, fpr: float, *, confidence: float = 0.95) -> float:
-    """Upper bound, with this confidence, on the realised FPR of the alarm level `fpr` from n values.
+def fpr_bound(n: int, fpr: float) -> float:
+    """Upper bound, with 95 % confidence, on the realised FPR of the alarm level `fpr` from n values.
 
     It is the Beta(k, n + 1 - k) quantile with k = floor(fpr (n + 1)); 0 where k = 0, as nothing alarms.
     """
     k = rank(n, fpr)
-    return float(betaincinv(k, n + 1 - k, confidence)) if k else 0.0
+    return float(betaincinv(k, n + 1 - k, 0.95)) if k else 0.0
 
 
 def alarm_band(n: int, fpr: float, seen: int, *, confidence: float = 0.95) -> tuple[int, int]:

@@ -195,7 +195,7 @@ def test_a_pumped_pool_moves_an_old_feed_only_slowly(quiet):
     old = world.view("price_oracle", made[0], "price", token.address)
 
     def pump():
-        yield from odd_tokens.bought(world, maker, token, 400.0, TAG)
+        yield from odd_tokens.bought(world, maker, token, 400.0)
         yield send(maker, "price_oracle", made[0], "update", token.address, tag=TAG)
 
     driver.add(pump())

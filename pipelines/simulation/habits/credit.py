@@ -29,7 +29,6 @@ from pipelines.simulation.world import (
 
 _SETUP = Tag(kind="deployment")
 _APPROVAL = Tag(kind="approval")
-_SWAP = Tag(kind="swap")
 _CREDIT = Tag(kind="credit")
 _LEVERED = Tag(kind="levered_deposit")
 _PARAMETER = Tag(kind="parameter_change")
@@ -94,7 +93,7 @@ def open_desk(world: World, who: Account, tokens: list[Token], ether: float) -> 
 
 def deposit_with(world: World, desk: Desk, who: Account, token: Token, ether: float, sub: int) -> Part:
     """Buy `ether` worth of a token and deposit it; return the amount."""
-    got = yield from bought(world, who, token, ether, _SWAP)
+    got = yield from bought(world, who, token, ether)
     yield from allow(world, who, token, desk.place.address, got, _APPROVAL)
     call = ("deposit", token.address, sub, got)
     yield send(who, "credit", desk.place.address, *call, tag=_CREDIT)

@@ -28,7 +28,6 @@ from pipelines.simulation.world import (
 
 _SETUP = Tag(kind="deployment")
 _APPROVAL = Tag(kind="approval")
-_SWAP = Tag(kind="swap")
 _LENDING = Tag(kind="pool_lending")
 _LISTING = Tag(kind="market_listing")
 _PARAMETER = Tag(kind="parameter_change")
@@ -150,7 +149,7 @@ def fund(world: World, who: Account, market: Market, ether: float) -> Part:
     """Get hold of `ether` worth of what a market lends, approve it; return the amount."""
     if market.token is None:
         return int(ether * ETH)
-    got = yield from bought(world, who, market.token, ether, _SWAP)
+    got = yield from bought(world, who, market.token, ether)
     yield from allow(world, who, market.token, market.address, got, _APPROVAL)
     return got
 
@@ -222,7 +221,7 @@ def repay_and_leave(
             return
     else:
         if world.held(debt.token, who.address) < owed:
-            yield from bought(world, who, debt.token, 0.03, _SWAP)
+            yield from bought(world, who, debt.token, 0.03)
             owed = min(owed, world.held(debt.token, who.address))
         yield from allow(world, who, debt.token, debt.address, owed, _APPROVAL)
     made = repay_step(debt, owed)

@@ -134,12 +134,12 @@ def claim_as_holder(world: World) -> Session:
         yield from wait(world, 15)
 
 
-def open_vault(world: World, owner: Account, collection: Collection, count: int) -> Part:
-    """Deploy a vault; its founder deposits `count` of his pieces."""
+def open_vault(world: World, owner: Account, collection: Collection) -> Part:
+    """Deploy a vault; its founder deposits eight of his pieces."""
     title = name(world)
     call = (collection.place.address, title, f"x{title[:4].upper()}")
     vault = yield from deploy(world, owner, "nft_vault", *call, tag=_SETUP)
-    mine = [piece for piece, holder in collection.owners.items() if holder is owner][:count]
+    mine = [piece for piece, holder in collection.owners.items() if holder is owner][:8]
     for piece in mine:
         del collection.owners[piece]
     yield from consent(world, collection, owner, vault.address, Tag(kind="approval"))
@@ -179,13 +179,13 @@ def new_nft_vault(world: World) -> Session:
     collection: Collection = world.pick(collections(world))
     who, piece = yield from take_piece(world, collection)
     collection.owners[piece] = who
-    yield from open_vault(world, who, collection, 8)
+    yield from open_vault(world, who, collection)
 
 
 def found(world: World, founders: list[Account]) -> Part:
     """Open vaults for three collections, and air drops to their holders."""
     for collection in collections(world)[:3]:
-        yield from open_vault(world, collection.place.owner, collection, 8)
+        yield from open_vault(world, collection.place.owner, collection)
         yield from open_holder_drop(world, founders[4], collection, 10.0)
 
 

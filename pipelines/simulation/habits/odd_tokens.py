@@ -72,15 +72,15 @@ def open_itoken(world: World, who: Account, asset: Token, ether: float) -> Part:
     title = name(world)
     call = (f"{title} Interest", f"i{title[:4].upper()}", asset.decimals, asset.address)
     place: Place = yield from deploy(world, who, "itoken", *call, tag=_SETUP, tokens=(asset,))
-    got = yield from bought(world, who, asset, ether, _SWAP)
+    got = yield from bought(world, who, asset, ether)
     yield from allow(world, who, asset, place.address, got, _APPROVAL)
     yield send(who, "itoken", place.address, "mint", who.address, got, tag=_SAVING)
     return place
 
 
-def bought(world: World, who: Account, token: Token, ether: float, tag: Tag) -> Part:
+def bought(world: World, who: Account, token: Token, ether: float) -> Part:
     """Buy as `obtain` does; return at least 0, though the buyer may meanwhile spend tokens elsewhere."""
-    got = yield from obtain(world, who, token, ether, tag)
+    got = yield from obtain(world, who, token, ether, _SWAP)
     return max(0, got)
 
 
@@ -111,7 +111,7 @@ def hooked_contract(world: World) -> Session:
     token = hook_token(world)
     ether = min(world.amount(0.5, 0.6), 2.0)
     who = yield from someone(world, ether + 0.3)
-    got = yield from bought(world, who, token, ether, _SWAP)
+    got = yield from bought(world, who, token, ether)
     times = int(world.rng.integers(1, 4))
     part = got // (times + 1)
     onward = step("token", token.address, "transfer", world.visitor().address, part)
@@ -164,7 +164,7 @@ def stablecoin(world: World) -> Session:
         return
     scammer = world.account()
     victim = yield from someone(world, 1.0)
-    got = yield from bought(world, victim, token, 0.4, _SWAP)
+    got = yield from bought(world, victim, token, 0.4)
     yield send(
         victim, "token", token.address, "transfer", scammer.address, got, tag=Tag(kind="token_transfer")
     )
@@ -181,7 +181,7 @@ def save_with_desk(world: World) -> Session:
     asset = place.tokens[0]
     ether = world.amount(2.0, 0.9)
     who = yield from someone(world, ether)
-    got = yield from bought(world, who, asset, ether, _SWAP)
+    got = yield from bought(world, who, asset, ether)
     yield from allow(world, who, asset, place.address, got, _APPROVAL)
     yield send(who, "itoken", place.address, "mint", who.address, got, tag=_SAVING)
     if world.chance(0.3):
@@ -216,7 +216,7 @@ def desk_business(world: World) -> Session:
     yield from wait(world, 80)
     interest = amount // int(world.rng.integers(60, 400))
     if world.held(asset, desk.address) < amount + interest:
-        yield from bought(world, desk, asset, interest / asset.units(1.0) * 1.2 + 0.01, _SWAP)
+        yield from bought(world, desk, asset, interest / asset.units(1.0) * 1.2 + 0.01)
     yield from allow(world, desk, asset, place.address, amount + interest, _APPROVAL)
     yield send(desk, "itoken", place.address, "giveBack", amount, interest, tag=_DESK)
 
@@ -238,7 +238,7 @@ def self_transfer(world: World) -> Session:
     if world.chance(0.4):
         place = world.some("itoken", 0.5)
         asset = place.tokens[0]
-        got = yield from bought(world, who, asset, min(world.amount(0.5, 0.6), 1.0), _SWAP)
+        got = yield from bought(world, who, asset, min(world.amount(0.5, 0.6), 1.0))
         yield from allow(world, who, asset, place.address, got, _APPROVAL)
         yield send(who, "itoken", place.address, "mint", who.address, got, tag=_SAVING)
         amount = 0 if world.chance(0.3) else got // int(world.rng.integers(30, 400))
@@ -247,7 +247,7 @@ def self_transfer(world: World) -> Session:
     token = world.token()
     held = world.held(token, who.address)
     if held == 0:
-        held = yield from bought(world, who, token, min(world.amount(0.3, 0.6), 0.8), _SWAP)
+        held = yield from bought(world, who, token, min(world.amount(0.3, 0.6), 0.8))
     amount = held if world.chance(0.4) else held // int(world.rng.integers(2, 200))
     for _ in range(int(world.rng.integers(1, 3))):
         yield send(who, "token", token.address, "transfer", who.address, amount, tag=tag)
