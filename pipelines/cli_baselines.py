@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli_data import reported
+from pipelines.exclude import hashes_of
 from pipelines.options import (
     SEEDS,
     AsJson,
@@ -67,7 +68,7 @@ def baselines(
         typer.echo(f"would fit {', '.join(only or BASELINES)} on blocks {train}, score {test}", err=True)
         return
     with reported(past_rejects, later_rejects):
-        learnt = run.load("read, train", past, commands.hashes_of(exclude))
+        learnt = run.load("read, train", past, hashes_of(exclude))
         tokenizer = (
             TxTokenizer.fit(learnt, config.tokenizer)
             if model is None

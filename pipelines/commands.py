@@ -1,6 +1,5 @@
 """What stands between the command line and the steps: paths in, facts out."""
 
-import csv
 import logging
 import re
 import shutil
@@ -26,9 +25,9 @@ from pipelines import pretrain as pretrain_step
 from pipelines import score as score_step
 from pipelines.adapt import adapted, adopt, adopt_tokenizer
 from pipelines.encode import encode_all, fit_tokenizer
+from pipelines.exclude import hashes_of
 from pipelines.explain import Explanation, Wanted, explain, find
 from pipelines.history import fit_history
-from pipelines.labels import HASH, hash_key
 from pipelines.model_dir import ModelDir, load_detector, pick_device
 from pipelines.pretrain import StepReport
 from pipelines.progress import console, progress
@@ -309,38 +308,6 @@ def show(facts: Facts, title: str, *, as_json: bool, missing: str = "none") -> N
 def _key(label: str) -> str:
     """The name of a fact for programs, in snake_case: `false_alarm_rate_95_percent_bound_calltracer_logs`."""
     return re.sub("[^0-9a-z]+", "_", label.lower().replace("%", "percent")).strip("_")
-
-
-def hashes_of(path: Path | None) -> frozenset[str]:
-    """The transaction hashes of a file, each as its `hash_key`: one a line, or the column tx_hash of a CSV.
-
-    What follows a # is a comment.
-
-    Raises:
-        ConfigError: unreadable, or a line without a hash: what it names would be learnt from as benign.
-    """
-    if path is None:
-        return frozenset()
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = csv.reader(stream, strict=True)
-            numbered = [(rows.line_num, [cell.partition("#")[0].strip() for cell in row]) for row in rows]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"cannot read the hashes to exclude from {path}: {error}") from error
-    filled = [(line, cells) for line, cells in numbered if any(cells)]
-    names = [cell.lower() for cell in filled[0][1]] if filled else []
-    headed = "tx_hash" in names
-    column = names.index("tx_hash") if headed else 0
-    found: set[str] = set()
-    for line, cells in filled[headed:]:
-        given = cells[column] if column < len(cells) else ""
-        if not HASH.fullmatch(hash_key(given)):
-            raise ConfigError(
-                f"{path} line {line}: '{safe_text(given)}' is no transaction hash to exclude; give one a "
-                "line (0x and hexadecimal, or base58), or a CSV with a column tx_hash"
-            )
-        found.add(hash_key(given))
-    return frozenset(found)
 
 
 def recalibrate(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from blockscan.detect.mix import Mixes, at_least, size_class
 from blockscan.findings import TxScore
 from blockscan.store import open_store
-from pipelines.commands import hashes_of
+from pipelines.exclude import hashes_of
 
 SIZES = (1000, 2000, 4000)
 LEVELS = (0.01, 0.003)

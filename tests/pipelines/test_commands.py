@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from blockscan.errors import ConfigError
-from pipelines.commands import hashes_of
+from pipelines.exclude import hashes_of
 from pipelines.labels import Label, hash_key, read_labels
 
 HASH = "0x" + "ab" * 32
