@@ -584,6 +584,19 @@ def test_elsewhere_the_value_may_differ_within_the_tolerance(
     assert "on other software or hardware" in next(x["found"] for x in told["checks"] if x["name"] == "value")
 
 
+def test_elsewhere_the_p_value_is_that_of_the_mix_of_then(
+    road: Any, cli: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = load_calibration(newest(road.model))
+    ordinary = [
+        x for x in rows(road.store) if abs((made.p_value(x.value, SOURCE) or 1) - (x.p_value or 1)) > 0.02
+    ]
+    answer(make(road, cli, ordinary[0].tx_hash, tmp_path / "b"))
+    assert verified(cli, tmp_path / "b", road.model)[0] == 0
+    monkeypatch.setattr(verify_step, "made_with", lambda device: {"torch": "another"})
+    assert verified(cli, tmp_path / "b", road.model)[0] == 0
+
+
 def test_what_cannot_be_bundled_is_one_line(road: Any, cli: Any, alert: Any, tmp_path: Path) -> None:
     unknown = make(road, cli, "0x" + "0" * 64, tmp_path / "x")
     assert unknown.exit_code == 1 and "no score of 0x000" in unknown.stderr
