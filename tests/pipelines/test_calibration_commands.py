@@ -591,7 +591,10 @@ def test_elsewhere_the_p_value_is_that_of_the_mix_of_then(
     ordinary = [
         x for x in rows(road.store) if abs((made.p_value(x.value, SOURCE) or 1) - (x.p_value or 1)) > 0.02
     ]
-    answer(make(road, cli, ordinary[0].tx_hash, tmp_path / "b"))
+    of_then, known = ordinary[0], ("--archive", road.archive, "--model", road.model, "--store", road.store)
+    told = answer(make(road, cli, of_then.tx_hash, tmp_path / "b"))
+    explained = answer(cli("explain", of_then.tx_hash, *known, "--json"))["score"]
+    assert told["p_value"] == explained["p_value"] == pytest.approx(of_then.p_value, abs=0.005)
     assert verified(cli, tmp_path / "b", road.model)[0] == 0
     monkeypatch.setattr(verify_step, "made_with", lambda device: {"torch": "another"})
     assert verified(cli, tmp_path / "b", road.model)[0] == 0
