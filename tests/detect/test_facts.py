@@ -10,7 +10,7 @@ from blockscan.chains.solana_layouts import TOKEN as SPL_TOKEN
 from blockscan.detect.explain import fact_evidence
 from blockscan.detect.fact import ESTABLISHED, amount_in_words
 from blockscan.detect.facts import FACTS, fact_values, facts_of
-from blockscan.detect.flow import ETHER, LARGEST, frames_of
+from blockscan.detect.flow import ETHER, LARGEST, ZERO, frames_of
 from blockscan.detect.gains import possible_tool
 from blockscan.detect.habits import function_of, in_words
 from blockscan.detect.history import history_of, merged
@@ -174,6 +174,11 @@ def test_an_unusual_gain_without_payment_stands_out(history):
     taken = replace(dust, steps=(*dust.steps, call(OTHER, JUNK, b"look")))
     with_taken = transaction(replace(drain.root, steps=(*drain.root.steps, taken)))
     assert facts_of(with_taken, history)["free_gain"].value == 0.0, "somebody looked at it"
+    burnt = replace(moved(THIEF, ZERO, 5), emitter=POOL)
+    redeemed = transaction(replace(drain.root, steps=(burnt, *drain.root.steps)))
+    assert facts_of(redeemed, history)["free_gain"].value == 0.0, (
+        "who gives something for its shares knows them"
+    )
 
 
 def test_who_neither_sends_nor_is_called_is_a_bystander(history):
