@@ -268,9 +268,9 @@ class ScoreStore:
         """What a calibration judged in blocks before one and not before a time, oldest first."""
         return store_chain.values_before(self._db, chain, calibration, block=block, since=since)
 
-    def sizes_before(self, chain: str, calibration: str, *, block: int, most: int) -> list[tuple[str, int]]:
-        """Trace source and number of calls of the last that a calibration judged before a block, in order."""
-        return store_chain.sizes_before(self._db, chain, calibration, block=block, most=most)
+    def sizes_before(self, chain: str, source: str, *, block: int, most: int) -> list[int]:
+        """Numbers of calls of the last transactions of a trace source before a block, in order."""
+        return store_chain.sizes_before(self._db, chain, source, block=block, most=most)
 
     def orphans(self, chain: str, tx_hashes: Sequence[str]) -> set[str]:
         """Which of these transactions are on no block of the chain any more."""

@@ -126,15 +126,13 @@ def values_before(db: Database, chain: str, calibration: str, *, block: int, sin
     return found[::-1]
 
 
-def sizes_before(
-    db: Database, chain: str, calibration: str, *, block: int, most: int
-) -> list[tuple[str, int]]:
-    """Trace source and number of calls of the last that one calibration judged before a block, in order."""
+def sizes_before(db: Database, chain: str, source: str, *, block: int, most: int) -> list[int]:
+    """Numbers of calls of the last transactions of a trace source before a block, in order."""
     sql = (
-        "SELECT source, calls FROM scores WHERE shown = 1 AND chain = ? AND block_number < ? "
-        "AND calibration = ? AND orphaned = 0 ORDER BY block_number DESC, tx_index DESC LIMIT ?"
+        "SELECT calls FROM scores WHERE shown = 1 AND chain = ? AND block_number < ? AND source = ? "
+        "AND orphaned = 0 ORDER BY block_number DESC, tx_index DESC LIMIT ?"
     )
-    return db.rows(sql, (storable(chain), block, storable(calibration), most))[::-1]
+    return [calls for (calls,) in db.rows(sql, (storable(chain), block, source, most))][::-1]
 
 
 def orphans(db: Database, chain: str, tx_hashes: Sequence[str]) -> set[str]:

@@ -76,11 +76,12 @@ def same_incident(path: str, unique_key: str) -> tuple[list[Alert], set[str]]:
 
 @st.cache_data(ttl=_SECONDS, max_entries=_ENTRIES, show_spinner=False)
 def starting_with(path: str, given: str) -> list[str]:
-    """Scored hashes that begin as given; none where that is too little, or a whole hash."""
+    """Scored hashes that begin as given; none where that is too little, or one of them."""
     if not HASH_PREFIX.fullmatch(given):
         return []
     with open_store(path, read_only=True) as store:
-        return store.starting_with(given)
+        found = store.starting_with(given)
+    return [] if given in found else found
 
 
 @st.cache_data(ttl=_SECONDS, max_entries=_ENTRIES, show_spinner=False)

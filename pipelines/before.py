@@ -49,8 +49,9 @@ def remember(
 
 def remember_sizes(mixes: Mixes, chain: str, block: int, store: ScoreStore, detector: Detector) -> None:
     """Give how large the last transactions before a block were, as far as the store has them."""
-    for source, calls in store.sizes_before(chain, detector.calibrated_as, block=block, most=LAST):
-        mixes.add(chain, source, math.log(max(calls, 1)))
+    for source in detector.calibration.values:
+        for calls in store.sizes_before(chain, source, block=block, most=LAST):
+            mixes.add(chain, source, math.log(max(calls, 1)))
 
 
 def remember_before(

@@ -255,8 +255,11 @@ def _before(item: dict[str, Any]) -> Before:
     mix = item.get("mix")
     if not isinstance(mix, list) or len(mix) not in (0, CLASSES):
         raise ValueError("mix is no list of counts")
-    counts = tuple(_number({"mix": each}, "mix") or 0 for each in mix)
-    return Before(carried, tuple(_joint(_object(each, "joint")) for each in joint), counts)
+    counts = [_number({"mix": each}, "mix") for each in mix]
+    if None in counts:
+        raise ValueError("mix is no list of counts")
+    known = tuple(each for each in counts if each is not None)
+    return Before(carried, tuple(_joint(_object(each, "joint")) for each in joint), known)
 
 
 def _joint(item: dict[str, Any]) -> Joint:

@@ -47,12 +47,13 @@ def drift(store: Path, model: Path, *, seed: int) -> tuple[Facts, str, bool]:
     return facts, "\n".join(advice), any(seen.drift.drifted for seen in found.values())
 
 
-def bundle(tx_hash: str, store: Path, archive: Path, model: Path, out: Path, *, device: str) -> Facts:
+def bundle(
+    tx_hash: str, store: Path, archive: Path, model: Path, out: Path, *, device: str, chain: str | None
+) -> Facts:
     """`blockscan bundle`; of the hash its beginning is enough."""
     with open_store(store, read_only=True) as results:
-        made = make_bundle(
-            whole_hash(tx_hash, store, None), results, Archive(archive), ModelDir(model), device=device
-        )
+        whole, directory = whole_hash(tx_hash, store, None), ModelDir(model)
+        made = make_bundle(whole, results, Archive(archive), directory, device=device, chain=chain)
     write_bundle(made, out)
     return {
         "transaction": made.tx_hash,

@@ -92,6 +92,7 @@ def bundle(
     archive: Annotated[Path, typer.Option(help="Archive that holds the transaction.")],
     model: ModelOption,
     out: Annotated[Path, typer.Option(help="New file, for instance alert.json.gz.")],
+    chain: Annotated[str | None, typer.Option(help="Chain, where several have the hash.")] = None,
     device: OnDevice = Device.AUTO,
     as_json: AsJson = False,
 ) -> None:
@@ -103,7 +104,7 @@ def bundle(
     """
     from pipelines import calibration_commands, commands
 
-    facts = calibration_commands.bundle(tx_hash, store, archive, model, out, device=device.value)
+    facts = calibration_commands.bundle(tx_hash, store, archive, model, out, device=device.value, chain=chain)
     commands.show(facts, "Bundle", as_json=as_json)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from blockscan.chains.networks import canonical
 from blockscan.errors import ConfigError
 from pipelines.options import SEEDS, AsJson, Device, OnDevice, StoreOption
 
@@ -104,10 +105,10 @@ def explain(
             seed=seed,
         )
         found = commands.explain_again(
-            tx_hash, source, model, wanted, device=device.value, store=store, chain=chain
+            tx_hash, source, model, wanted, device=device.value, store=store, chain=chain and canonical(chain)
         )
     else:
-        found = commands.explain_stored(tx_hash, store or Path(), chain=chain)
+        found = commands.explain_stored(tx_hash, store or Path(), chain=chain and canonical(chain))
     commands.show_explanation(found, everything=everything, as_json=as_json)
 
 
@@ -202,7 +203,7 @@ def evaluate(
         keep_earlier_attacks=keep_earlier_attacks,
         keep_duplicates=keep_duplicates,
         mixed=mixed,
-        chain=chain,
+        chain=chain and canonical(chain),
         source=trace_source,
     )
     drawn = pools if protocol is Protocol.PAPER else 0

@@ -34,7 +34,7 @@ def hashes_of(path: Path | None) -> frozenset[str]:
         if not HASH.fullmatch(hash_key(given)):
             raise ConfigError(
                 f"{path} line {line}: '{safe_text(given)}' is no transaction hash to exclude; give one a "
-                "line (0x and hexadecimal, or base58), or a CSV with a column tx_hash"
+                "line (hexadecimal, base58, or a record's name), or a CSV with a column tx_hash"
             )
         found.add(hash_key(given))
     return frozenset(found)

@@ -12,8 +12,8 @@ LABELS = ("benign", "attack", "grey")
 COLUMNS = ("tx_hash", "label", "stage", "family", "incident", "kind", "hard_benign", "tier")
 """What the simulator writes; of these only the first two are needed."""
 _OPTIONAL = (*COLUMNS[2:], "source")
-HASH = re.compile(r"0[xX][0-9a-fA-F]+|[1-9A-HJ-NP-Za-km-z]{80,90}|[^\s:/]+:[^\s/]+")
-"""Of an EVM chain, Solana's base58 of 64 bytes, or what a record without a hash has for one, as poc:bec."""
+HASH = re.compile(r"0[xX](?![0-9a-fA-F]{40}$)[0-9a-fA-F]+|[1-9A-HJ-NP-Za-km-z]{80,90}|[^\s:/]+:[^\s/]+")
+"""Of an EVM chain (40 digits are an address), Solana's base58 of 64 bytes, or a record's name, as poc:bec."""
 _BARE = re.compile("[0-9a-fA-F]{64}")
 """A hash of an EVM chain as some tables write it, without its 0x; a Solana signature is longer."""
 

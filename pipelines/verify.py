@@ -31,7 +31,13 @@ class Check:
 
 
 def make_bundle(
-    tx_hash: str, store: ScoreStore, archive: Archive, directory: ModelDir, *, device: str
+    tx_hash: str,
+    store: ScoreStore,
+    archive: Archive,
+    directory: ModelDir,
+    *,
+    device: str,
+    chain: str | None = None,
 ) -> Bundle:
     """Score a transaction of a store again, by itself, and put together all that a check needs.
 
@@ -39,7 +45,7 @@ def make_bundle(
         ConfigError: store or archive do not hold the transaction.
         ArtifactError: the stored score is of another model or calibration, or cannot be repeated.
     """
-    stored = store.score(tx_hash)
+    stored = store.score(tx_hash, chain=chain)
     if stored is None:
         raise ConfigError(f"the store has no score of {tx_hash}; score the transaction first")
     row = _row_of(stored, archive)

@@ -36,7 +36,6 @@ _ALIKE: tuple[tuple[tuple[type[ChainError], ...], type[ChainError]], ...] = (
     ((MethodRefused,), MethodRefused),
     ((AnswerTooLarge,), AnswerTooLarge),
     ((AnswerTooLarge, Unanswered), Unanswered),
-    ((TracerDown,), TracerDown),
     ((MethodRefused, Forbidden, AnswerTooLarge), MethodRefused),
 )
 """What the failures of all endpoints are together, where each is one of these."""
@@ -164,8 +163,8 @@ def summed(failures: Sequence[ChainError]) -> ChainError:
     """One error for the failures of several endpoints.
 
     A trace that one of them cannot make comes before all: to wait for the others would let it stop
-    everything after it. Then an answer that does not hold together; then RpcError where an endpoint failed;
-    a refusal only where each of them refused.
+    everything after it. Then an answer that does not hold together; then a tracer that is down, which is
+    waited for, but not for ever; then RpcError where an endpoint failed; a refusal only where each refused.
     """
     if len(failures) == 1:
         return failures[0]
@@ -175,6 +174,8 @@ def summed(failures: Sequence[ChainError]) -> ChainError:
     for failure in failures:
         if isinstance(failure, InvalidAnswer):
             return InvalidAnswer(text, failure.raw)
+    if any(isinstance(failure, TracerDown) for failure in failures):
+        return TracerDown(text)
     for kinds, sum_ in _ALIKE:
         if all(isinstance(failure, kinds) for failure in failures):
             return sum_(text)

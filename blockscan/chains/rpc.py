@@ -67,7 +67,7 @@ class EthereumNode:
         self._pool = Pool([endpoints]) if isinstance(endpoints, Endpoint) else endpoints
         self._offers: dict[Endpoint, frozenset[Plan]] = {}
         self._lock = threading.Lock()
-        self._silent: dict[int, float] = {}  # blocks, by when their traces first got no answer
+        self._silent: float | None = None  # since when tracers have answered nothing
         self._least = LEAST[least]
         self._expected = chain_id
         errors = self._probe_all()
@@ -130,7 +130,6 @@ class EthereumNode:
             except (MethodRefused, AnswerTooLarge) as error:
                 refused.append(str(error))
                 continue
-            self._silent.pop(number, None)
             lesser = plan.rank < self._plans()[0].rank
             reasons = [*(refused if lesser else []), raw.degraded]
             return replace(raw, degraded="; ".join(filter(None, reasons)))
@@ -138,12 +137,17 @@ class EthereumNode:
 
     def _best(self, number: int, plan: Plan, able: Sequence[Endpoint]) -> RawBlock:
         try:
-            return self._pool.attempt(partial(self._from, number, plan), able)
+            raw = self._pool.attempt(partial(self._from, number, plan), able)
         except (Untraceable, TracerDown) as error:
-            now = time.monotonic()
-            if isinstance(error, TracerDown) and now - self._silent.setdefault(number, now) < PATIENCE:
-                raise
+            if isinstance(error, TracerDown):
+                now = time.monotonic()
+                self._silent = now if self._silent is None else self._silent
+                if now - self._silent < PATIENCE:
+                    raise
             return self._pool.attempt(partial(self._from, number, plan, without=str(error)), able)
+        if raw.tx_hashes and plan is not Plan.RECEIPTS:
+            self._silent = None
+        return raw
 
     def _plans(self) -> list[Plan]:
         """The plans that some endpoint offers and that are good enough, best first."""

@@ -17,7 +17,7 @@ from blockscan.chains.pool import Pool
 from blockscan.chains.rpc import Block
 from blockscan.chains.solana import parse
 from blockscan.chains.solana_meta import count, integer
-from blockscan.chains.transport import AnswerTooLarge, Endpoint, MethodRefused, Unanswered
+from blockscan.chains.transport import AnswerTooLarge, Endpoint, Forbidden, MethodRefused, Unanswered
 from blockscan.errors import ChainError, ParseError
 from blockscan.transaction import TraceSource
 
@@ -172,7 +172,7 @@ def _first_available(endpoint: Endpoint) -> int:
     """The first slot that an endpoint has a block of, which rises as it prunes; 0 where it does not say."""
     try:
         return integer(endpoint.fetch("getFirstAvailableBlock", [])[0], "getFirstAvailableBlock")
-    except MethodRefused:
+    except (MethodRefused, Forbidden, ParseError):
         return 0
 
 

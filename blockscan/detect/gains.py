@@ -15,11 +15,11 @@ from blockscan.detect.fact import (
     Facts,
     amount_in_words,
     by_value,
-    pays,
+    payments,
     rarity_of,
     worst_of,
 )
-from blockscan.detect.flow import ZERO, Frames, Transfer, shares_lost
+from blockscan.detect.flow import ZERO, Frames, Transfer, noticed_by, shares_lost
 from blockscan.detect.habits import in_words
 from blockscan.detect.history import History, asked_by, unsigned_losers
 from blockscan.transaction import CallKind, Transaction
@@ -77,11 +77,8 @@ def _seen_from(own: Side, frames: Frames, transaction: Transaction, history: His
         gained, lost = {}, [Fact(0.0)]
     by = "gained by the sender" + (" and the target" if transaction.root.target in own else "")
     gains = [_amount(asset, x, first[asset], history, by) for asset, x in gained.items() if x > 0]
-    known_to_others = {call.target for call in frames.calls if call.caller not in own} | {
-        holder for (holder, _), amount in net.items() if amount < 0
-    }
-    paid = sum(
-        x < 0 and pays(asset, history, noticed=asset in known_to_others) for asset, x in gained.items()
+    paid = len(
+        {asset for _, asset in payments(net, noticed_by(frames), own, history) if gained.get(asset, 0) < 0}
     )
     emptied_of_others = _emptied(transaction, lambda owner: owner not in own)
     best = max(gains, key=by_value, default=Fact(0.0))

@@ -4,9 +4,11 @@ A split conformal p-value holds while new transactions are like the held-out one
 chain is how many of them are plain payments, and payments have low values: where they become fewer, more of
 the others alarm, each as ordinary as before. So every held-out value counts for as much as transactions of
 its size are more frequent now than among the held-out ones (weighted conformal prediction under covariate
-shift, Tibshirani et al. 2019), which takes no label. How frequent they are now is counted over the last ones
-of the chain. Whoever sends hundreds of large transactions makes large ones look ordinary, at the price of
-their gas; what lies above all held-out values has the same p-value whatever he does.
+shift, Tibshirani et al. 2019), which takes no label. How frequent they are now is counted over the last
+ones of the chain. That is exact for known shares and many held-out values of each class; of a class that
+the calibration hardly holds, little is known and the level holds about. Whoever sends hundreds of large
+transactions makes large ones look ordinary, at the price of their gas; what lies above all held-out values
+has the same p-value whatever he does.
 """
 
 import math
@@ -24,7 +26,8 @@ LAST = 1000
 OF_OLD = 20
 """Transactions for which what was held out counts beside them: a few of late say little."""
 AT_MOST = 10.0
-"""How many times as frequent a class counts at the most, and one over it at the least."""
+"""How many times as frequent a class counts at the most, and one over it at the least, before all are scaled
+to one on the mean."""
 
 Mix = tuple[int, ...]
 """How many of the last transactions are of each class; () where that is not known."""

@@ -48,6 +48,9 @@ def _form(path: str, alert: Alert) -> None:
     # What the person saw who now decides; the alert may have been read again since.
     seen = st.session_state.get(f"seen-{key}", now)
     st.session_state[f"seen-{key}"] = now
+    if refused := st.session_state.pop(f"refused-{key}", None):
+        st.warning("The decision was not recorded.")
+        st.text(safe_text(refused, limit=600))
     with st.form("triage", border=False):
         status = st.radio(
             "Decision",
@@ -64,10 +67,8 @@ def _form(path: str, alert: Alert) -> None:
             try:
                 results.decide(path, key, status, note=note.strip(), by=by.strip(), seen=seen)
             except StoreError as error:
-                st.warning("The decision was not recorded.")
-                st.text(safe_text(str(error), limit=600))
-                return
-            st.rerun()
+                st.session_state[f"refused-{key}"] = str(error)
+            st.rerun()  # as it is now: what another one decided is to be seen before it is overruled
 
 
 def _history(history: Sequence[Disposition]) -> None:

@@ -19,6 +19,7 @@ from blockscan.detect.mix import Mixes, at_least, size_class
 from blockscan.findings import TxScore
 from blockscan.store import open_store
 from pipelines.exclude import hashes_of
+from pipelines.labels import hash_key
 
 SIZES = (1000, 2000, 4000)
 LEVELS = (0.01, 0.003)
@@ -34,7 +35,7 @@ def main() -> None:
     given = parser.parse_args()
     attacks = hashes_of(given.exclude)
     with open_store(given.store, read_only=True) as store:
-        scores = [each for each in store.iter_scores() if each.tx_hash not in attacks]
+        scores = [each for each in store.iter_scores() if hash_key(each.tx_hash) not in attacks]
     scores = [each for each in scores if each.block_number is not None]
     print(f"{len(scores):,} benign transactions; mean (largest) share of alarms\n")
     columns = [f"{level:.1%} {how}" for level in LEVELS for how in ("plain", "mix")]

@@ -572,17 +572,21 @@ def test_status_changes_are_checked(path: Path) -> None:
             store.set_status("ethereum:0x", "open", note="", by="ada")
 
 
-def test_sizes_before_a_block_are_the_last_of_one_chain_and_calibration_in_order(path: Path) -> None:
+def test_sizes_before_a_block_are_the_last_of_one_chain_and_source_in_order(path: Path) -> None:
+    node = "geth callTracer"
     with open_store(path) as store:
         store.write((make_score(n, calls=n + 1), None, None) for n in range(10))
         store.write((make_score(n, chain="base", calls=77), None, None) for n in range(3))
-        found = store.sizes_before("ethereum", "c1", block=103, most=4)
-        assert found == [("geth callTracer", calls) for calls in (6, 7, 8, 9)], "block 103 has the tenth"
-        assert [calls for _, calls in store.sizes_before("ethereum", "c1", block=102, most=3)] == [4, 5, 6]
+        store.write((make_score(n, source="receipt", calls=88), None, None) for n in range(20, 29))
+        assert store.sizes_before("ethereum", node, block=103, most=4) == [6, 7, 8, 9], "103 has the tenth"
+        assert store.sizes_before("ethereum", node, block=120, most=4) == [7, 8, 9, 10], (
+            "whatever came between"
+        )
+        assert store.sizes_before("ethereum", node, block=102, most=3) == [4, 5, 6]
         store.put_blocks([ScoredBlock("ethereum", 101, "0xb", (make_score(4).tx_hash,))])
         store.orphan_blocks("ethereum", ["0xb"])
-        assert [calls for _, calls in store.sizes_before("ethereum", "c1", block=102, most=3)] == [3, 4, 6]
-        assert store.sizes_before("ethereum", "c2", block=110, most=3) == []
+        assert store.sizes_before("ethereum", node, block=102, most=3) == [3, 4, 6]
+        assert store.sizes_before("ethereum", "trace_block", block=110, most=3) == []
 
 
 def test_the_mix_of_a_score_comes_back(path: Path) -> None:

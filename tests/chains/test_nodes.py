@@ -11,9 +11,17 @@ import pytest
 from blockscan.archive import RawBlock
 from blockscan.chains.checks import InvalidAnswer
 from blockscan.chains.ethereum import parse
-from blockscan.chains.pool import Pool
+from blockscan.chains.pool import Pool, summed
 from blockscan.chains.rpc import EthereumNode
-from blockscan.chains.transport import Endpoint
+from blockscan.chains.transport import (
+    AnswerTooLarge,
+    Endpoint,
+    Forbidden,
+    StateAbsent,
+    TracerDown,
+    Unanswered,
+    Untraceable,
+)
 from blockscan.errors import ChainError, RpcError, UnsupportedTrace
 from blockscan.transaction import Call, TraceSource, TraceStatus, call_count
 
@@ -389,6 +397,17 @@ def test_a_tracer_that_is_down_is_waited_for_but_not_for_ever(
         node.fetch(4)
     monkeypatch.setattr("blockscan.chains.rpc.PATIENCE", 0.0)
     assert statuses(node.fetch(4)) == [UNTRACED] * 3
+    monkeypatch.setattr("blockscan.chains.rpc.PATIENCE", 1e9)
+    node._silent = -1e9
+    assert statuses(node.fetch(5))[0] == UNTRACED, "the wait is the tracer's, not each block's"
+    server.fault = lambda method, count: None
+    assert UNTRACED not in statuses(node.fetch(5)) and node._silent is None
+
+
+@pytest.mark.parametrize("other", [StateAbsent, Forbidden, Unanswered, AnswerTooLarge, RpcError])
+def test_a_tracer_that_is_down_is_waited_for_no_longer_because_of_others(other: type[Exception]) -> None:
+    assert type(summed([TracerDown("one"), other("another")])) is TracerDown
+    assert type(summed([other("another"), TracerDown("one"), Untraceable("third")])) is Untraceable
 
 
 @pytest.mark.parametrize("method", ["eth_getBlockByNumber", "eth_getBlockReceipts"])

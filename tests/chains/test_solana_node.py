@@ -97,8 +97,9 @@ def test_a_slot_before_the_first_available_is_refused_not_skipped() -> None:
         with pytest.raises(ChainError, match=rf"has no slot {slot}, its blocks begin at 5; .*--blocks 5:"):
             node.fetch(slot)
     assert (node.fetch(5).hash, node.fetch(6).hash) == ("h5", "h5")
-    silent = SolanaNode(Fake({3: -32007, 5: block("h5", "h4")}, first=None))
-    assert silent.fetch(3).tx_hashes == ()  # a provider that does not say where its blocks begin
+    for first in (None, "nothing"):  # providers that do not say where their blocks begin
+        silent = SolanaNode(Fake({3: -32007, 5: block("h5", "h4")}, first=first))
+        assert silent.fetch(3).tx_hashes == ()
     longer = Fake({2: block("h2", "h1"), 3: block("h3", "h2"), 4: -32007, 6: -32007}, first=2)
     both = SolanaNode(Pool([Fake(slots, first=5), longer]))
     assert {both.fetch(3).hash for _ in range(20)} == {"h3"}  # whichever is asked first

@@ -120,6 +120,9 @@ def test_a_token_of_ones_own_pays_nobody(history):
     )
     given = at(VAULT, moved(THIEF, VAULT, 5, JUNK))
     assert together(history, given, at(VAULT, moved(VAULT, THIEF, 10**6)))["joint_gain"].value > 3
+    for evasion in (call(JUNK, JUNK), call(USER, JUNK), moved(JUNK, JUNK, 1, JUNK)):
+        looks = transaction(call(THIEF, VAULT, moved(THIEF, VAULT, 5, JUNK), evasion))
+        assert together(history, looks, at(VAULT, moved(VAULT, THIEF, 10**6)))["joint_gain"].value > 3
     taken = transaction(call(THIEF, VAULT, moved(THIEF, VAULT, 5, JUNK), call(VAULT, JUNK)))
     assert together(history, taken, at(VAULT, moved(VAULT, THIEF, 10**6)))["joint_gain"].value == 0.0
     shares = at(VAULT, moved(THIEF, ZERO, 5, VAULT), moved(VAULT, THIEF, 10**6))

@@ -43,7 +43,7 @@ def test_what_held_out_values_count_by_hand():
     assert at_least(CLASSES, 6, (0, 0, 0)) == pytest.approx(4), "nor does one of which nothing is known"
 
 
-def test_no_class_counts_as_more_than_ten_times_as_frequent_or_as_rare():
+def test_a_class_of_which_hardly_anything_is_known_does_not_count_for_all():
     classes = np.array([0] * 999 + [2], np.uint8)
     turned = at_least(classes, 999, (0, 0, 1000))
     assert turned == pytest.approx(AT_MOST / (AT_MOST * 0.001 + 0.999 / AT_MOST)), "not all thousand"

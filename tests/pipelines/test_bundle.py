@@ -125,7 +125,9 @@ def test_what_is_no_bundle_is_one_line(tmp_path: Path, text: bytes) -> None:
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 500
 
 
-@pytest.mark.parametrize("mix", [None, 3, [1, 2], [1, 2, "3"], [1, 2, -3], [1, 2, 3, 4], [1, 2, True]])
+@pytest.mark.parametrize(
+    "mix", [None, 3, [1, 2], [None, 2, 3], [1, 2, "3"], [1, 2, -3], [1, 2, 3, 4], [1, 2, True]]
+)
 def test_a_wrong_mix_is_one_line(tmp_path: Path, mix: object) -> None:
     content = content_of(tmp_path) | {"mix": mix}
     with pytest.raises(ArtifactError, match="is no bundle this program can read"):

@@ -239,6 +239,7 @@ def test_a_hash_of_labels_may_lack_its_0x(tmp_path):
         (f"tx_hash,label\n0x1,attack\n{'ab' * 31},attack\n", "line 3: 'abab.*' is no transaction hash; give"),
         ("tx_hash,label\n0x1\u2026,attack\n", "line 2: '0x1.*' is no transaction hash"),
         ("tx_hash,label\n5Kj,grey\n", "line 2: '5Kj' is no transaction hash"),
+        (f"tx_hash,label\n0x{'ab' * 20},grey\n", "line 2: '0xabab.*' is no transaction hash"),
         ("tx_hash,label\nhttps://etherscan.io/tx/0x1,grey\n", "line 2: 'https.*' is no transaction hash"),
         ("tx_hash,label,Label\n0x1,benign,attack\n", "line 1: column label comes twice; keep one"),
         ("tx_hash,label,source,source\n0x1,benign,a,b\n", "line 1: column source comes twice"),

@@ -39,7 +39,9 @@ DETECTOR: Any = SimpleNamespace(
     fingerprint="m",
     calibrated_as="c",
     history=history_of([]),
-    calibration=SimpleNamespace(alarm_level=0.01, traffic=Traffic((2, 7)), recent=lambda: Recent(0.0)),
+    calibration=SimpleNamespace(
+        alarm_level=0.01, traffic=Traffic((2, 7)), recent=lambda: Recent(0.0), values={"callTracer+logs": ()}
+    ),
 )
 
 
