@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from blockscan.detect.fact import EACH, Fact, Facts, amount_in_words, by_value, payments, rarity_of, worst_of
+from blockscan.detect.fact import EACH, Fact, Facts, amount_in_words, by_value, pays, rarity_of, worst_of
 from blockscan.detect.flow import ZERO, Frames, Transfer, frames_of, noticed_by
 from blockscan.detect.gains import Side, own_side, possible_tool
 from blockscan.detect.history import History
@@ -99,9 +99,18 @@ def _seen_from(every: Dealing, now: Dealing, history: History, *, together: bool
         elif each.giver in own and each.taker not in own:
             gave[each.taker, each.asset] += each.amount
             total[each.asset] -= each.amount
-    paid_with = payments(net, every.noticed, own, history)
-    paid = {who for who, _ in paid_with}
-    at_a_loss = any(total[asset] < 0 for _, asset in paid_with)
+    paid = {
+        who
+        for (who, asset), amount in net.items()
+        if amount > 0 and pays(asset, history, noticed=who == asset or (who, asset) in every.noticed)
+    }
+    known_to_others = {asset for who, asset in every.noticed if who not in own and who != asset} | {
+        who for who, asset in got if who != asset
+    }
+    at_a_loss = any(
+        amount < 0 and pays(asset, history, noticed=asset in known_to_others)
+        for asset, amount in total.items()
+    )
     received = {(each.giver, each.asset): each.node for each in reversed(now.transfers) if each.taker in own}
     sold_back = _sold_back(own, moved[: len(moved) - len(now.transfers)], now)
     sales = Counter(who for who, _ in sold_back)

@@ -1,6 +1,6 @@
 """A fact: a number that grows with suspicion, and where it shows; blockscan.detect.facts has all of them."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from blockscan.detect.flow import ETHER
@@ -41,32 +41,14 @@ def worst_of(readings: Iterable[Facts]) -> Facts:
     return {name: max((fact, *(each[name] for each in others)), key=by_value) for name, fact in first.items()}
 
 
-def payments(
-    net: Mapping[tuple[str, str], int], noticed: Set[tuple[str, str]], own: Set[str], history: History
-) -> set[tuple[str, str]]:
-    """(holder, asset) of what others than the sender's side got that can be a payment.
+def pays(asset: str, history: History, *, noticed: bool) -> bool:
+    """Whether an asset that was given can be a payment.
 
     A token's own code writes what it says has moved, so that anybody can seem to pay anybody with a token of
-    his own. One that the past does not know counts where the one who got it called it, as a pool does, or
-    where it gave something known itself, as a vault does for its shares.
-
-    Args:
-        net: what each (holder, asset) gained, less what it gave.
-        noticed: see blockscan.detect.flow.noticed_by.
-        own: who acts for the sender.
-        history: what the past knows.
+    his own. One that the past does not know counts where it was noticed: by whoever is paid where that is
+    asked, as a pool does, else by anybody but the sender's side and itself; or where it gave something.
     """
-
-    def known(asset: str) -> bool:
-        return asset == ETHER or history.amounts("amount", asset) >= MEASURED
-
-    givers = {who for (who, asset), amount in net.items() if amount < 0 and who != asset and known(asset)}
-    return {
-        (who, asset)
-        for (who, asset), amount in net.items()
-        if amount > 0 and who not in own
-        if known(asset) or asset in givers or (who != asset and (who, asset) in noticed)
-    }
+    return noticed or asset == ETHER or history.amounts("amount", asset) >= MEASURED
 
 
 def rarity_of(asset: str, amount: int, history: History) -> float:

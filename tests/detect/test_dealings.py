@@ -120,7 +120,7 @@ def test_a_token_of_ones_own_pays_nobody(history):
     )
     given = at(VAULT, moved(THIEF, VAULT, 5, JUNK))
     assert together(history, given, at(VAULT, moved(VAULT, THIEF, 10**6)))["joint_gain"].value > 3
-    for evasion in (call(JUNK, JUNK), call(USER, JUNK), moved(JUNK, JUNK, 1, JUNK)):
+    for evasion in (call(JUNK, JUNK), moved(JUNK, JUNK, 1, JUNK)):
         looks = transaction(call(THIEF, VAULT, moved(THIEF, VAULT, 5, JUNK), evasion))
         assert together(history, looks, at(VAULT, moved(VAULT, THIEF, 10**6)))["joint_gain"].value > 3
     taken = transaction(call(THIEF, VAULT, moved(THIEF, VAULT, 5, JUNK), call(VAULT, JUNK)))
