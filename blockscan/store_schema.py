@@ -257,8 +257,10 @@ def condition(search: Search) -> tuple[str, list[Any]]:
     return " AND ".join(sql for sql, _ in terms), [value for _, values in terms for value in values]
 
 
-HASH_PREFIX = re.compile("0[xX][0-9a-fA-F]{8,64}")
-"""What people give for a hexadecimal hash: enough of its beginning, or all in whatever case."""
+HASH_START = re.compile("0[xX][0-9a-fA-F]{0,64}")
+"""What people give for a hexadecimal hash: its beginning, or all in whatever case."""
+FEWEST = len("0x") + 8
+"""Characters of it that are enough to look for."""
 
 
 def spellings(tx_hash: str) -> tuple[str, str]:

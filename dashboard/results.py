@@ -8,7 +8,7 @@ from blockscan.errors import StoreError
 from blockscan.findings import Alert, Frame, TxScore
 from blockscan.incidents import MOST_ALERTS, Incident, read_incidents
 from blockscan.store import Disposition, Label, Order, Run, Search, Summary, open_store
-from blockscan.store_schema import HASH_PREFIX
+from blockscan.store_schema import FEWEST, HASH_START
 from dashboard import STORE_VARIABLE
 
 PAGE_SIZE = 50
@@ -77,7 +77,7 @@ def same_incident(path: str, unique_key: str) -> tuple[list[Alert], set[str]]:
 @st.cache_data(ttl=_SECONDS, max_entries=_ENTRIES, show_spinner=False)
 def starting_with(path: str, given: str) -> list[str]:
     """Scored hashes that begin as given; none where that is too little, or one of them."""
-    if not HASH_PREFIX.fullmatch(given):
+    if not HASH_START.fullmatch(given) or len(given) < FEWEST:
         return []
     with open_store(path, read_only=True) as store:
         found = store.starting_with(given)

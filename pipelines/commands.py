@@ -224,9 +224,7 @@ def explain_stored(tx_hash: str, store: Path, *, chain: str | None = None) -> Ex
         if found is None:
             on = f" on {chain}" if chain else ""
             raise StoreError(f"{store} has no score of {tx_hash}{on}; score the transaction first")
-        if chain is None and len(chains := results.chains(tx_hash)) > 1:
-            names = safe_text(", ".join(chains))
-            console.print(f"the hash is on {names}: this is the first; --chain names another", markup=False)
+        _say_chains(tx_hash, chain, results)
         frames = results.frames(tx_hash, chain=found.chain)
         alert, lapsed = _kept_alert(tx_hash, found.chain, results)
         runs = results.runs(limit=1, calibration=found.calibration)
@@ -239,6 +237,12 @@ def explain_stored(tx_hash: str, store: Path, *, chain: str | None = None) -> Ex
             lapsed=lapsed,
             labels=results.labels(addresses_of(found, frames), found.chain),
         )
+
+
+def _say_chains(tx_hash: str, chain: str | None, results: ScoreStore) -> None:
+    if chain is None and len(chains := results.chains(tx_hash)) > 1:
+        names = safe_text(", ".join(chains))
+        console.print(f"the hash is on {names}: this is the first; --chain names another", markup=False)
 
 
 def _kept_alert(tx_hash: str, chain: str, results: ScoreStore) -> tuple[Alert | None, bool]:
@@ -261,6 +265,7 @@ def explain_again(
     if store is None:
         return explain(find(source, tx_hash, chain), source, load_detector(ModelDir(model), device), wanted)
     with open_store(store, read_only=True) as results:
+        _say_chains(tx_hash, chain, results)
         stored = results.score(tx_hash, chain=chain)
         transaction = find(source, tx_hash, chain if stored is None else stored.chain)
         detector = load_detector(ModelDir(model), device)

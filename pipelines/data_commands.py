@@ -61,10 +61,8 @@ def open_node(given: Endpoints) -> Node:
 def _ethereum_node(given: Endpoints) -> "EthereumNode":
     """An EVM node, its chain checked."""
     from blockscan.chains.pool import read_endpoints
-    from blockscan.chains.rpc import LEAST, EthereumNode
+    from blockscan.chains.rpc import EthereumNode
 
-    if given.least not in LEAST:
-        raise ConfigError(f"unknown trace source {given.least[:40]!r}; give one of {', '.join(LEAST)}")
     node = EthereumNode(read_endpoints(given.rpc), chain_id=_chain_id(given), least=given.least)
     for url, plans in node.offers.items():
         console.print(plain(f"{url}: chain id {node.chain_id}, {', '.join(plans)}"))

@@ -1,6 +1,5 @@
 """Why a transaction was judged as it was: from the store, or in more detail by judging it again."""
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from blockscan.model.losses import token_losses
 from blockscan.safetext import safe_text
 from blockscan.store import open_store
 from blockscan.store_labels import Label
+from blockscan.store_schema import FEWEST, HASH_START
 from blockscan.tokens import Field
 from blockscan.transaction import Transaction
 from pipelines.model_dir import Detector
@@ -29,9 +29,6 @@ from tokenizer.signatures import Naming, signature
 EXPECTED = 5
 """Pieces that are listed of what the model expected instead."""
 MOST_CAUSES = 12
-FEWEST_DIGITS = 8
-"""Of a hash that is given in part."""
-_PREFIX = re.compile("0[xX][0-9a-fA-F]{0,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +109,7 @@ def whole_hash(given: str, store: Path | None, source: Path | None) -> str:
     Raises:
         ConfigError: several begin so, or it has fewer than 8 digits and is not all of a hash.
     """
-    if not _PREFIX.fullmatch(given):
+    if not HASH_START.fullmatch(given):
         return given
     found: list[str] = []
     if store is not None:
@@ -124,8 +121,8 @@ def whole_hash(given: str, store: Path | None, source: Path | None) -> str:
     whole = [each for each in found if each.lower() == given.lower()]
     if whole:
         return given if given in whole else whole[0]
-    if len(given) < len("0x") + FEWEST_DIGITS:
-        raise ConfigError(f"{given} is too short for a hash; give at least {FEWEST_DIGITS} of its digits")
+    if len(given) < FEWEST:
+        raise ConfigError(f"{given} is too short for a hash; give at least {FEWEST - 2} of its digits")
     if len(found) > 1:
         raise ConfigError(f"{len(found):,} transactions begin with {given}; give more of the hash")
     return found[0] if found else given

@@ -12,7 +12,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from blockscan.detect.fact import EACH, Fact, Facts, amount_in_words, by_value, pays, rarity_of, worst_of
+from blockscan.detect.fact import (
+    EACH,
+    Fact,
+    Facts,
+    amount_in_words,
+    by_value,
+    known_to_others,
+    pays,
+    rarity_of,
+    worst_of,
+)
 from blockscan.detect.flow import ZERO, Frames, Transfer, frames_of, noticed_by
 from blockscan.detect.gains import Side, own_side, possible_tool
 from blockscan.detect.history import History
@@ -104,12 +114,9 @@ def _seen_from(every: Dealing, now: Dealing, history: History, *, together: bool
         for (who, asset), amount in net.items()
         if amount > 0 and pays(asset, history, noticed=who == asset or (who, asset) in every.noticed)
     }
-    known_to_others = {asset for who, asset in every.noticed if who not in own and who != asset} | {
-        who for who, asset in got if who != asset
-    }
+    known = known_to_others(every.noticed, got, own)
     at_a_loss = any(
-        amount < 0 and pays(asset, history, noticed=asset in known_to_others)
-        for asset, amount in total.items()
+        amount < 0 and pays(asset, history, noticed=asset in known) for asset, amount in total.items()
     )
     received = {(each.giver, each.asset): each.node for each in reversed(now.transfers) if each.taker in own}
     sold_back = _sold_back(own, moved[: len(moved) - len(now.transfers)], now)

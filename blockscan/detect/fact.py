@@ -1,6 +1,6 @@
 """A fact: a number that grows with suspicion, and where it shows; blockscan.detect.facts has all of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import NamedTuple
 
 from blockscan.detect.flow import ETHER
@@ -23,6 +23,7 @@ class Fact(NamedTuple):
 
 
 Facts = dict[str, Fact]
+Pairs = Iterable[tuple[str, str]]
 
 
 def by_value(fact: Fact) -> float:
@@ -49,6 +50,18 @@ def pays(asset: str, history: History, *, noticed: bool) -> bool:
     asked, as a pool does, else by anybody but the sender's side and itself; or where it gave something.
     """
     return noticed or asset == ETHER or history.amounts("amount", asset) >= MEASURED
+
+
+def known_to_others(noticed: Pairs, gave: Pairs, own: Set[str]) -> set[str]:
+    """Assets that anybody but the sender's side and the asset itself called, or that gave something else.
+
+    Args:
+        noticed: (holder, asset), see blockscan.detect.flow.noticed_by.
+        gave: (holder, asset) of who gave what.
+        own: who acts for the sender.
+    """
+    called = {asset for who, asset in noticed if who not in own and who != asset}
+    return called | {who for who, asset in gave if who != asset}
 
 
 def rarity_of(asset: str, amount: int, history: History) -> float:

@@ -15,6 +15,7 @@ from blockscan.detect.fact import (
     Facts,
     amount_in_words,
     by_value,
+    known_to_others,
     pays,
     rarity_of,
     worst_of,
@@ -77,12 +78,9 @@ def _seen_from(own: Side, frames: Frames, transaction: Transaction, history: His
         gained, lost = {}, [Fact(0.0)]
     by = "gained by the sender" + (" and the target" if transaction.root.target in own else "")
     gains = [_amount(asset, x, first[asset], history, by) for asset, x in gained.items() if x > 0]
-    known_to_others = {asset for who, asset in noticed_by(frames) if who not in own and who != asset} | {
-        who for (who, asset), amount in net.items() if amount < 0 and who != asset
-    }
-    paid = sum(
-        x < 0 and pays(asset, history, noticed=asset in known_to_others) for asset, x in gained.items()
-    )
+    gave = [pair for pair, amount in net.items() if amount < 0]
+    known = known_to_others(noticed_by(frames), gave, own)
+    paid = sum(x < 0 and pays(asset, history, noticed=asset in known) for asset, x in gained.items())
     emptied_of_others = _emptied(transaction, lambda owner: owner not in own)
     best = max(gains, key=by_value, default=Fact(0.0))
     largest = (_moved(each, frames, history) for each in frames.transfers)
