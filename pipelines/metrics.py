@@ -173,7 +173,7 @@ def share(hits: float, n: int, *, runs: Sequence[float] = ()) -> Estimate:
 
 
 def exact_at_ends(found: Estimate, n: int) -> Estimate:
-    """A share that is 0 or 1, which it is in every resample, with the exact interval over n cases."""
+    """A share that is 0 or 1, which most resamples leave as it is, with the exact interval over n cases."""
     if found.value not in (0.0, 1.0):
         return found
     exact = share(found.value * n, n)
@@ -188,15 +188,16 @@ def finite(number: float) -> float | None:
 def without_false_certainty(found: Comparison) -> Comparison:
     """The comparison with other intervals where the bootstrap's are too narrow, of width zero above all.
 
-    A recall of 0 or 1 gets the exact interval over the incidents; AUROC and average precision of 0 or 1, or
-    of fewer than FEWEST of a class, and a difference that no resample changes, get none.
+    A recall of 0 or 1 gets the exact interval over the incidents, a figure at k over what it is a share of;
+    AUROC and average precision of 0 or 1, or of fewer than FEWEST of a class, and a difference that no
+    resample changes, get none.
     """
     few = min(found.benign, found.attacks) < FEWEST
 
     def figure(metric: str, each: Estimate) -> Estimate:
         if metric in _RANKING:
             return _without_interval(each) if few or each.value in (0.0, 1.0) else each
-        return exact_at_ends(each, found.incidents) if "recall" in metric else each
+        return exact_at_ends(each, found.incidents if "recall" in metric else each.n)
 
     def gap(metric: str, each: Estimate) -> Estimate:
         return _without_interval(each) if each.low == each.high or (few and metric in _RANKING) else each
@@ -316,12 +317,15 @@ def _top(ranked: _Ranked, false: Floats, weight: Floats, benign: int) -> dict[st
 
 def _cases_of(metric: str, sides: _Sides) -> int:
     """How many cases a metric is a mean over."""
+    everything = len(sides.attacks) + len(sides.benign)
+    kind, _, at = metric.partition("@k=")
     counts = {
         "recall": len(sides.attacks),
         "incident_recall": sides.incidents,
         "fpr": len(sides.benign),
+        "precision": min(int(at or 0), everything),
     }
-    return counts.get(metric.split("@")[0], len(sides.attacks) + len(sides.benign))
+    return counts.get(kind.split("@")[0], everything)
 
 
 def _joined(chunks: Sequence[Mapping[str, Floats]], metric: str) -> Floats:

@@ -201,7 +201,17 @@ def test_a_recall_of_all_or_none_has_the_exact_interval_over_incidents():
             assert (figure.value, figure.low, figure.high, figure.n) == (hits / 6, exact.low, exact.high, n)
     for figure in (found.detectors["all"]["auroc"], found.differences["none"]["recall@fpr=0.01"]):
         assert figure.value == 1.0 and np.isnan([figure.low, figure.high]).all()
-    assert found.detectors["all"]["precision@k=5"] == drawn.detectors["all"]["precision@k=5"]
+
+
+def test_a_figure_at_k_of_all_or_none_has_the_exact_interval_over_what_it_is_a_share_of():
+    """Twelve attacks above a thousand benign ones fill the ten highest: no false alarm, nothing missed."""
+    attack = np.arange(1012) < 12
+    values = {"it": np.where(attack, 9.0, 0.0)[None]}
+    found = without_false_certainty(compare(values, attack, rng=np.random.default_rng(0), resamples=50))
+    for metric, hits, n in (("precision@k=10", 10, 10), ("fpr@k=10", 0, 1000)):
+        figure, exact = found.detectors["it"][metric], share(hits, n)
+        assert (figure.value, figure.low, figure.high, figure.n) == (hits / n, exact.low, exact.high, n)
+        assert figure.low < figure.high
 
 
 def test_training_seeds_are_averaged_and_paired():
