@@ -18,7 +18,7 @@ from blockscan.model.attention import Layout, layout_of
 from blockscan.model.tree_bias import lca_factors
 from blockscan.tokens import MASK_ID, TokenSequence, VocabularyShape, windows
 
-BUFFER = 4096  # windows that best-fit-decreasing may choose from at once
+BUFFER = 4096  # windows that are packed together
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,10 @@ def _lca(table: WindowTable, cut: Cut, landmarks: int) -> Tensor:
 
 
 def best_fit(length_N: NDArray[np.int64], capacity: int) -> list[list[int]]:
-    """Best-fit-decreasing bin packing: indices per bin, each bin's lengths summing to at most `capacity`.
+    """Best-fit bin packing in the order given: indices per bin, each summing to at most `capacity`.
+
+    Longest first would fill bins hardly better and put transactions of one length together: a training step
+    would have the gradient of one kind of transaction (docs/experiments.md).
 
     Raises:
         ConfigError: a window alone exceeds the capacity.
@@ -192,8 +195,7 @@ def best_fit(length_N: NDArray[np.int64], capacity: int) -> list[list[int]]:
         )
     bins: list[list[int]] = []
     rooms: list[tuple[int, int]] = []  # (free tokens, bin), ascending
-    for item in np.argsort(-length_N, kind="stable").tolist():
-        length = int(length_N[item])
+    for item, length in enumerate(length_N.tolist()):
         fit = bisect_left(rooms, (length, -1))
         if fit < len(rooms):
             room, which = rooms.pop(fit)
@@ -210,8 +212,8 @@ def epoch_batches(
 ) -> Iterator[NDArray[np.int64]]:
     """Every window once, in batches of at most `capacity` tokens, shuffled; shortest first within one.
 
-    Best-fit-decreasing within buffers of BUFFER windows; what lies in the emptiest batch waits for the next
-    buffer. Sorting puts equal lengths next to each other, where the sdpa kernel takes them in one call.
+    Best fit within buffers of BUFFER windows; what lies in the emptiest batch waits for the next buffer, so
+    that every batch is a random sample of the windows. Sorting within one puts equal lengths next to each other, where the sdpa kernel takes them in one call.
     """
     order_W = rng.permutation(len(length_W))
     waiting_N = order_W[:0]

@@ -68,7 +68,7 @@ def test_best_fit_places_everything_within_capacity(lengths):
 
 
 def test_best_fit_takes_the_tightest_room():
-    assert best_fit(np.array([6, 7, 3, 4, 2]), 10) == [[1, 2], [0, 3], [4]]
+    assert best_fit(np.array([6, 7, 3, 4, 2]), 10) == [[0, 3], [1, 2], [4]]
 
 
 def test_a_window_larger_than_a_batch_is_refused():
@@ -89,6 +89,15 @@ def test_an_epoch_shows_every_window_once_and_fills_its_batches():
     other = list(epoch_batches(lengths, 8192, np.random.default_rng(2)))
     assert all(np.array_equal(one, two) for one, two in zip(batches, again, strict=True))
     assert not np.array_equal(batches[0], other[0])
+
+
+def test_every_batch_is_a_sample_of_all_lengths():
+    """One window in twenty is long, and they hold two thirds of the tokens: so they do in every batch."""
+    lengths = np.where(np.arange(9000) % 20 == 0, 400, 12)
+    share = float(lengths[lengths == 400].sum() / lengths.sum())
+    *batches, _ = epoch_batches(lengths, 8192, np.random.default_rng(1))
+    shares = [lengths[chosen][lengths[chosen] == 400].sum() / lengths[chosen].sum() for chosen in batches]
+    assert 0.6 * share < min(shares) and max(shares) < 1.4 * share
 
 
 def test_sorted_items_are_cut_at_the_capacity():
