@@ -26,11 +26,12 @@ from blockscan.detect.fact import (
 from blockscan.detect.flow import ZERO, Frames, Transfer, frames_of, noticed_by
 from blockscan.detect.gains import Side, own_side, possible_tool
 from blockscan.detect.history import History
+from blockscan.detect.lookalikes import lookalike
 from blockscan.findings import Joint
 from blockscan.transaction import CallKind, Transaction
 
 JOINT_GAIN = "joint_gain"
-JOINT = ("overdrawn", JOINT_GAIN)
+JOINT = ("overdrawn", JOINT_GAIN, "lookalike")
 """The facts that several transactions show together."""
 MOST_TRANSFERS = 1000
 """Transfers of a transaction that are remembered; the rest is forgotten, not the transaction."""
@@ -80,7 +81,7 @@ def dealings_facts(earlier: Sequence[Dealing], now: Dealing, history: History) -
 
     joint_gain: a gain without a payment of the transactions together; NaN for one alone, whose `free_gain`
     says as much, for what several show is rare or not among several. Both count what this transaction takes
-    part in, in decades of how rare such an amount is.
+    part in, in decades of how rare such an amount is. lookalike: see blockscan.detect.lookalikes.
     """
     every = (*earlier, now)
     own = frozenset[str]().union(*(each.own for each in every))
@@ -88,9 +89,11 @@ def dealings_facts(earlier: Sequence[Dealing], now: Dealing, history: History) -
     moved = [transfer for each in every for transfer in each.transfers]
     noticed = frozenset[tuple[str, str]]().union(*(each.noticed for each in every))
     all_of_it = Dealing(own, frozenset(), tuple(moved), noticed)
-    return worst_of(
+    taken = worst_of(
         _seen_from(replace(all_of_it, own=side), now, history, together=bool(earlier)) for side in sides
     )
+    before = moved[: len(moved) - len(now.transfers)]
+    return taken | {"lookalike": lookalike(before, now.transfers, own, history)}
 
 
 def _seen_from(every: Dealing, now: Dealing, history: History, *, together: bool) -> Facts:

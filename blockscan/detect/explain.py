@@ -20,8 +20,7 @@ from blockscan.tokens import Field, Modality, TokenLosses, TokenSequence
 from blockscan.transaction import Call, CallKind, Log, TraceSource, TraceStatus, Transaction, Visit, walk
 
 MOST_EVIDENCE = 12
-# A painted tree shows the values of each frame that are rarer than this.
-SHOWN_P = 0.05
+SHOWN_P = 0.05  # a painted tree shows the values of each frame that are rarer
 RARE_P = 1e-3
 _LN10 = math.log(10)
 _WORD, _DISCRIMINATOR = 32, 8
@@ -89,6 +88,7 @@ _FACT_WORDS = {
     "rare_report": "number that the event hardly ever reports in this sense,",
     "overdrawn": "more taken out within minutes than put in,",
     "joint_gain": "gain without a payment within minutes,",
+    "lookalike": "payment to another address that looks like one paid before,",
 }
 """What a fact of blockscan.detect.facts is called in a reason."""
 WHOLE = ("calls", "input_bytes")

@@ -7,7 +7,7 @@ ERC-721 token counts as one of its collection. On Solana the changes of balances
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 
 from blockscan.transaction import Call, CallKind, Log, LogOrder, Transaction, walk
@@ -25,6 +25,8 @@ _WITHDRAW_CALL = bytes.fromhex("2e1a7d4d")
 _WORD = 32
 LARGEST = 1 << 128
 """Amounts from here on are not sums of anything: ids, masks, or a token made to confuse."""
+ENDS = 3
+"""Hexadecimal digits at either end of an address by which people know it; wallets show four and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,23 @@ def noticed_by(frames: Frames) -> frozenset[tuple[str, str]]:
     """(holder, asset) for each holder that called an asset which moved."""
     assets = {each.asset for each in frames.transfers}
     return frozenset((call.caller, call.target) for call in frames.calls if call.target in assets)
+
+
+def payees_of(transfers: Iterable[Transfer], payers: Set[str]) -> dict[tuple[str, str], int]:
+    """(payer, payee) of what some accounts gave to others, with the first frame that shows it.
+
+    Nobody is paid by burning a token, or by giving it to the token itself, which is all that Solana shows.
+    """
+    found: dict[tuple[str, str], int] = {}
+    for each in transfers:
+        if each.giver in payers and each.taker not in payers and each.taker not in (each.asset, ZERO):
+            found.setdefault((each.giver, each.taker), each.node)
+    return found
+
+
+def ends_of(address: str) -> str:
+    """What a glance at an Ethereum address sees."""
+    return address[2 : 2 + ENDS] + address[-ENDS:]
 
 
 def shares_lost(root: Call) -> Iterator[tuple[str, str, float]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from blockscan.chains.solana_layouts import SYSTEM
-from blockscan.detect.flow import LARGEST, Frames, Transfer, frames_of
+from blockscan.detect.flow import LARGEST, Frames, Transfer, ends_of, frames_of, payees_of
 from blockscan.detect.habits import (
     Function,
     company_of,
@@ -46,6 +46,7 @@ KINDS = (
     "sequence",
     "role",
     "report",
+    "paid",
 )
 """What is counted, per transaction that shows it: edge (caller, callee); caller and callee of any edge;
 callers: different callers of a callee; function (callee, selector); use (function, caller); users: different
@@ -54,7 +55,8 @@ transfers per (function that asks for them, asset); outflow, net losses per (hol
 per ("", name of a function on whatever contract, place in the calldata). On Solana, where every owner signs:
 unsigned, holders that lost something without their signature. Of names (blockscan.detect.habits): company
 (name, name); sequence (name that another follows) and (name, name); role (name, place) and (name, place,
-role); report (event, place) and (event, place, what its number is)."""
+role); report (event, place) and (event, place, what its number is). By payer: paid, different payees of
+(payer), and (payer, payee) and (payer, how the payee looks) of each, see blockscan.detect.lookalikes."""
 
 Argument = tuple[bytes, int]
 """Name of a function and place in its calldata."""
@@ -103,6 +105,7 @@ def history_of(transactions: Iterable[Transaction]) -> History:
         _count_calls(counts, frames, transaction)
         _count_amounts(counts, frames)
         _count_habits(counts, frames, transaction)
+        _count_payees(counts["paid"], frames, transaction)
         count_all(counts["unsigned"], map(key_of, unsigned_losers(frames, transaction)))
     return History({kind: Tally.of(counts[kind]) for kind in KINDS}, number, until)
 
@@ -214,3 +217,9 @@ def _count_habits(counts: dict[str, dict[int, int]], frames: Frames, transaction
     reports = reports_of(frames)
     count_all(counts["report"], (key_of(*place) for place in {report[:2] for report in reports}))
     count_all(counts["report"], (key_of(*report) for report in reports))
+
+
+def _count_payees(counts: dict[int, int], frames: Frames, transaction: Transaction) -> None:
+    pairs = payees_of(frames.transfers, {transaction.sender})
+    for payer, payee in (pair for pair in pairs if key_of(*pair) not in counts):
+        count_all(counts, (key_of(payer), key_of(payer, payee), key_of(payer, ends_of(payee))))

@@ -213,7 +213,8 @@ def epoch_batches(
     """Every window once, in batches of at most `capacity` tokens, shuffled; shortest first within one.
 
     Best fit within buffers of BUFFER windows; what lies in the emptiest batch waits for the next buffer, so
-    that every batch is a random sample of the windows. Sorting within one puts equal lengths next to each other, where the sdpa kernel takes them in one call.
+    that every batch is a random sample of the windows. Sorting within one puts equal lengths next to each
+    other, where the sdpa kernel takes them in one call.
     """
     order_W = rng.permutation(len(length_W))
     waiting_N = order_W[:0]

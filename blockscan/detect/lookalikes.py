@@ -1,0 +1,39 @@
+"""Payments to an address that looks like one that was paid before: address poisoning.
+
+A thief finds a key whose address begins and ends like that of somebody whom the victim pays, gets it into
+the victim's list of transactions, and waits for it to be copied from there (Tsuchiya et al. 2025, USENIX
+Security). The payment itself is as ordinary as any. Whom an account paid is counted by the history of the
+past, and known of its last minutes from what it gave there (blockscan.detect.accounts). Ethereum's addresses
+only.
+"""
+
+import math
+from collections.abc import Iterable, Set
+
+from blockscan.detect.fact import Fact, by_value
+from blockscan.detect.flow import ENDS, Transfer, ends_of, payees_of
+from blockscan.detect.history import History
+
+
+def lookalike(
+    before: Iterable[Transfer], now: Iterable[Transfer], payers: Set[str], history: History
+) -> Fact:
+    """Decades of how unlikely it is that an address never paid looks by chance like one that was.
+
+    Args:
+        before: what moved in the payers' transactions of the last minutes.
+        now: what moves in this one.
+        payers: who acts for the sender.
+        history: knows whom he paid in the past.
+    """
+    lately = payees_of(before, payers)
+    facts = [Fact(0.0)]
+    for (payer, payee), node in payees_of(now, payers).items():
+        if (payer, payee) in lately or history.seen("paid", payer, payee):
+            continue
+        others = {other for who, other in lately if who == payer}
+        if history.seen("paid", payer, ends_of(payee)) or ends_of(payee) in map(ends_of, others):
+            chance = 2 * ENDS * math.log10(16) - math.log10(1 + history.seen("paid", payer) + len(others))
+            text = f"{payee} begins and ends like an address that {payer} paid before"
+            facts.append(Fact(max(chance, 0.0), node, text))
+    return max(facts, key=by_value)

@@ -1,0 +1,81 @@
+"""Payments to addresses that look like others."""
+
+import math
+
+import pytest
+
+from blockscan.detect.dealings import dealing_in, dealings_facts
+from blockscan.detect.fact import MEASURED
+from blockscan.detect.facts import facts_of
+from blockscan.detect.flow import ETHER, Transfer, ends_of, payees_of
+from blockscan.detect.history import history_of, merged
+from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, Transaction
+
+PAYER, FRIEND, TOKEN = ("0x" + letter * 40 for letter in "abc")
+DOUBLE, OTHER = "0xbbb" + "1" * 34 + "bbb", "0xbbb" + "1" * 37
+TRANSFER = bytes.fromhex("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef")
+CHANCE = 6 * math.log10(16)
+
+
+def word(value: int | str) -> bytes:
+    return value.to_bytes(32) if isinstance(value, int) else bytes.fromhex(value[2:]).rjust(32, b"\0")
+
+
+def payment(payee: str, *, payer: str = PAYER, amount: int = 5, token: bool = False) -> Transaction:
+    """Ether or a token from one account to another."""
+    logs = (Log(TOKEN, (TRANSFER, word(payer), word(payee)), word(amount)),) if token else ()
+    target, value = (TOKEN, 0) if token else (payee, amount)
+    return Transaction(
+        chain="ethereum", hash="0x1", block_number=1, block_hash=None, index=0, time=1, sender=payer, ok=True,
+        gas_used=None, root=Call(CallKind.CALL, payer, target, b"", b"", value, None, None, logs),
+        source=TraceSource.CALL_TRACER_LOGS, log_order=LogOrder.EXACT,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def history():
+    """The payer paid his friend twice, in ether and in tokens, and one other; others paid whom they liked."""
+    strangers = [payment(OTHER, payer=f"0x{n:040x}") for n in range(1, 1 + MEASURED)]
+    return history_of([payment(FRIEND), payment(FRIEND, token=True), payment("0x" + "d" * 40), *strangers])
+
+
+@pytest.mark.parametrize("token", [False, True])
+def test_who_pays_the_double_of_a_friend_is_warned(history, token):
+    found = facts_of(payment(DOUBLE, token=token), history)["lookalike"]
+    assert found.value == pytest.approx(CHANCE - math.log10(1 + 2)), "two different payees were known"
+    assert DOUBLE in found.found and PAYER in found.found
+
+
+def test_nobody_else_is(history):
+    for harmless in (
+        payment(FRIEND),
+        payment(OTHER),
+        payment(DOUBLE, payer="0x" + "e" * 40),
+        payment(DOUBLE, amount=0, token=True),
+    ):
+        assert facts_of(harmless, history)["lookalike"].value == 0.0
+
+
+def test_what_was_paid_minutes_ago_counts_as_well():
+    nothing = history_of([])
+    earlier, now = (dealing_in(payment(payee), nothing) for payee in (FRIEND, DOUBLE))
+    assert dealings_facts([earlier], now, nothing)["lookalike"].value == pytest.approx(CHANCE - math.log10(2))
+    assert dealings_facts([now, earlier], now, nothing)["lookalike"].value == 0.0, "it was paid before"
+    assert dealings_facts([], now, nothing)["lookalike"].value == 0.0
+
+
+def test_the_more_one_pays_the_less_a_likeness_says():
+    payees = [f"0x{n:040x}" for n in range(1000)]
+    busy = history_of(payment(payee) for payee in (*payees, FRIEND))
+    found = facts_of(payment(DOUBLE), busy)["lookalike"].value
+    assert found == pytest.approx(CHANCE - math.log10(1 + 1001 - 1)), "the zero address is nobody"
+    twice = merged(busy, history_of([payment("0x" + "d" * 40)]))
+    assert facts_of(payment(DOUBLE), twice)["lookalike"].value < found
+
+
+def test_burning_and_giving_to_the_token_itself_pay_nobody():
+    moves = [Transfer(ETHER, PAYER, "0x" + "0" * 40, 1, 0), Transfer(TOKEN, PAYER, TOKEN, 1, 0)]
+    assert payees_of(moves, {PAYER}) == {}
+    moves += [Transfer(TOKEN, PAYER, FRIEND, 1, 3), Transfer(TOKEN, FRIEND, PAYER, 1, 4)]
+    assert payees_of(moves, {PAYER}) == {(PAYER, FRIEND): 3}
+    assert ends_of(DOUBLE) == ends_of(FRIEND) != ends_of(OTHER)
