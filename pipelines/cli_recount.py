@@ -20,7 +20,8 @@ def recount(
     """Count benign transactions anew for a trained model, without training it again.
 
     For more or later benign blocks than it was trained on, and after an upgrade that counts more than before.
-    The new directory wants a calibration on blocks after these; the old one stays as it is.
+    The new directory wants a calibration on blocks after these and after those of the training; the old one
+    stays as it is.
 
     Example:
 

@@ -137,7 +137,13 @@ def recount(shards: list[Shard], model: Path, out: Path, exclude: Path | None) -
     require_empty(directory.history)
     adopt(base, directory)
     known_as = TxTokenizer.load(directory.tokenizer).fingerprint
-    fit_history(shards, directory.history, exclude=hashes_of(exclude), parents={"tokenizer": known_as})
+    fit_history(
+        shards,
+        directory.history,
+        exclude=hashes_of(exclude),
+        trained=base,
+        parents={"tokenizer": known_as},
+    )
     counted = load_history(directory.history).transactions
     if not counted:
         shutil.rmtree(directory.history)

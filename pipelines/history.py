@@ -1,13 +1,18 @@
 """Beside pretraining: count what the training transactions show, see blockscan.detect.history."""
 
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from blockscan.detect.history import History, history_of, merged
-from blockscan.detect.history_file import save_history
+from blockscan.artifact import read_manifest
+from blockscan.detect.history import History, history_of, latest, merged
+from blockscan.detect.history_file import history_until, save_history
+from blockscan.errors import ArtifactError
+from blockscan.model.checkpoint import KIND as CHECKPOINT
 from blockscan.transaction import Transaction
 from pipelines.encode import watched
+from pipelines.model_dir import ModelDir
 from pipelines.sources import Shard
 
 
@@ -17,6 +22,7 @@ def fit_history(
     *,
     exclude: Collection[str] = (),
     base: History | None = None,
+    trained: ModelDir | None = None,
     parents: dict[str, str],
 ) -> None:
     """Count the transactions of the shards, each once, and save the counts to `out`, over what lies there.
@@ -29,6 +35,7 @@ def fit_history(
         out: directory of the artifact.
         exclude: hashes to leave out.
         base: counts to start from, of a model that is adapted.
+        trained: a model that keeps its weights: what those have seen is no later past for fewer counts.
         parents: fingerprints by role.
     """
 
@@ -40,5 +47,16 @@ def fit_history(
                 yield transaction
 
     counted = history_of(fresh())
+    if trained is not None:
+        counted = replace(counted, until=latest(counted.until, _known_until(trained, counted.until)))
     shutil.rmtree(out, ignore_errors=True)
     save_history(counted if base is None else merged(base, counted), out, parents)
+
+
+def _known_until(model: ModelDir, chains: Iterable[str]) -> dict[str, int]:
+    """The last block by chain that a model was trained on or has counted."""
+    try:
+        return history_until(model.history)
+    except ArtifactError:  # lost or damaged, which counting anew is to mend; the checkpoint knows one number
+        last = read_manifest(model.checkpoint, CHECKPOINT).config.get("data", {}).get("last_block")
+        return {} if last is None else dict.fromkeys(chains, int(last))

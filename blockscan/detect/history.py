@@ -67,7 +67,10 @@ ARGUMENTS = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
-    """Frozen counts by KINDS, the number of transactions they are from, and their last block by chain."""
+    """Frozen counts by KINDS, and the number of transactions they are from.
+
+    `until` is by chain the last block that was counted, or that the model beside them was trained on.
+    """
 
     tallies: dict[str, Tally]
     transactions: int
@@ -202,9 +205,12 @@ def merged(one: History, other: History) -> History:
     Callers of a contract or function that both saw are counted twice among its different callers.
     """
     tallies = {kind: tally.plus(other.tallies[kind]) for kind, tally in one.tallies.items()}
-    chains = {*one.until, *other.until}
-    until = {chain: max(one.until.get(chain, 0), other.until.get(chain, 0)) for chain in chains}
-    return History(tallies, one.transactions + other.transactions, until)
+    return History(tallies, one.transactions + other.transactions, latest(one.until, other.until))
+
+
+def latest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    """The later of two last blocks, by chain."""
+    return {chain: max(one.get(chain, 0), other.get(chain, 0)) for chain in {*one, *other}}
 
 
 def _count_habits(counts: dict[str, dict[int, int]], frames: Frames, transaction: Transaction) -> None:

@@ -31,6 +31,15 @@ def save_history(history: History, path: Path, parents: Mapping[str, str] | None
         (draft / ARRAYS).write_bytes(_bytes(history))
 
 
+def history_until(path: Path) -> dict[str, int]:
+    """The last block by chain of a history, also of one whose counts this program cannot read.
+
+    Raises:
+        ArtifactError: it is missing, changed or of another kind.
+    """
+    return _until(artifact.read_manifest(path, KIND))
+
+
 def load_history(path: Path) -> History:
     """Read the artifact back.
 
@@ -41,13 +50,16 @@ def load_history(path: Path) -> History:
     try:
         arrays = load_arrays((path / ARRAYS).read_bytes())
         tallies = {kind: Tally(arrays[f"{kind}/keys"], arrays[f"{kind}/before"]) for kind in KINDS}
-        until = {str(chain): int(block) for chain, block in manifest.config.get("until", {}).items()}
-        return History(tallies, int(manifest.config["transactions"]), until)
+        return History(tallies, int(manifest.config["transactions"]), _until(manifest))
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise ArtifactError(
             f"{path} is no history this program can read ({error!r:.120}); count it anew: "
             "blockscan recount ARCHIVE --model MODEL --out NEW"
         ) from error
+
+
+def _until(manifest: artifact.Manifest) -> dict[str, int]:
+    return {str(chain): int(block) for chain, block in manifest.config.get("until", {}).items()}
 
 
 def _bytes(history: History) -> bytes:

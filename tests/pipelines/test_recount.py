@@ -1,6 +1,7 @@
 """Counting the past anew: the weights stay, the history changes, the old model directory is left alone."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,24 @@ def test_a_recounted_model_is_calibrated_and_scores(road: Any, cli: Any, tmp_pat
     )
     for step in steps:
         assert cli(*step).exit_code == 0
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_fewer_counts_do_not_free_blocks_that_the_weights_were_trained_on(
+    road: Any, cli: Any, tmp_path: Path, lost: bool
+) -> None:
+    """Trained on 1:90; what it has learnt by heart would make alarms of new traffic too many."""
+    model, out = tmp_path / "model", tmp_path / "again"
+    for part in ("tokenizer", "checkpoint", "history"):
+        shutil.copytree(road.model / part, model / part)
+    if lost:
+        (model / "history" / "manifest.json").unlink()
+    assert cli("recount", road.archive, "--model", model, "--blocks", ":30", "--out", out).exit_code == 0
+    result = cli("calibrate", road.archive, "--model", out, "--blocks", "40:150", "--preset", "debug")
+    assert result.exit_code == 1
+    assert "block 40 is not later than block 89" in result.stderr and "--blocks 90:" in result.stderr
+    later = cli("recount", road.archive, "--model", out, "--blocks", "100:120", "--out", tmp_path / "later")
+    assert later.exit_code == 0 and load_history(tmp_path / "later" / "history").until == {"evm-7001": 119}
 
 
 def test_the_same_past_gives_the_same_history(road: Any, cli: Any, tmp_path: Path) -> None:
