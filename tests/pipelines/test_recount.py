@@ -100,6 +100,26 @@ def test_a_history_of_before_says_what_to_do(tmp_path: Path) -> None:
         load_history(tmp_path / "history")
 
 
+def test_what_the_base_has_counted_counts_once(tmp_path: Path) -> None:
+    """A call seen once is not one seen twice, and another protocol of the same blocks is not left out."""
+    past = [_call("0x1", 5, "0xb"), _call("0x2", 6, "0xc")]
+    base = history_of(past)
+    more = [_call("0x3", 6, "0xd"), _call("0x4", 7, "0xb")]  # unknown there; a later block
+    shard = Shard("s", lambda: iter([*past, *more]), 4)
+    fit_history([shard], tmp_path / "history", base=base, parents={})
+    found, whole = load_history(tmp_path / "history"), history_of([*past, *more])
+    assert found.transactions == 4 and found.until == {"ethereum": 7}
+    for callee in "bcd":
+        edge = ("edge", "0xa", f"0x{callee}")
+        assert found.seen(*edge) == whole.seen(*edge)
+
+
+def _call(tx_hash: str, block: int, callee: str) -> Transaction:
+    root = Call(CallKind.CALL, "0xa", callee, b"", b"", 0, None, None, ())
+    facts = ("ethereum", tx_hash, block, None, 0, 1, "0xa", True, 1, root)
+    return Transaction(*facts, TraceSource.CALL_TRACER, LogOrder.EXACT)
+
+
 def test_one_hash_on_two_chains_counts_twice(tmp_path: Path) -> None:
     root = Call(CallKind.CALL, "0xa", "0xb", b"", b"", 0, None, None, ())
     ethereum, bsc = (
