@@ -107,7 +107,7 @@ def read_manifest(path: Path, kind: str) -> Manifest:
     """Read an artifact's manifest and check its kind, its version and the hash of every file.
 
     Raises:
-        ArtifactError: there is none, it is of another kind, or a file is missing or was changed.
+        ArtifactError: there is none, it is of another kind, or a file is missing, changed or unreadable.
     """
     try:
         manifest = Manifest(**json.loads((path / MANIFEST).read_text(encoding="utf-8")))
@@ -124,11 +124,21 @@ def read_manifest(path: Path, kind: str) -> Manifest:
     if manifest.version != VERSION:
         raise ArtifactError(f"{path} was written in format {manifest.version}; this program reads {VERSION}")
     for name, digest in manifest.files.items():
-        if "/" in name or not (path / name).is_file() or file_sha256(path / name) != digest:
+        if "/" in name or _digest(path / name) != digest:
             raise ArtifactError(
                 f"{path / name} is missing or was changed since it was made; make the {kind} again"
             )
     return manifest
+
+
+def _digest(path: Path) -> str | None:
+    """SHA-256 of a file; None where there is none."""
+    try:
+        return file_sha256(path) if path.is_file() else None
+    except OSError as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({error.strerror}); let this user read it, or check the disk"
+        ) from error
 
 
 def _check_types(manifest: Manifest) -> None:

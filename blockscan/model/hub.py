@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
 
 from blockscan.artifact import file_sha256
 from blockscan.config import TrainConfig, config_from
@@ -65,15 +66,16 @@ def save_pretrained(
     card = model_card(model, train, tokenizer_fingerprint, data, with_vocabulary=bool(tokenizer_files))
     files[CARD] = card.encode()
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    # transformers reads weights only if the header names the framework. Written like every other file, for
+    # `save_file` would make one that only its owner may read.
+    files[WEIGHTS] = save_tensors(tensors, {"format": "pt"})
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (directory / name).write_bytes(content)
-        # transformers reads weights only if the header names the framework.
-        save_file(tensors, directory / WEIGHTS, {"format": "pt"})
-        lines = [f"{file_sha256(directory / name)}  {name}\n" for name in sorted([*files, WEIGHTS])]
+        lines = [f"{file_sha256(directory / name)}  {name}\n" for name in sorted(files)]
         (directory / SUMS).write_text("".join(lines), encoding="utf-8")
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise ArtifactError(f"cannot write {directory}: {error}; free some space and start again") from error
 
 

@@ -50,6 +50,18 @@ def test_a_disk_that_refuses_is_one_error_and_leaves_nothing(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_file_that_this_user_may_not_read_is_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    make(tmp_path / "x")
+    monkeypatch.setattr(artifact, "file_sha256", refused)  # root, who may run this, reads every file
+    with pytest.raises(ArtifactError, match=r"x/data\.json cannot be read \(Permission denied\); let this"):
+        artifact.read_manifest(tmp_path / "x", "tokenizer")
+
+
 def test_changed_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x"
     make(path)

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import subprocess
 
@@ -57,6 +58,17 @@ def test_the_directory_has_the_shape_of_the_hub(saved):
     result = subprocess.run(["sha256sum", "--strict", "-c", "SHA256SUMS"], cwd=saved, capture_output=True)
     assert result.returncode == 0
     assert result.stdout.count(b": OK") == len(files) - 1
+
+
+def test_who_may_read_one_file_may_read_the_weights(model, tmp_path):
+    before = os.umask(0o022)
+    try:
+        saved = _save(model, tmp_path / "hub")
+    finally:
+        os.umask(before)
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in saved.iterdir()} == dict.fromkeys(
+        (path.name for path in saved.iterdir()), "0o644"
+    )
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocabulary.json", "README.md"])
