@@ -85,13 +85,16 @@ def from_pretrained(
     """Read what `save_pretrained` wrote, after checking it against SHA256SUMS; ready for inference.
 
     Raises:
-        ArtifactError: a file is missing, was changed, or is of another program or an earlier version.
+        ArtifactError: a file is missing, was changed, or is of another program or an earlier version; or
+            SHA256SUMS leaves out the weights or their shape.
         ConfigError: the attention kernel cannot run here.
     """
     try:
         lines = (directory / SUMS).read_text(encoding="utf-8").splitlines()
-        for line in lines:
-            digest, _, name = line.partition("  ")
+        sums = [line.partition("  ")[::2] for line in lines]
+        if missing := {CONFIG, WEIGHTS}.difference(name for _, name in sums):
+            raise ArtifactError(f"{directory / SUMS} does not vouch for {min(missing)}; get the model again")
+        for digest, name in sums:
             if Path(name).name != name or file_sha256(directory / name) != digest:
                 raise ArtifactError(f"{directory / name} was changed since it was made; get the model again")
     except (OSError, ValueError) as error:

@@ -83,8 +83,18 @@ def test_a_changed_or_missing_file_is_refused(saved, name):
         from_pretrained(saved)
 
 
+@pytest.mark.parametrize("kept", ["", "README.md", "config.json", "model.safetensors"])
+def test_a_checksum_file_vouches_for_shape_and_weights(saved, kept):
+    """Else one that was cut short would pass for one that was checked."""
+    lines = (saved / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (saved / "SHA256SUMS").write_text("".join(line for line in lines if kept and kept in line))
+    with pytest.raises(ArtifactError, match=r"SHA256SUMS does not vouch for (config|model)\."):
+        from_pretrained(saved)
+
+
 def test_a_checksum_file_cannot_point_elsewhere(saved):
-    (saved / "SHA256SUMS").write_text(f"{'0' * 64}  ../hub/config.json\n")
+    with (saved / "SHA256SUMS").open("a") as sums:
+        sums.write(f"{'0' * 64}  ../hub/config.json\n")
     with pytest.raises(ArtifactError, match="was changed"):
         from_pretrained(saved)
 
