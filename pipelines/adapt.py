@@ -25,7 +25,7 @@ TOKENIZER = "tokenizer"
 
 
 def adopt_tokenizer(base: ModelDir, directory: ModelDir) -> None:
-    """Give a new model directory the tokenizer of its base.
+    """Give a new model directory the tokenizer of its base, and its signatures and IDLs; what is there stays.
 
     Raises:
         ArtifactError: the base has none, or the directory has another one.
@@ -38,10 +38,13 @@ def adopt_tokenizer(base: ModelDir, directory: ModelDir) -> None:
             f"{directory.tokenizer} is not the tokenizer of {base.path}, which an adapted model must keep; "
             "give a new directory as --model"
         )
+    for names, ours in ((base.idls, directory.idls), (base.signatures, directory.signatures)):
+        if names.exists() and not ours.exists():
+            _copy(names, ours)
 
 
 def adopt(base: ModelDir, directory: ModelDir) -> None:
-    """Give a new model directory all that is trained, and the names that go with it; what is there stays.
+    """Give a new model directory all that is trained, and what `adopt_tokenizer` gives; what is there stays.
 
     Raises:
         ArtifactError: the base has no tokenizer or checkpoint, or the directory has others.
@@ -54,21 +57,21 @@ def adopt(base: ModelDir, directory: ModelDir) -> None:
         raise ArtifactError(
             f"{directory.checkpoint} is not that of {base.path}; give a new directory as --out"
         )
-    if base.idls.is_dir():
-        _copy(base.idls, directory.idls)
-    if base.signatures.exists():
-        shutil.copyfile(base.signatures, directory.signatures)
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy an artifact; where several processes of a run do so, one of them gives its copy the name."""
+    """Copy an artifact or a file; of several processes of a run that do so, one gives its copy the name."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
-            shutil.copytree(source, draft, dirs_exist_ok=True)
+            copy = draft / target.name
+            if source.is_dir():
+                shutil.copytree(source, copy)
+            else:
+                shutil.copyfile(source, copy)
             if not target.exists():
-                draft.rename(target)
+                copy.rename(target)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:

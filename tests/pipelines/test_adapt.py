@@ -158,6 +158,22 @@ def test_the_tokenizer_of_the_base_is_taken_over_and_no_other_is_kept(tmp_path):
         adopt_tokenizer(old, new)
 
 
+def test_names_that_the_base_was_given_go_with_its_tokenizer_and_newer_ones_stay(tmp_path):
+    old, new = ModelDir(tmp_path / "old"), ModelDir(tmp_path / "new")
+    old.path.mkdir()
+    _tokenizer(old, "one")
+    old.signatures.write_text("{}")
+    old.idls.mkdir()
+    (old.idls / "program.json").write_text("idl")
+    adopt_tokenizer(old, new)
+    assert new.signatures.read_text() == "{}"
+    assert [path.read_text() for path in new.idls.iterdir()] == ["idl"]
+    new.signatures.write_text("imported since")
+    adopt_tokenizer(old, new)  # as a run that is resumed does
+    assert new.signatures.read_text() == "imported since"
+    assert {path.name for path in new.path.iterdir()} == {"tokenizer", "signatures.json", "idl"}
+
+
 def test_provenance_names_blocks_and_hashes_and_no_path(road):
     tokenizer = TxTokenizer.load(ModelDir(road.model).tokenizer)
     shards = open_shards(road.archive, Rejects())
