@@ -24,6 +24,7 @@ from pipelines.cli_simulate import simulate
 from pipelines.cli_solana import ingest_solana
 from pipelines.cli_tokenizer import tokenizer_balance
 from pipelines.options import (
+    ADAPTED,
     AsJson,
     Blocks,
     ChainFamily,
@@ -166,7 +167,7 @@ def pretrain(
     from pipelines.training.processes import first_process
     from tokenizer.txtokenizer import TxTokenizer
 
-    config = preset_config(preset, set_)
+    config = preset_config(preset, set_, unread=ADAPTED if adapt else ("adapt",))
     shards, rejects = _shards(source, blocks)
     if dry_run:
         require_empty(ModelDir(model).checkpoint)

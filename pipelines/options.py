@@ -1,5 +1,6 @@
 """The options that several commands share, so that they are named and explained the same everywhere."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,15 @@ if TYPE_CHECKING:
     from blockscan.config import Config
 
 
+ADAPTED = (
+    "tokenizer",
+    "model",
+    "train.steps",
+    "train.learning_rate",
+    "train.optimizer",
+    "train.replaced_weight",
+)
+"""What `pretrain --adapt` has from the base and from the section `adapt`, see pipelines.adapt."""
 SEEDS = 2**32 - 1
 """The largest seed that every library takes."""
 
@@ -56,14 +66,25 @@ Exclude = Annotated[
 ]
 
 
-def preset_config(preset: str, overrides: list[str] | None) -> "Config":
+def preset_config(preset: str, overrides: list[str] | None, *, unread: Sequence[str] = ()) -> "Config":
     """The configuration of a preset, named or a file, with `section.key=value` overrides.
 
+    Args:
+        preset: its name, or the path of a TOML file, which may set anything.
+        overrides: of the command line.
+        unread: sections and keys (`section.key`) that the command does not read, so that no override has any.
+
     Raises:
-        ConfigError: there is no such preset, or a key or value does not fit.
+        ConfigError: there is no such preset, a key or value does not fit, or an override would do nothing.
     """
     from blockscan.config import load_config
 
+    for override in overrides or []:
+        key = override.partition("=")[0].strip()
+        if key in unread or key.partition(".")[0] in unread:
+            raise ConfigError(
+                f"--set {key} would change nothing: this command does not read it; leave it out"
+            )
     named = Path(__file__).parent / "presets" / f"{preset}.toml"
     known = sorted(path.stem for path in named.parent.glob("*.toml"))
     if preset in known:

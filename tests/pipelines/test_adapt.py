@@ -174,6 +174,15 @@ def test_names_that_the_base_was_given_go_with_its_tokenizer_and_newer_ones_stay
     assert {path.name for path in new.path.iterdir()} == {"tokenizer", "signatures.json", "idl"}
 
 
+@pytest.mark.parametrize("setting", ["model.layers=9", "train.steps=7", "tokenizer.words=1", "adapt.rank=2"])
+def test_a_setting_that_would_change_nothing_is_refused(cli, tmp_path, setting):
+    """`--adapt` has steps, rate and shape from elsewhere; without it there is nothing to adapt."""
+    adapt = [] if setting.startswith("adapt") else ["--adapt", tmp_path / "base"]
+    result = cli("pretrain", tmp_path, "--model", tmp_path / "new", *adapt, "--set", setting)
+    assert result.exit_code == 1
+    assert f"--set {setting.partition('=')[0]} would change nothing" in result.stderr
+
+
 def test_provenance_names_blocks_and_hashes_and_no_path(road):
     tokenizer = TxTokenizer.load(ModelDir(road.model).tokenizer)
     shards = open_shards(road.archive, Rejects())

@@ -58,11 +58,11 @@ def test_a_model_is_scored_as_the_preset_that_trained_it_says(
     scored = "[score]\nbatch_tokens = 4096\nfolds = 3\n"
     mine.write_text((PRESETS / "debug.toml").read_text() + scored)
     shutil.copytree(road.model / "tokenizer", directory.tokenizer)
-    few = ["--blocks", "1:30", "--set", "train.steps=2", "--set", "train.batch_tokens=1024"]
-    few += ["--set", "adapt.steps=2"]
-    assert cli("pretrain", road.archive, "--model", directory.path, "--preset", mine, *few).exit_code == 0
+    few = ["--blocks", "1:30", "--set", "train.batch_tokens=1024", "--set"]
+    first = ["--model", directory.path, "--preset", mine, *few, "train.steps=2"]
+    assert cli("pretrain", road.archive, *first).exit_code == 0
     new = ["--model", adapted.path, "--adapt", directory.path, "--preset", "debug", "--set", "score.folds=4"]
-    assert cli("pretrain", road.archive, *new, *few).exit_code == 0
+    assert cli("pretrain", road.archive, *new, *few, "adapt.steps=2").exit_code == 0
     assert trained_config(adapted).score == ScoreConfig(batch_tokens=4096, folds=4)
     taken: list[ScoreConfig] = []
 
