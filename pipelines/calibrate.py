@@ -30,7 +30,7 @@ from pipelines.model_dir import ModelDir, load_model
 from pipelines.progress import console, progress
 from pipelines.sources import Shard
 from pipelines.traffic import Blocks, Census, Target
-from tokenizer.txtokenizer import TxTokenizer
+from tokenizer.txtokenizer import TxTokenizer, fitted_until
 
 DEFAULT_FPR = 0.01
 
@@ -91,7 +91,7 @@ def calibrate(
     if not 0 <= config.carried < 1:
         raise ConfigError(f"score.carried is {config.carried:g}; give a share from 0 (nothing) to below 1")
     tokenizer, model, checkpoint = load_model(directory, device)
-    census = Census(load_history(directory.history))
+    census = Census(load_history(directory.history), fitted_until(directory.tokenizer))
     encoded = _encode(shards, tokenizer, census, exclude)
     traffic = census.traffic(covered, transactions_per_day=target.transactions_per_day)
     level = target.level(traffic, otherwise=DEFAULT_FPR)
@@ -162,7 +162,7 @@ def recalibrate(
     if previous.parents.get("checkpoint") != checkpoint:
         raise ArtifactError(f"{known[-1]} was made for another checkpoint; run `blockscan calibrate` again")
     config = config_from({"score": dict(previous.scoring)}, str(known[-1])).score
-    census = Census(load_history(directory.history))
+    census = Census(load_history(directory.history), fitted_until(directory.tokenizer))
     encoded = _encode(shards, tokenizer, census, exclude)
     traffic = census.traffic(covered, transactions_per_day=target.transactions_per_day)
     level = target.level(traffic, otherwise=previous.alarm_level)

@@ -55,18 +55,20 @@ def fit_tokenizer(
         ArtifactError: `out` is not empty.
     """
     require_empty(out)
-    count = 0
+    count, until = 0, dict[str, int]()
 
     def counted() -> Iterator[Transaction]:
         nonlocal count
         for _, transaction in watched("tokenizer fit", shards, exclude):
             count += 1
+            if (block := transaction.block_number) is not None:
+                until[transaction.chain] = max(until.get(transaction.chain, 0), block)
             yield transaction
 
     tokenizer = TxTokenizer.fit(counted(), config)
     if not count:
         raise ConfigError("no transaction to fit a tokenizer on; ingest some, or widen the block range")
-    tokenizer.save(out)
+    tokenizer.save(out, until=until)
     return tokenizer
 
 

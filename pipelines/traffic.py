@@ -5,7 +5,7 @@ From the last an alarm level follows for a budget of alerts.
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from blockscan.chains.networks import NETWORKS
 from blockscan.detect.accounts import account_of
 from blockscan.detect.dealings import Dealing, dealing_in, dealings_facts
 from blockscan.detect.facts import FACTS, fact_values, facts_of
-from blockscan.detect.history import History
+from blockscan.detect.history import History, latest
 from blockscan.detect.levels import Traffic, level_for, transactions_needed
 from blockscan.errors import ConfigError
 from blockscan.transaction import Transaction
@@ -73,9 +73,13 @@ class Target:
 
 @dataclass(slots=True)
 class Census:
-    """Notes the transactions that pass: by key facts (F,), dealing, contract and account, and where."""
+    """Notes the transactions that pass: by key facts (F,), dealing, contract and account, and where.
+
+    `fitted` is the last block by chain that the tokenizer was fitted on, where that is known.
+    """
 
     history: History
+    fitted: Mapping[str, int] = field(default_factory=dict)
     facts: dict[tuple[str, str], NDArray[np.float64]] = field(default_factory=dict)
     dealings: dict[tuple[str, str], Dealing] = field(default_factory=dict)
     contracts: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -115,15 +119,19 @@ class Census:
     def require_later(self) -> None:
         """Refuse transactions of blocks that the past was counted in: to those a model is too kind.
 
+        Those of the tokenizer's past as well: their names are in the vocabulary, those of live traffic not.
+
         Raises:
             ConfigError: some lie there; it says where training ends.
         """
-        for chain, until in self.history.until.items():
+        for chain, until in latest(self.history.until, self.fitted).items():
             first = self._firsts.get(chain, until + 1)
             if first <= until:
+                trained = until == self.history.until.get(chain)
+                what = "model was trained on or has counted" if trained else "tokenizer was fitted on"
                 raise ConfigError(
-                    f"{chain}: block {first:,} is not later than block {until:,}, the last the model was "
-                    f"trained on or has counted; calibrate on later ones: --blocks {until + 1}:"
+                    f"{chain}: block {first:,} is not later than block {until:,}, the last the {what}; "
+                    f"calibrate on later ones: --blocks {until + 1}:"
                 )
 
     def facts_after(self, key: tuple[str, str], earlier: Sequence[Dealing]) -> NDArray[np.float64]:

@@ -184,13 +184,15 @@ class TxTokenizer:
         """Share of all tokens by what they are: markers, kinds, aliases, known addresses and so on."""
         return self._table.composition(sequences)
 
-    def save(self, path: Path, parents: Mapping[str, str] | None = None) -> None:
-        """Write the tokenizer as an artifact directory.
+    def save(
+        self, path: Path, parents: Mapping[str, str] | None = None, *, until: Mapping[str, int] | None = None
+    ) -> None:
+        """Write the tokenizer as an artifact directory; `until` is the last block by chain that it has seen.
 
         Raises:
             ArtifactError: `path` already holds something.
         """
-        config = to_dict(self.vocabulary.config)
+        config = {**to_dict(self.vocabulary.config), "until": dict(until or {})}
         with artifact.create(path, KIND, config=config, parents=parents or {}) as draft:
             (draft / FILE).write_text(self.vocabulary.to_json(), encoding="utf-8")
 
@@ -205,6 +207,16 @@ class TxTokenizer:
         if FILE not in manifest.files:
             raise ArtifactError(f"{path} lacks {FILE}; fit the tokenizer again")
         return cls(vocabulary_from((path / FILE).read_text(encoding="utf-8"), str(path / FILE)))
+
+
+def fitted_until(path: Path) -> dict[str, int]:
+    """The last block by chain that a saved tokenizer was fitted on; empty where an earlier version saved it.
+
+    Raises:
+        ArtifactError: there is no tokenizer at `path`, or it was changed.
+    """
+    until = artifact.read_manifest(path, KIND).config.get("until", {})
+    return {str(chain): int(block) for chain, block in until.items()}
 
 
 def _is_short(value: Value) -> bool:

@@ -1,5 +1,7 @@
 """What the command line hands to the steps: the hashes to exclude."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +90,19 @@ def test_score_asks_every_endpoint_that_it_is_given(cli: Any, tmp_path: Path, mo
     given = ["--rpc", "http://a.example", "--rpc", "http://b.example,http://c.example", "--blocks", "1:2"]
     assert cli("score", *given, "--model", tmp_path, "--store", tmp_path / "s").exit_code == 1
     assert asked == [["http://a.example", "http://b.example,http://c.example"]]
+
+
+def test_a_vocabulary_of_later_blocks_is_not_calibrated_on_them(cli, road, tmp_path):
+    """Their names are in it, those of live traffic are not; an older tokenizer says nothing of its past."""
+    model = tmp_path / "model"
+    for part in ("tokenizer", "checkpoint", "history"):
+        shutil.copytree(road.model / part, model / part)
+    manifest = model / "tokenizer" / "manifest.json"
+    told = json.loads(manifest.read_text())
+    assert told["config"].pop("until") == {"evm-7001": 89}
+    command = ("calibrate", road.archive, "--model", model, "--blocks", "90:150", "--preset", "debug")
+    manifest.write_text(json.dumps(told | {"config": {**told["config"], "until": {"evm-7001": 119}}}))
+    result = cli(*command)
+    assert result.exit_code == 1 and "block 119, the last the tokenizer was fitted on" in result.stderr
+    manifest.write_text(json.dumps(told))
+    assert cli(*command).exit_code == 0

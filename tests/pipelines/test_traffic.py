@@ -115,6 +115,20 @@ def test_blocks_that_the_past_was_counted_in_are_refused_by_chain() -> None:
             found.require_later()
 
 
+def test_blocks_that_the_tokenizer_was_fitted_on_are_refused_by_chain() -> None:
+    past = [transaction("1", 4, None), transaction("2", 8, None, chain="base")]
+    for fitted, refused in (
+        ({}, ""),
+        ({"ethereum": 4, "base": 9, "bsc": 3}, ""),
+        ({"ethereum": 5}, "block 5 is not later than block 5, the last the tokenizer was fitted on; .* 6:"),
+    ):
+        found = Census(history_of(past), fitted)
+        (shard,) = found.watching([Shard("s", lambda: iter([transaction("3", 5, None)]), 1)])
+        assert len(list(shard.read())) == 1
+        with pytest.raises(ConfigError, match=refused) if refused else nullcontext():
+            found.require_later()
+
+
 def test_accounts_are_those_of_a_chain() -> None:
     found = census(transaction("1", 1, 12), transaction("2", 1, 24, chain="base"))
     assert found.accounts == {("ethereum", "1"): ("ethereum:0xa", 12), ("base", "2"): ("base:0xa", 24)}
