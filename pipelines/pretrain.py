@@ -1,7 +1,8 @@
 """Pretraining: masked-language modelling over packed windows of benign transactions.
 
 A run is a function of the data, the config and the number of threads and processes: one that is interrupted
-and resumed takes the same steps with the same bits as one that is not. The parts are in pipelines.training.
+and resumed takes the same steps as one that is not, on a CPU with the same bits (on a GPU FlashAttention sums
+gradients in no fixed order). The parts are in pipelines.training.
 """
 
 import shutil
