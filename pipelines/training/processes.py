@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -20,6 +21,9 @@ from blockscan.model.encoder import usable_device
 from pipelines.training.objective import Objective
 
 PARALLEL = ("ddp", "fsdp")
+PATIENCE = timedelta(days=1)
+"""How long processes wait for each other: the first one counts the past before it joins, which takes an hour
+for ten million transactions, and NCCL would wait for ten minutes. That a process died, torchrun notices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ def world_of(device: torch.device | str) -> Iterator[World]:
         torch.cuda.set_device(here)
     joined = dist.is_initialized()
     if not joined:
-        dist.init_process_group("nccl" if here.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if here.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield World(rank, size, here)
     finally:

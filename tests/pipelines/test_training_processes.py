@@ -103,6 +103,12 @@ def test_a_killed_process_resumes_with_the_same_bits(train, curve, tmp_path):
     assert stored[0] == stored[1]
 
 
+def test_the_others_wait_for_the_first_process_which_counts_the_past(train, curve):
+    status, said = train(2, "late", late=10)
+    assert status == 0, said
+    assert len(curve("late")[0]) == 12
+
+
 def test_two_processes_cannot_share_three_batches(train):
     status, said = train(2, "odd", train={"accumulate": 3})
     assert status != 0

@@ -1,17 +1,21 @@
 """One process of a small training run, for tests: python train_child.py OUT REPORTS OPTIONS (JSON).
 
 OPTIONS: `train`, options of the section; `model`, likewise; `stop`, a step after which the process kills
-itself; `resume`; `device`. Reports go into the file REPORTS, one JSON line each, from the first process.
+itself; `resume`; `device`; `late`, seconds that the first process comes after the others, twice as many as
+torch would by itself wait for it. Reports go into the file REPORTS, one JSON line each, of the first process.
 """
 
 import json
 import os
 import signal
 import sys
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.distributed import distributed_c10d
 
 from blockscan.config import Config, ModelConfig, TrainConfig
 from blockscan.tokens import TokenSequence, VocabularyShape
@@ -51,6 +55,9 @@ def main(out: str, reports: str, given: str) -> None:
     """Train and write reports."""
     torch.set_num_threads(1)
     options = json.loads(given)
+    if late := options.get("late"):
+        distributed_c10d._get_default_timeout = lambda backend: timedelta(seconds=late / 2)
+        time.sleep(late if os.environ["RANK"] == "0" else 0)
 
     def on_step(report: StepReport) -> None:
         with Path(reports).open("a") as file:
