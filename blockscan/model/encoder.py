@@ -12,6 +12,7 @@ Legend: T tokens, M asked positions, E width, H heads, D head width, R = D / 2, 
 
 import logging
 from collections.abc import Iterator, Mapping
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -183,12 +184,17 @@ def usable_device(name: torch.device | str) -> torch.device:
 def autocast(device: torch.device, *, bf16: bool) -> torch.autocast:
     """Matrix products in bfloat16 if asked for; a CPU without bfloat16 instructions stays at float32.
 
-    On such a CPU emulated products are many times slower; the log says what was taken.
+    On such a CPU emulated products are many times slower; the log says once what was taken.
     """
     native = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
     if bf16 and not native:
-        log.warning("this CPU has no bfloat16 instructions: computing in float32")
+        _say_float32()
     return torch.autocast(device.type, torch.bfloat16, enabled=bf16 and native)
+
+
+@cache  # once per process: this is asked anew for every batch
+def _say_float32() -> None:
+    log.warning("this CPU has no bfloat16 instructions: computing in float32")
 
 
 def parameter_groups(model: MaskedLM, weight_decay: float) -> list[dict[str, object]]:

@@ -6,6 +6,7 @@ import torch
 
 from blockscan.config import ModelConfig
 from blockscan.errors import ConfigError
+from blockscan.model import encoder
 from blockscan.model.attention import KERNELS, layout_of
 from blockscan.model.batch import PackedBatch, cut_windows, pack, window_table
 from blockscan.model.encoder import Block, MaskedLM, parameter_groups
@@ -178,3 +179,12 @@ def test_a_device_that_is_not_there_is_refused(model, name):
 
 def test_the_kernel_table_is_what_blocks_use(model):
     assert all(block.kernel is KERNELS["sdpa"] for block in model.blocks)
+
+
+def test_a_cpu_without_bfloat16_is_told_of_once(monkeypatch, caplog):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    encoder._say_float32.cache_clear()
+    for _ in range(3):
+        with encoder.autocast(torch.device("cpu"), bf16=True):
+            assert not torch.is_autocast_enabled("cpu")
+    assert caplog.messages == ["this CPU has no bfloat16 instructions: computing in float32"]
