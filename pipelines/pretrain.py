@@ -21,6 +21,7 @@ from blockscan.model.checkpoint import KIND, save_checkpoint
 from blockscan.model.encoder import MaskedLM
 from blockscan.model.objective import check_objective
 from blockscan.tokens import TokenSequence, VocabularyShape
+from pipelines.training.interrupt import interruptible
 from pipelines.training.optimizer import BETAS, check_optimizer, learning_rate
 from pipelines.training.processes import World, check_parallel, world_of
 from pipelines.training.report import StepReport
@@ -80,7 +81,8 @@ def pretrain(
     """Train a MaskedLM and write it to `out` as a checkpoint artifact.
 
     The last 5 % of the sequences (none of fewer than 20) measure the validation loss. While the run goes,
-    its state lies in the directory `out` + ".work". Under torchrun every process calls this with the same
+    its state lies in the directory `out` + ".work"; in a single process Ctrl-C and SIGTERM store it after
+    the step at work and raise KeyboardInterrupt. Under torchrun every process calls this with the same
     arguments; the first one calls `on_step` and writes; all must see these directories.
 
     Args:
@@ -138,9 +140,13 @@ def _train(
     work = _work(out)
     restore(work, run, identity, resume=resume)
     table = window_table(past, run.model.config.longest, run.model.vocabulary)
-    for report in steps(run, table, latest, lambda: save(work, run, identity)):
-        if on_step and run.world.first:
-            on_step(report)
+    with interruptible(alone=run.world.size == 1) as asked:
+        for report in steps(run, table, latest, lambda: save(work, run, identity)):
+            if on_step and run.world.first:
+                on_step(report)
+            if asked() and run.step < run.config.steps:
+                save(work, run, identity)
+                raise KeyboardInterrupt
     return Pretrained(out, "", run.step, run.tokens, report.loss, report.validation)
 
 

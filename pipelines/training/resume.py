@@ -68,6 +68,8 @@ def restore(work: Path, run: Run, identity: Mapping[str, Any], *, resume: bool) 
     """
     progress = read_progress(work)
     if progress is None:
+        if resume:
+            log.warning("there is no unfinished run in %s: starting at step 0", work)
         return
     if not resume:
         raise ConfigError(f"{work} holds an unfinished run; go on with --resume, or remove it to start again")

@@ -1,5 +1,7 @@
 import dataclasses
 import math
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from blockscan.tokens import TokenSequence, VocabularyShape
 from pipelines.pretrain import learning_rate, pretrain
 from pipelines.training import objective as objective_module
 from pipelines.training import run as run_module
+from pipelines.training.interrupt import SIGNALS, interruptible
 
 SHAPE = VocabularyShape(size=120, alias_spans=((100, 116),))
 MODEL = ModelConfig(layers=3, width=48, heads=3, feed_forward=64, longest=64, window=16)
@@ -101,6 +104,39 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, options):
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert first.fingerprint == second.fingerprint
     assert not (tmp_path / "parts.work").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_after_the_step_at_work_and_loses_none(tmp_path, number, capfd):
+    whole, parts = [], []
+    handlers = [signal.getsignal(each) for each in SIGNALS]
+    first = _run(tmp_path / "whole", on_step=whole.append, checkpoint_every=100)
+
+    def ask(report):
+        parts.append(report)
+        if report.step == 4:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(KeyboardInterrupt):
+        _run(tmp_path / "parts", on_step=ask, checkpoint_every=100)
+    assert [signal.getsignal(each) for each in SIGNALS] == handlers
+    assert "stopping after this step" in capfd.readouterr().err
+    assert [path.name for path in (tmp_path / "parts.work").iterdir()] == ["step-000000004"]
+    second = _run(tmp_path / "parts", on_step=parts.append, resume=True, checkpoint_every=100)
+    assert [report.step for report in parts] == list(range(1, 13))
+    assert [report.loss for report in parts] == [report.loss for report in whole]
+    assert first.fingerprint == second.fingerprint
+
+
+def test_a_second_signal_does_not_wait_and_a_group_is_not_asked():
+    with interruptible(alone=True) as asked:
+        signal.raise_signal(signal.SIGINT)
+        assert asked()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    with interruptible(alone=False) as asked, pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert not asked()
 
 
 def test_the_same_run_gives_the_same_artifact_and_another_seed_another(tmp_path):
@@ -243,8 +279,9 @@ def test_a_full_disk_ends_the_run_and_keeps_the_last_work_checkpoint(tmp_path, m
     assert _run(tmp_path / "model", resume=True).fingerprint == _run(tmp_path / "whole").fingerprint
 
 
-def test_resume_without_an_unfinished_run_begins_one(tmp_path):
+def test_resume_without_an_unfinished_run_begins_one_and_says_so(tmp_path, caplog):
     assert _run(tmp_path / "model", resume=True, steps=2).steps == 2
+    assert caplog.messages == [f"there is no unfinished run in {tmp_path / 'model.work'}: starting at step 0"]
 
 
 def test_a_full_output_directory_is_refused_before_training(tmp_path):
