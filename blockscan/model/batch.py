@@ -188,11 +188,7 @@ def best_fit(length_N: NDArray[np.int64], capacity: int) -> list[list[int]]:
     Raises:
         ConfigError: a window alone exceeds the capacity.
     """
-    if len(length_N) and length_N.max() > capacity:
-        raise ConfigError(
-            f"a window of {length_N.max()} tokens does not fit a batch of {capacity}; "
-            "raise batch_tokens to at least model.longest"
-        )
+    _check_fit(length_N, capacity)
     bins: list[list[int]] = []
     rooms: list[tuple[int, int]] = []  # (free tokens, bin), ascending
     for item, length in enumerate(length_N.tolist()):
@@ -207,6 +203,14 @@ def best_fit(length_N: NDArray[np.int64], capacity: int) -> list[list[int]]:
     return bins
 
 
+def _check_fit(length_N: NDArray[np.int64], capacity: int) -> None:
+    if len(length_N) and length_N.max() > capacity:
+        raise ConfigError(
+            f"a window of {length_N.max()} tokens does not fit a batch of {capacity}; "
+            "raise batch_tokens to at least model.longest"
+        )
+
+
 def epoch_batches(
     length_W: NDArray[np.int64], capacity: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.int64]]:
@@ -215,7 +219,11 @@ def epoch_batches(
     Best fit within buffers of BUFFER windows; what lies in the emptiest batch waits for the next buffer, so
     that every batch is a random sample of the windows. Sorting within one puts equal lengths next to each
     other, where the sdpa kernel takes them in one call.
+
+    Raises:
+        ConfigError: a window alone exceeds the capacity; before the first batch, not when its turn comes.
     """
+    _check_fit(length_W, capacity)
     order_W = rng.permutation(len(length_W))
     waiting_N = order_W[:0]
     for begin in range(0, len(order_W), BUFFER):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from blockscan.errors import ConfigError
 from blockscan.model.batch import (
+    BUFFER,
     best_fit,
     content_digest,
     cut_windows,
@@ -74,6 +75,13 @@ def test_best_fit_takes_the_tightest_room():
 def test_a_window_larger_than_a_batch_is_refused():
     with pytest.raises(ConfigError, match="raise batch_tokens"):
         best_fit(np.array([11]), 10)
+
+
+def test_a_window_longer_than_a_batch_is_refused_before_the_first_batch():
+    length_W = np.where(np.arange(3 * BUFFER) == 0, 11, 5)
+    rng = np.random.default_rng(0)  # which puts it late
+    with pytest.raises(ConfigError, match="a window of 11 tokens does not fit a batch of 10; raise"):
+        next(epoch_batches(length_W, 10, rng))
 
 
 def test_an_epoch_shows_every_window_once_and_fills_its_batches():
