@@ -21,6 +21,7 @@ from blockscan.model.checkpoint import KIND, save_checkpoint
 from blockscan.model.encoder import MaskedLM
 from blockscan.model.objective import check_objective
 from blockscan.tokens import TokenSequence, VocabularyShape
+from pipelines.training.guard import memory_errors
 from pipelines.training.interrupt import interruptible
 from pipelines.training.optimizer import BETAS, check_optimizer, learning_rate
 from pipelines.training.processes import World, check_parallel, world_of
@@ -100,7 +101,8 @@ def pretrain(
 
     Raises:
         ConfigError: nothing to train on, an option out of range, an unfinished run that is not this one,
-            a loss or gradient that is not finite or vanished, or a parameter that nothing moves.
+            a loss or gradient that is not finite or vanished, a parameter that nothing moves, or no memory
+            left.
         ArtifactError: `out` is not empty, or a file cannot be read or written.
     """
     require_empty(out)
@@ -112,7 +114,7 @@ def pretrain(
     fingerprints = {"tokenizer": tokenizer_fingerprint} | ({"start": start.origin} if start else {})
     known = dict(provenance or {}) | ({"adapted_from": start.origin} if start else {})
     known |= {"sequences": len(past), "held_out": held}
-    with world_of(device) as world:
+    with world_of(device) as world, memory_errors(world.device):
         check_parallel(config.train, world)
         begin = start or _fresh(config, shape, world)
         check_objective(begin.model.config, config.train)

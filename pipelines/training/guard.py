@@ -1,7 +1,8 @@
-"""What stops a run that does not learn: numbers that are not finite, parameters that nothing moves."""
+"""What stops a run: numbers that are not finite, parameters that nothing moves, memory that is used up."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -36,6 +37,27 @@ def check_connected(parameters: Mapping[str, Tensor]) -> None:
         raise ConfigError(
             f"the loss does not depend on {_some(lost)}; switch that part of the model off, or connect it"
         )
+
+
+@contextmanager
+def memory_errors(device: torch.device) -> Iterator[None]:
+    """Turn running out of memory, on the device or beside it, into one line with a remedy.
+
+    Raises:
+        ConfigError: with what could not be allocated.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        full = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not full and "can't allocate memory" not in str(error):  # how torch says it of a CPU's
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise ConfigError(
+            f"training on {device} is out of memory ({reason}); halve train.batch_tokens and double "
+            "train.accumulate, for steps of the same size, or take a smaller preset (an unfinished run "
+            "cannot change them: start again)"
+        ) from error
 
 
 class Moves:

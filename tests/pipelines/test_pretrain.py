@@ -234,6 +234,35 @@ def test_a_gradient_that_is_not_finite_or_vanished_stops_the_run(tmp_path, monke
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore"), MemoryError()],
+    ids=["device", "host"],
+)
+def test_out_of_memory_is_one_line_with_a_remedy(tmp_path, monkeypatch, error):
+    def full(*arguments):
+        raise error
+
+    monkeypatch.setattr(run_module, "_gradients", full)
+    with pytest.raises(ConfigError, match=r"^training on cpu is out of memory \(.*halve train.batch_tokens"):
+        _run(tmp_path / "model")
+
+
+def test_a_model_too_large_for_memory_is_refused_likewise_and_other_errors_are_not_hidden(
+    tmp_path, monkeypatch
+):
+    large = Config(model=dataclasses.replace(MODEL, feed_forward=10**12), train=TRAIN)
+    with pytest.raises(ConfigError, match="is out of memory"):
+        pretrain(_sequences(5), SHAPE, config=large, out=tmp_path / "m", tokenizer_fingerprint=FINGERPRINT)
+
+    def broken(*arguments):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(run_module, "_gradients", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        _run(tmp_path / "model")
+
+
 @pytest.mark.parametrize("sequences", [[], [_empty()]])
 def test_nothing_to_train_on_is_an_error(tmp_path, sequences):
     with pytest.raises(ConfigError, match="no transactions to train on"):
