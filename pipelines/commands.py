@@ -103,8 +103,7 @@ def train(
     with progress("pretrain (steps)", config.train.steps) as bar, event_log(tensorboard) as write:
 
         def on_step(report: StepReport) -> None:
-            bar.to(report.step, report.steps)
-            bar.advance(0, report.line)
+            bar.to(report.step, report.steps, report.line)
             write(report)
 
         done = pretrain_step.pretrain(

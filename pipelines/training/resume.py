@@ -55,7 +55,7 @@ def save(work: Path, run: Run, identity: Mapping[str, Any]) -> None:
     Raises:
         ArtifactError: it cannot be written.
     """
-    progress = {"step": run.step, "tokens": run.tokens, "run": identity}
+    progress = {"step": run.step, "tokens": run.tokens, "validation": run.validation, "run": identity}
     save_work(work, run.state(), progress, step=run.step)
 
 
@@ -81,7 +81,7 @@ def restore(work: Path, run: Run, identity: Mapping[str, Any], *, resume: bool) 
             "resume with what it began with, or remove that directory to start again"
         )
     load_work(work, run.state())
-    run.step, run.tokens = progress["step"], progress["tokens"]
+    run.step, run.tokens, run.validation = progress["step"], progress["tokens"], progress.get("validation")
     log.info("resumed %s at step %d", work, run.step)
 
 

@@ -35,6 +35,8 @@ VALIDATIONS = 4  # per run, the last one after the last step
 class Run:
     """A model in training, after `step` steps on `tokens` tokens of all processes.
 
+    `validation` is the loss of the held-out sequences where it was last measured, if it was.
+
     Args:
         model: on this process's device. With FSDP2 its parameters are replaced by sharded ones.
         config: of the training.
@@ -47,6 +49,7 @@ class Run:
     ) -> None:
         self.model, self.config, self.world = model, config, world
         self.step, self.tokens = 0, 0
+        self.validation: float | None = None
         self.arithmetic = Arithmetic(model)
         sharded = world.size > 1 and config.parallel == "fsdp"
         self._plain = copy.deepcopy(model).cpu() if sharded and world.first else None
@@ -108,12 +111,15 @@ def steps(
             clock.add(tokens, work)
             due = run.step % -(-count // VALIDATIONS) == 0 or run.step == count
             validation = _validate(run, fixed) if due and fixed else None
+            if validation is not None:
+                run.validation = validation
         if run.step % config.checkpoint_every == 0 and run.step < count:
             save()
         loss = losses.pop("masked")
         parts = {name: value for name, value in losses.items() if value}
         speed, mfu = clock.read()
-        yield StepReport(run.step, count, loss, parts, validation, speed, mfu, rate, float(norm))
+        figures = speed, mfu, rate, float(norm)
+        yield StepReport(run.step, count, loss, parts, validation, *figures, run.validation)
 
 
 def _own_batches(run: Run, table: WindowTable) -> Iterator[list[Example]]:

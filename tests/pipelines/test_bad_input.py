@@ -219,10 +219,10 @@ def test_an_interrupted_pretraining_resumes_to_the_same_model(
     arguments = ["pretrain", road.archive, "--model", model, "--blocks", "1:90", "--preset", "debug", *tiny]
     to = Bar.to
 
-    def dying(self: Bar, done: int, total: int) -> None:
+    def dying(self: Bar, done: int, total: int, note: str = "") -> None:
         if total == 12 and done == 7:
             raise KeyboardInterrupt
-        to(self, done, total)
+        to(self, done, total, note)
 
     with monkeypatch.context() as patched:
         patched.setattr(Bar, "to", dying)

@@ -97,8 +97,8 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, options):
     assert not (tmp_path / "parts").exists()
     second = _run(tmp_path / "parts", on_step=parts.append, resume=True, **options)
     assert parts[0].step == 7
-    assert [(r.loss, r.gradient_norm, r.validation) for r in parts] == [
-        (r.loss, r.gradient_norm, r.validation) for r in whole[6:]
+    assert [(r.loss, r.gradient_norm, r.validation, r.latest) for r in parts] == [
+        (r.loss, r.gradient_norm, r.validation, r.latest) for r in whole[6:]
     ]
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts")]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
@@ -162,6 +162,8 @@ def test_reports_tell_the_progress(tmp_path):
     assert {report.steps for report in reports} == {12}
     assert [report.step for report in reports if report.validation is not None] == [3, 6, 9, 12]
     assert reports[-1].validation == summary.validation
+    assert reports[1].latest is None
+    assert {report.latest for report in reports[2:5]} == {reports[2].validation}
     assert all(r.tokens_per_second > 0 and r.gradient_norm > 0 and math.isfinite(r.loss) for r in reports)
     assert [r.learning_rate for r in reports] == [learning_rate(step, TRAIN) for step in range(12)]
 

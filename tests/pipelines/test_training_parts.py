@@ -41,9 +41,24 @@ def test_a_long_note_leaves_count_and_times_whole(monkeypatch):
     monkeypatch.setattr("pipelines.progress.console", Console(file=out, width=80))
     with progress("pretrain (steps)", 60_000) as bar:
         bar.to(1234, 60_000)
-        bar.advance(0, dataclasses.replace(REPORT, validation=3.456).line)
+        bar.advance(0, dataclasses.replace(REPORT, latest=3.456).line)
     (line,) = filter(str.strip, out.getvalue().splitlines())
-    assert re.search(r"pretrain \(steps\) .* 1234/60000 0:00:0\d -:--:-- loss 2.500, ", line)
+    assert re.search(r"pretrain \(steps\) .* 1234/60000 0:00:0\d -:--:-- validation 3.456, ", line)
+
+
+def test_where_stderr_is_no_terminal_long_work_tells_of_itself_line_by_line(monkeypatch):
+    out, now = io.StringIO(), [0.0]
+    monkeypatch.setattr("pipelines.progress.console", Console(file=out, width=40))
+    monkeypatch.setattr("pipelines.progress.time.monotonic", lambda: now[0])
+    with progress("pretrain (steps)", 60_000) as bar:
+        for step in range(1, 301):  # five minutes
+            now[0] += 1.0
+            bar.to(step, 60_000, dataclasses.replace(REPORT, loss=step, latest=3.456).line)
+        lines = out.getvalue().splitlines()
+    assert [line.partition(",")[0] for line in lines] == [
+        f"pretrain (steps) {step} of 60" for step in (60, 120, 180, 240, 300)
+    ]
+    assert lines[-1].endswith("validation 3.456, loss 300.000, 1,234 tokens/s, MFU 12.5 %")
 
 
 def _model(seed=5, **changes):
@@ -310,7 +325,7 @@ def test_one_process_makes_no_process_group(monkeypatch):
 
 def test_the_line_tells_the_figures_to_watch():
     assert REPORT.line == "loss 2.500, 1,234 tokens/s, MFU 12.5 %"
-    assert "validation 2.250" in dataclasses.replace(REPORT, validation=2.25).line
+    assert dataclasses.replace(REPORT, latest=2.25).line.startswith("validation 2.250, loss 2.500, ")
 
 
 def test_without_tensorboard_the_remedy_is_told(tmp_path, monkeypatch):
