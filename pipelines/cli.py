@@ -161,19 +161,18 @@ def pretrain(
 
         torchrun --nproc-per-node 8 --no-python blockscan pretrain archive --model model
     """
-    from blockscan.artifact import require_empty
     from pipelines import commands
     from pipelines.model_dir import ModelDir
+    from pipelines.prepare import prepared
     from pipelines.training.processes import first_process
-    from tokenizer.txtokenizer import TxTokenizer
 
     config = preset_config(preset, set_, unread=ADAPTED if adapt else ("adapt",))
     shards, rejects = _shards(source, blocks)
     if dry_run:
-        require_empty(ModelDir(model).checkpoint)
-        TxTokenizer.load(ModelDir(adapt or model).tokenizer)
-        steps = config.train.steps if adapt is None else config.adapt.steps
-        _say(f"would train {steps:,} steps of {config.train.batch_tokens:,} tokens")
+        to, base, on = ModelDir(model), ModelDir(adapt) if adapt else None, device.value
+        ready = prepared(to, config, exclude, device=on, resume=resume, base=base, tensorboard=tensorboard)
+        train = ready.config.train
+        _say(f"would train {train.steps:,} steps of {train.batch_tokens * train.accumulate:,} tokens")
         return
     with reported(*[rejects] if first_process() else []):
         facts = commands.train(

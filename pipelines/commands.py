@@ -23,12 +23,13 @@ from pipelines import calibrate as calibrate_step
 from pipelines import data_commands
 from pipelines import pretrain as pretrain_step
 from pipelines import score as score_step
-from pipelines.adapt import adapted, adopt, adopt_tokenizer
+from pipelines.adapt import adopt, adopt_tokenizer
 from pipelines.encode import encode_all, fit_tokenizer
 from pipelines.exclude import hashes_of
 from pipelines.explain import Explanation, Wanted, explain, find
 from pipelines.history import fit_history
 from pipelines.model_dir import ModelDir, load_detector, pick_device
+from pipelines.prepare import prepared
 from pipelines.pretrain import StepReport
 from pipelines.progress import console, progress
 from pipelines.provenance import provenance, tokenizer_files
@@ -82,21 +83,21 @@ def train(
     tensorboard: Path | None = None,
 ) -> Facts:
     """`blockscan pretrain`. Under torchrun only the first process says anything."""
-    directory, hashes, start = ModelDir(model), hashes_of(exclude), None
+    directory, old = ModelDir(model), None if adapt is None else ModelDir(adapt)
     if not first_process():
         console.quiet = True
         logging.disable(logging.WARNING)
-    if adapt is not None:
-        adopt_tokenizer(ModelDir(adapt), directory)
-    tokenizer = TxTokenizer.load(directory.tokenizer)
+    ready = prepared(
+        directory, config, exclude, device=device, resume=resume, base=old, tensorboard=tensorboard
+    )
+    if old is not None:
+        adopt_tokenizer(old, directory)
+    tokenizer, hashes, config = ready.tokenizer, ready.excluded, ready.config
     known_as = tokenizer.fingerprint
-    require_empty(directory.checkpoint)
-    if adapt is not None:
-        start, config = adapted(ModelDir(adapt), config, tokenizer_fingerprint=known_as, device=device)
     encoded = list(encode_all(shards, tokenizer, exclude=hashes))
     sequences = [each.sequence for each in encoded]
     if first_process():
-        base = None if adapt is None else load_history(ModelDir(adapt).history)
+        base = None if old is None else load_history(old.history)
         parents = {"tokenizer": known_as}
         fit_history(shards, directory.history, exclude=hashes, base=base, parents=parents)
     origin = provenance(source, encoded, excluded=len(hashes), preset=preset) if source else None
@@ -115,7 +116,7 @@ def train(
             device=pick_device(device),
             on_step=on_step,
             resume=resume,
-            start=start,
+            start=ready.start,
             provenance=origin,
             tokenizer_files=tokenizer_files(directory),
         )

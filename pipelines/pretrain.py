@@ -18,15 +18,15 @@ from blockscan.config import Config, TrainConfig, changed
 from blockscan.errors import ConfigError
 from blockscan.model.batch import window_table
 from blockscan.model.checkpoint import KIND, save_checkpoint
-from blockscan.model.encoder import MaskedLM
+from blockscan.model.encoder import MaskedLM, usable_device, usable_kernel
 from blockscan.model.objective import check_objective
 from blockscan.tokens import TokenSequence, VocabularyShape
 from pipelines.training.guard import memory_errors
 from pipelines.training.interrupt import interruptible
 from pipelines.training.optimizer import BETAS, check_optimizer, learning_rate
-from pipelines.training.processes import World, check_parallel, world_of
+from pipelines.training.processes import World, check_parallel, processes, world_of
 from pipelines.training.report import StepReport
-from pipelines.training.resume import identity_of, restore, save
+from pipelines.training.resume import check_unfinished, identity_of, restore, save
 from pipelines.training.run import Run, steps
 
 __all__ = ["BETAS", "Pretrained", "Start", "StepReport", "learning_rate", "pretrain"]
@@ -105,8 +105,8 @@ def pretrain(
             left.
         ArtifactError: `out` is not empty, or a file cannot be read or written.
     """
-    require_empty(out)
-    _check(config.train)
+    trained = start.model.config if start else config.model
+    check_run(replace(config, model=trained), shape, out=out, device=device, resume=resume)
     held = min(len(sequences) // HELD_OUT, HELD_OUT_MOST)
     past, latest = sequences[: len(sequences) - held], sequences[len(sequences) - held :]
     if not any(len(sequence) for sequence in past):
@@ -115,18 +115,35 @@ def pretrain(
     known = dict(provenance or {}) | ({"adapted_from": start.origin} if start else {})
     known |= {"sequences": len(past), "held_out": held}
     with world_of(device) as world, memory_errors(world.device):
-        check_parallel(config.train, world)
         begin = start or _fresh(config, shape, world)
-        check_objective(begin.model.config, config.train)
-        identity = identity_of(begin.model.config, config.train, shape, sequences, fingerprints)
+        identity = identity_of(trained, config.train, shape, sequences, fingerprints)
         run = Run(begin.model.to(world.device), config.train, world, begin.rate)
         done = _train(run, past, latest, out, identity, on_step=on_step, resume=resume)
-        trained = run.finish()
+        learnt = run.finish()
         if world.first:
             known["digest"] = identity["data"]
-            done = _write(done, begin.finish(trained), config, fingerprints, known, tokenizer_files)
+            done = _write(done, begin.finish(learnt), config, fingerprints, known, tokenizer_files)
         world.barrier()
     return done
+
+
+def check_run(
+    config: Config, shape: VocabularyShape, *, out: Path, device: torch.device | str, resume: bool
+) -> None:
+    """Refuse what `pretrain` cannot do with whatever data; it takes these arguments likewise.
+
+    Raises:
+        ConfigError: an option is out of range, the device or the attention kernel is not there, the batches
+            cannot be shared out, or there is an unfinished run and `resume` is false.
+        ArtifactError: `out` is not empty, or the state of the unfinished run is damaged.
+    """
+    require_empty(out)
+    _check(config.train)
+    here = usable_device(device)
+    check_parallel(config.train, World(0, processes(), here))
+    usable_kernel(config.model, shape, here)
+    check_objective(config.model, config.train)
+    check_unfinished(_work(out), resume=resume)
 
 
 def _train(

@@ -99,12 +99,9 @@ class MaskedLM(nn.Module):
         weights: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
-        _check(config, vocabulary)
+        kernel = usable_kernel(config, vocabulary, usable_device(device))
         self.config, self.vocabulary = config, vocabulary
         head_width = config.width // config.heads
-        kernel = choose_kernel(
-            config.attention, device=usable_device(device), head_width=kernel_width(config)
-        )
         self.token = _embedding(vocabulary.size, config.width)
         self.field = _embedding(len(Field), config.width)
         self.depth = _embedding(DEPTHS, config.width)
@@ -179,6 +176,16 @@ def usable_device(name: torch.device | str) -> torch.device:
             f"this machine has no device {device}; choose cpu, or install a CUDA build of torch"
         )
     return device
+
+
+def usable_kernel(config: ModelConfig, vocabulary: VocabularyShape, device: torch.device) -> Kernel:
+    """The attention kernel of a model of these sizes, which are checked first.
+
+    Raises:
+        ConfigError: the sizes do not fit each other, or the kernel cannot run on `device`.
+    """
+    _check(config, vocabulary)
+    return choose_kernel(config.attention, device=device, head_width=kernel_width(config))
 
 
 def autocast(device: torch.device, *, bf16: bool) -> torch.autocast:

@@ -62,6 +62,11 @@ def first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def processes() -> int:
+    """How many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextmanager
 def world_of(device: torch.device | str) -> Iterator[World]:
     """Join the processes that torchrun started; without it, or with one process, a world of one.
@@ -72,7 +77,7 @@ def world_of(device: torch.device | str) -> Iterator[World]:
     Raises:
         ConfigError: no such device, or fewer of them than processes on this machine.
     """
-    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    size, rank = processes(), int(os.environ.get("RANK", "0"))
     here = usable_device(device)
     if size == 1:
         yield World(0, 1, here)

@@ -59,6 +59,17 @@ def save(work: Path, run: Run, identity: Mapping[str, Any]) -> None:
     save_work(work, run.state(), progress, step=run.step)
 
 
+def check_unfinished(work: Path, *, resume: bool) -> None:
+    """Refuse to begin where an unfinished run lies.
+
+    Raises:
+        ConfigError: there is one, and `resume` is false.
+        ArtifactError: its files are damaged.
+    """
+    if read_progress(work) is not None and not resume:
+        raise ConfigError(f"{work} holds an unfinished run; go on with --resume, or remove it to start again")
+
+
 def restore(work: Path, run: Run, identity: Mapping[str, Any], *, resume: bool) -> None:
     """Bring a new run to where the one in `work` was, if there is one and it is the same.
 
@@ -66,13 +77,12 @@ def restore(work: Path, run: Run, identity: Mapping[str, Any], *, resume: bool) 
         ConfigError: there is one, and it is another or `resume` is false.
         ArtifactError: its files are damaged.
     """
+    check_unfinished(work, resume=resume)
     progress = read_progress(work)
     if progress is None:
         if resume:
             log.warning("there is no unfinished run in %s: starting at step 0", work)
         return
-    if not resume:
-        raise ConfigError(f"{work} holds an unfinished run; go on with --resume, or remove it to start again")
     before = progress["run"]
     differing = [name for name in {**before, **identity} if before.get(name) != identity.get(name)]
     if differing:

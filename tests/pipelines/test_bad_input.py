@@ -3,12 +3,15 @@
 import io
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
+from blockscan.model.work_state import save_work
 from pipelines.encode import watched
 from pipelines.ranges import parse_range
 from pipelines.sources import Rejects, open_shards
@@ -285,6 +288,59 @@ DRY = {  # a step, what of a model it needs, and what it says
     "calibrate": (["tokenizer", "checkpoint"], "would calibrate"),
     "score": (["tokenizer", "checkpoint", "calibration", "history"], "would score up to 2,"),
 }
+
+
+def _unfinished(directory: Path) -> None:
+    save_work(directory / "checkpoint.work", {"x": torch.zeros(1)}, {"step": 3}, step=3)
+
+
+BEFORE_READING: list[tuple[list[str], str]] = [
+    (["--set", "train.warmup=5"], "train.warmup is a share"),
+    (["--set", "train.steps=0"], "train.steps must be above 0"),
+    (["--set", "train.accumulate=0"], "train.accumulate must be above 0"),
+    (["--set", "train.parallel=pipeline"], "train.parallel = 'pipeline' is unknown"),
+    (["--set", "train.replaced_weight=1"], "needs model.replaced_head"),
+    (["--set", "model.heads=7"], "must be a multiple of twice model.heads = 7"),
+    (["--set", "model.attention=flash"], "model.attention = 'flash' cannot run here"),
+    (["--device", "cuda"], "this machine has no device cuda"),
+    (["--tensorboard", "logs"], "needs the package tensorboard"),
+    (["--exclude", "gone.txt"], "cannot read the hashes to exclude"),
+    (["--adapt", "gone"], "gone"),
+    ([], "holds an unfinished run; go on with --resume"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BEFORE_READING)
+def test_what_cannot_be_trained_is_refused_before_a_transaction_is_read_and_in_a_dry_run(
+    cli: Any, road: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
+) -> None:
+    def read(*arguments: Any, **named: Any) -> Any:
+        raise AssertionError("encoding")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pipelines.commands.encode_all", read)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    model = tmp_path / "m"
+    model.mkdir()
+    (model / "tokenizer").symlink_to(road.model / "tokenizer")
+    if not options:
+        _unfinished(model)
+    before = sorted(tmp_path.rglob("*"))
+    command = ["pretrain", road.archive, "--model", model, "--preset", "debug", *options]
+    assert message in refused(cli(*command))
+    assert message in refused(cli(*command, "--dry-run"))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dry_run_of_pretraining_tells_the_tokens_of_a_step_with_all_its_batches(
+    cli: Any, road: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "tokenizer").symlink_to(road.model / "tokenizer")
+    sizes = ["--set", "train.accumulate=3", "--preset", "debug"]
+    said = cli("pretrain", road.archive, "--model", tmp_path, *sizes, "--dry-run").stderr
+    assert "would train 60 steps of 12,288 tokens" in said
 
 
 @pytest.mark.parametrize("step", DRY)
