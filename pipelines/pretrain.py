@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -37,9 +38,10 @@ HELD_OUT_MOST = 4096  # sequences; more would only take longer
 
 @dataclass(frozen=True, slots=True)
 class Pretrained:
-    """A finished run: where the checkpoint is, its fingerprint, tokens seen, last losses in nats.
+    """A finished run: where the checkpoint is, its fingerprint, tokens seen, losses in nats.
 
-    The fingerprint is empty in all processes but the first.
+    `loss` is the mean of the last 100 steps, `validation` that of the last weights. The fingerprint is empty
+    in all processes but the first.
     """
 
     path: Path
@@ -166,7 +168,7 @@ def _train(
             if asked() and run.step < run.config.steps:
                 save(work, run, identity)
                 raise KeyboardInterrupt
-    return Pretrained(out, "", run.step, run.tokens, report.loss, report.validation)
+    return Pretrained(out, "", run.step, run.tokens, fmean(run.losses), run.validation)
 
 
 def _write(

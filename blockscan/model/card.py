@@ -23,7 +23,7 @@ _FACTS = {
     "digest": "SHA-256 of all encoded transactions in order",
     "tokens_seen": "tokens seen, with repetition",
     "preset": "preset",
-    "loss": "last training loss, nats per hidden token",
+    "loss": "training loss of the last 100 steps, nats per hidden token",
     "validation_loss": "validation loss, nats per hidden token",
     "adapted_from": "adapted from",
 }

@@ -48,7 +48,9 @@ def save_work(path: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, 
             (draft / PROGRESS).write_text(json.dumps(described), encoding="utf-8")
             draft.rename(path / f"step-{step:09d}")
     except (OSError, SafetensorError) as error:
-        raise ArtifactError(f"cannot write {draft}: {error}; free some space and start again") from error
+        raise ArtifactError(
+            f"cannot write {draft}: {error}; free some space and go on with --resume"
+        ) from error
     if first:
         for older in sorted(path.glob("step-*"))[:-1]:
             shutil.rmtree(older, ignore_errors=True)

@@ -55,8 +55,10 @@ def save(work: Path, run: Run, identity: Mapping[str, Any]) -> None:
     Raises:
         ArtifactError: it cannot be written.
     """
-    progress = {"step": run.step, "tokens": run.tokens, "validation": run.validation, "run": identity}
-    save_work(work, run.state(), progress, step=run.step)
+    told = {"validation": run.validation, "losses": list(run.losses)}
+    save_work(
+        work, run.state(), {"step": run.step, "tokens": run.tokens, **told, "run": identity}, step=run.step
+    )
 
 
 def check_unfinished(work: Path, *, resume: bool) -> None:
@@ -91,7 +93,9 @@ def restore(work: Path, run: Run, identity: Mapping[str, Any], *, resume: bool) 
             "resume with what it began with, or remove that directory to start again"
         )
     load_work(work, run.state())
-    run.step, run.tokens, run.validation = progress["step"], progress["tokens"], progress.get("validation")
+    run.step, run.tokens = progress["step"], progress["tokens"]
+    run.validation = progress.get("validation")
+    run.losses.extend(progress.get("losses", []))
     log.info("resumed %s at step %d", work, run.step)
 
 

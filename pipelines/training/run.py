@@ -7,6 +7,7 @@ changes a run by no more than rounding.
 
 import copy
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -29,13 +30,15 @@ from pipelines.training.processes import World, spread, synchronise, whole
 from pipelines.training.report import StepReport
 from pipelines.training.speed import Arithmetic, Clock, peak_of
 
+RECENT = 100  # steps whose mean loss is told in the end: a single step says more of its batch than of the run
 VALIDATIONS = 4  # per run, the last one after the last step
 
 
 class Run:
     """A model in training, after `step` steps on `tokens` tokens of all processes.
 
-    `validation` is the loss of the held-out sequences where it was last measured, if it was.
+    `validation` is the loss of the held-out sequences where it was last measured, if it was; `losses` are
+    those of the last RECENT steps.
 
     Args:
         model: on this process's device. With FSDP2 its parameters are replaced by sharded ones.
@@ -50,6 +53,7 @@ class Run:
         self.model, self.config, self.world = model, config, world
         self.step, self.tokens = 0, 0
         self.validation: float | None = None
+        self.losses: deque[float] = deque(maxlen=RECENT)
         self.arithmetic = Arithmetic(model)
         sharded = world.size > 1 and config.parallel == "fsdp"
         self._plain = copy.deepcopy(model).cpu() if sharded and world.first else None
@@ -113,9 +117,10 @@ def steps(
             validation = _validate(run, fixed) if due and fixed else None
             if validation is not None:
                 run.validation = validation
-        if run.step % config.checkpoint_every == 0 and run.step < count:
-            save()
         loss = losses.pop("masked")
+        run.losses.append(loss)
+        if run.step % config.checkpoint_every == 0 or run.step == count:  # the last: what follows may fail
+            save()
         parts = {name: value for name, value in losses.items() if value}
         speed, mfu = clock.read()
         figures = speed, mfu, rate, float(norm)

@@ -17,6 +17,7 @@ from blockscan.model.batch import window_table
 from blockscan.model.checkpoint import load_checkpoint
 from blockscan.model.masking import training_examples
 from blockscan.tokens import TokenSequence, VocabularyShape
+from pipelines import pretrain as pretrain_module
 from pipelines.pretrain import learning_rate, pretrain
 from pipelines.training import objective as objective_module
 from pipelines.training import run as run_module
@@ -308,6 +309,33 @@ def test_a_full_disk_ends_the_run_and_keeps_the_last_work_checkpoint(tmp_path, m
         _run(tmp_path / "model", on_step=fill_disk)
     monkeypatch.undo()
     assert _run(tmp_path / "model", resume=True).fingerprint == _run(tmp_path / "whole").fingerprint
+
+
+def test_a_disk_that_is_full_in_the_end_costs_no_step(tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise ArtifactError("no space left")
+
+    with monkeypatch.context() as patched, pytest.raises(ArtifactError, match="no space left"):
+        patched.setattr(pretrain_module, "save_checkpoint", full)
+        _run(tmp_path / "model", checkpoint_every=100)
+    again = []
+    second = _run(tmp_path / "model", resume=True, checkpoint_every=100, on_step=again.append)
+    assert second == dataclasses.replace(
+        _run(tmp_path / "whole", checkpoint_every=100), path=tmp_path / "model"
+    )
+    assert again == []
+
+
+def test_the_loss_in_the_end_is_the_mean_of_the_last_steps(tmp_path, monkeypatch):
+    reports = []
+    monkeypatch.setattr(run_module, "RECENT", 5)
+    with pytest.raises(KeyboardInterrupt):
+        _run(tmp_path / "model", on_step=_stop_at(10))
+    summary = _run(tmp_path / "model", on_step=reports.append, resume=True)
+    whole = _run(tmp_path / "whole", on_step=reports.append)
+    assert [report.step for report in reports[:3]] == [10, 11, 12]
+    assert summary.loss == whole.loss == pytest.approx(sum(report.loss for report in reports[-5:]) / 5)
+    assert read_manifest(tmp_path / "model", "checkpoint").config["data"]["loss"] == summary.loss
 
 
 def test_resume_without_an_unfinished_run_begins_one_and_says_so(tmp_path, caplog):
