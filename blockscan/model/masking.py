@@ -8,6 +8,7 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -179,22 +180,31 @@ def fixed_examples(
     landmarks: int = 0,
     device: torch.device | str = "cpu",
 ) -> Iterator[Example]:
-    """Validation batches: one fold of as many as make its share about the mask rate; always the same."""
+    """Validation batches, always the same: of a few folds as many are hidden as the mask rate says, about."""
     table = window_table(sequences, longest, vocabulary)
-    folds = max(1, round(1 / config.mask_rate))
+    share = _share(config.mask_rate)
     fold_T = np.concatenate(
-        [fold_of_tokens(one, folds, asked_T=np.ones(len(one), dtype=np.bool_)) for one in sequences]
+        [
+            fold_of_tokens(one, share.denominator, asked_T=np.ones(len(one), dtype=np.bool_))
+            for one in sequences
+        ]
     )
     order_W = np.argsort(table.length_W, kind="stable")
     for rows in sorted_batches(table.length_W[order_W], config.batch_tokens):
         cut = cut_windows(table, order_W[rows])
-        hidden_T = fold_T[cut.place_T] == 0
+        hidden_T = fold_T[cut.place_T] < share.numerator
         if hidden_T.any():
             yield _example(
                 pack(table, cut, hidden_T, landmarks=landmarks, device=device),
                 table.ids_T[cut.place_T],
                 hidden_T,
             )
+
+
+def _share(rate: float) -> Fraction:
+    """Hidden folds of all folds, near a rate above 0: so many folds that neither none nor all are hidden."""
+    rarer = min(rate, 1.0 - rate) or 1.0
+    return Fraction(rate).limit_denominator(max(5, round(1 / rarer)))
 
 
 def _example(

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blockscan.model.masking import alias_orders, fold_of_tokens, random_mask, rename_aliases
+from blockscan.config import TrainConfig
+from blockscan.model.masking import (
+    alias_orders,
+    fixed_examples,
+    fold_of_tokens,
+    random_mask,
+    rename_aliases,
+)
 from blockscan.tokens import TokenSequence, VocabularyShape
 
 
@@ -31,6 +38,16 @@ def test_pieces_that_are_apart_are_hidden_together():
 
 def test_something_is_always_hidden():
     assert random_mask(np.array([0]), np.array([0]), 0.01, np.random.default_rng(0)).all()
+
+
+@pytest.mark.parametrize(
+    ("rate", "share"), [(0.15, 1 / 7), (0.3, 1 / 3), (0.4, 0.4), (0.67, 2 / 3), (0.9, 0.9), (1.0, 1.0)]
+)
+def test_validation_hides_about_the_mask_rate(sequences, rate, share):
+    long = [replace(each, unit=np.arange(len(each), dtype=np.int32)) for each in sequences if len(each) > 90]
+    examples = list(fixed_examples(long, 512, VocabularyShape(300, ()), TrainConfig(mask_rate=rate)))
+    hidden = sum(len(example.target_M) for example in examples)
+    assert hidden / sum(map(len, long)) == pytest.approx(share, abs=0.01)
 
 
 def test_masks_vary_with_the_generator_and_repeat_with_its_seed():
