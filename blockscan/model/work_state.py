@@ -6,6 +6,7 @@ written under another name and renamed, so that one with its final name is whole
 """
 
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -46,7 +47,9 @@ def save_work(path: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, 
         if first:
             described = {"shards": _shards(draft), "progress": dict(progress)}
             (draft / PROGRESS).write_text(json.dumps(described), encoding="utf-8")
+            _flush(*draft.iterdir(), draft)
             draft.rename(path / f"step-{step:09d}")
+            _flush(path)  # a power cut must not find the older state gone and this one empty
     except (OSError, SafetensorError) as error:
         raise ArtifactError(
             f"cannot write {draft}: {error}; free some space and go on with --resume"
@@ -54,6 +57,16 @@ def save_work(path: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, 
     if first:
         for older in sorted(path.glob("step-*"))[:-1]:
             shutil.rmtree(older, ignore_errors=True)
+
+
+def _flush(*paths: Path) -> None:
+    """Wait until the disk holds these files and directories."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def read_progress(path: Path) -> dict[str, Any] | None:

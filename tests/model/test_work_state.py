@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import pytest
@@ -30,6 +31,19 @@ def test_the_newest_state_comes_back_in_place(work):
 
 def test_only_one_state_is_kept(work):
     assert [path.name for path in work.iterdir()] == ["step-000000012"]
+
+
+def test_a_state_is_on_the_disk_before_the_older_one_is_removed(work, monkeypatch):
+    flushed = []
+
+    def fsync(descriptor):
+        assert (work / "step-000000012").exists()
+        flushed.append(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(work_state.os, "fsync", fsync)
+    save_work(work, _tensors(15.0), {"step": 15}, step=15)
+    (state,) = work.iterdir()
+    assert set(flushed) == {path.stat().st_ino for path in (*state.iterdir(), state, work)}
 
 
 def test_of_two_states_the_newer_counts(work, tmp_path):
