@@ -164,6 +164,7 @@ def pretrain(
     from pipelines import commands
     from pipelines.model_dir import ModelDir
     from pipelines.prepare import prepared
+    from pipelines.training.lock import only_run
     from pipelines.training.processes import first_process
 
     config = preset_config(preset, set_, unread=ADAPTED if adapt else ("adapt",))
@@ -174,7 +175,7 @@ def pretrain(
         train = ready.config.train
         _say(f"would train {train.steps:,} steps of {train.batch_tokens * train.accumulate:,} tokens")
         return
-    with reported(*[rejects] if first_process() else []):
+    with reported(*[rejects] if first_process() else []), only_run(model):
         facts = commands.train(
             shards,
             model,

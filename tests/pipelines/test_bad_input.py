@@ -15,6 +15,7 @@ from blockscan.model.work_state import save_work
 from pipelines.encode import watched
 from pipelines.ranges import parse_range
 from pipelines.sources import Rejects, open_shards
+from pipelines.training.lock import only_run
 
 RECORD = {
     "tx_hash": "0x01",
@@ -332,6 +333,14 @@ def test_what_cannot_be_trained_is_refused_before_a_transaction_is_read_and_in_a
     assert message in refused(cli(*command))
     assert message in refused(cli(*command, "--dry-run"))
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_two_trainings_do_not_work_in_one_model_directory(cli: Any, archive: Path, tmp_path: Path) -> None:
+    command = ["pretrain", archive, "--model", tmp_path, "--preset", "debug"]
+    with only_run(tmp_path):
+        assert f"another run is at work in {tmp_path}; wait" in refused(cli(*command))
+    assert "holds no tokenizer" in refused(cli(*command))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dry_run_of_pretraining_tells_the_tokens_of_a_step_with_all_its_batches(

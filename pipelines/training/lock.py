@@ -1,0 +1,34 @@
+"""One training at a time in a model directory: two would overwrite each other's state."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from blockscan.errors import ConfigError
+from pipelines.training.processes import first_process
+
+
+@contextmanager
+def only_run(directory: Path) -> Iterator[None]:
+    """Hold a directory, if it is there; a lock ends with its process and leaves no file.
+
+    Raises:
+        ConfigError: another run holds it.
+    """
+    if not (first_process() and directory.is_dir()):
+        yield
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks: as if there were none
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigError(
+                    f"another run is at work in {directory}; wait for it, or give another --model"
+                ) from error
+        yield
+    finally:
+        os.close(descriptor)
