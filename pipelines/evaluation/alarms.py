@@ -25,7 +25,8 @@ Hits = NDArray[np.bool_]
 class Alarms:
     """Shares of alarms (p at most `level`). `hard_benign_ratio` is the hard benign share over `level`.
 
-    `*_recall`: of exploits, by name; `*_fpr`: of benign transactions, by name.
+    `*_recall`: of exploits, by name; `*_fpr`: of benign transactions, by name. `family_incident_recall`: of
+    the incidents with an exploit of the family, any of whose exploits of it is caught.
     """
 
     level: float
@@ -35,6 +36,7 @@ class Alarms:
     recall: Estimate
     incident_recall: Estimate
     family_recall: dict[str, Estimate]
+    family_incident_recall: dict[str, Estimate]
     tier_recall: dict[str, Estimate]
     year_recall: dict[str, Estimate]
     kind_fpr: dict[str, Estimate]
@@ -56,7 +58,11 @@ def alarms_at(cases: Sequence[Case], level: float) -> Alarms:
         hard_benign_ratio=None if hard_fpr is None else _scaled(hard_fpr, 1 / level),
         recall=_share(caught),
         incident_recall=_incidents(exploits, caught),
-        family_recall=_by(exploits, caught, lambda case: case.label.family),
+        family_recall=_by(exploits, caught, _family),
+        family_incident_recall={
+            name: _incidents([exploits[place] for place in places], caught[:, places])
+            for name, places in sorted(_places(map(_family, exploits)).items())
+        },
         tier_recall=_by(exploits, caught, lambda case: case.label.tier),
         year_recall=_by(exploits, caught, _year),
         kind_fpr=_by(benign, false, lambda case: case.label.kind),
@@ -118,6 +124,10 @@ def _places(names: Iterable[str]) -> dict[str, list[int]]:
         if name:
             places.setdefault(name, []).append(place)
     return places
+
+
+def _family(case: Case) -> str:
+    return case.label.family
 
 
 def _year(case: Case) -> str:

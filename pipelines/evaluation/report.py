@@ -36,8 +36,6 @@ svg{width:100%;height:auto}svg text{fill:var(--ink);font-size:12px}
 """ + "".join(f".s{n}{{stroke:var(--c{n})}}.legend .s{n}{{color:var(--c{n})}}" for n in range(8))
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
-Rows = Mapping[str, Mapping[str, Estimate]]
-
 
 def write(evaluation: Evaluation, path: Path) -> None:
     """Write the report.
@@ -93,7 +91,7 @@ def _plots(evaluation: Evaluation) -> list[str]:
         _plot("Realised share of false alarms", _calibration(evaluation.calibration)),
     ]
     if families:
-        heading = f"Recall per family at p <= {evaluation.alarms.level:g}"
+        heading = f"Recall per family at p <= {evaluation.alarms.level:g}, of exploit transactions"
         found.append(_plot(heading, interval_bars(families, name=heading)))
     return found
 
@@ -133,7 +131,7 @@ def _tables(evaluation: Evaluation) -> list[str]:
         if name in evaluation.overall.detectors[OURS]
     ]
     strata = tables.comparisons(evaluation)
-    found = [_table("All transactions", evaluation.overall.detectors, metrics)]
+    found = [_table("All transactions", tables.supported(evaluation.overall).detectors, metrics)]
     for metric in tables.COMPARED:
         rows = {
             name: {heading: each.detectors[name][metric] for heading, each in strata.items()}
@@ -151,8 +149,8 @@ def _tables(evaluation: Evaluation) -> list[str]:
         found.append(_table(heading, ranks.detectors, list(next(iter(ranks.detectors.values())))))
     if evaluation.pools is not None:
         found += _pools(evaluation.pools)
-    alarms = {name: {"share": each} for name, each in tables.alarm_lines(evaluation.alarms)}
-    found.append(_table(f"At the alarm level p <= {evaluation.alarms.level:g}", alarms, ["share"]))
+    for heading, shares in tables.alarm_tables(evaluation.alarms, whole=True).items():
+        found.append(_table(heading, shares, list(next(iter(shares.values())))))
     return found
 
 
@@ -170,7 +168,9 @@ def _pools(pools: Pools) -> list[str]:
     return [_table(heading, pools.detectors, metrics, digits=4), _framed(published, head, cells)]
 
 
-def _table(heading: str, rows: Rows, columns: list[str], *, signed: bool = False, digits: int = 3) -> str:
+def _table(
+    heading: str, rows: tables.Rows, columns: list[str], *, signed: bool = False, digits: int = 3
+) -> str:
     head = "<th></th>" + "".join(f"<th>{label(column)}</th>" for column in columns)
     body = "".join(
         f"<tr><td>{label(name)}</td>"
@@ -183,7 +183,7 @@ def _table(heading: str, rows: Rows, columns: list[str], *, signed: bool = False
 
 def _cell(estimate: Estimate, *, signed: bool, digits: int) -> str:
     figure, *rest = tables.cell_lines(estimate, signed=signed, digits=digits)
-    return f"<td>{figure}<small>{'<br>'.join(rest)}<br>N {estimate.n:,}</small></td>"
+    return f"<td>{figure}<small>{'<br>'.join([*rest, f'N {estimate.n:,}'])}</small></td>"
 
 
 def _framed(heading: str, head: str, body: str) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -14,7 +15,7 @@ from pipelines.evaluation.contracts import LEAST, TOP, ContractRanks
 from pipelines.evaluation.detectors import OURS
 from pipelines.evaluation.pools import Pools
 from pipelines.evaluation.selection import Coverage
-from pipelines.metrics import FEWEST, FPR_LEVELS, INCIDENT_LEVELS, TOP_K, Comparison, Estimate
+from pipelines.metrics import FEWEST, FPR_LEVELS, INCIDENT_LEVELS, TOP_K, Comparison, Estimate, share
 
 _METRICS = {
     "Ranking": ["auroc", "auprc"],
@@ -30,6 +31,8 @@ _METRICS = {
 }
 COMPARED = ("auroc", "recall@fpr=0.01", "recall@fpr=0.001")
 """Metrics that are shown for every stratum, and as differences."""
+Rows = Mapping[str, Mapping[str, Estimate]]
+"""Estimates by row and column."""
 
 
 def render(evaluation: Evaluation) -> RenderableType:
@@ -45,15 +48,17 @@ def render(evaluation: Evaluation) -> RenderableType:
         parts.append(_contract_table(evaluation.contracts))
     if evaluation.pools is not None:
         parts += [*(_pool_table(evaluation.pools, k) for k in TOP_K), _published_table(evaluation.pools)]
-    parts += [_level_table(evaluation), _alarm_table(evaluation.alarms)]
+    parts.append(_level_table(evaluation))
+    tables = alarm_tables(evaluation.alarms, whole=False)
+    parts += [_counted_table(title, rows) for title, rows in tables.items()]
     return Group(*parts, *(Text(line) for line in notes(evaluation)))
 
 
 def detector_table(evaluation: Evaluation, metrics: Sequence[str], *, title: str) -> Table:
     """One row per detector, one column per metric of `compare` that there is, intervals below the figures."""
-    coverage, there = evaluation.coverage, evaluation.overall.detectors[OURS]
+    coverage, rows = evaluation.coverage, supported(evaluation.overall).detectors
     heading = f"{title} ({coverage.benign:,} benign, {coverage.attacks:,} attacks)"
-    return _table(heading, evaluation.overall.detectors, {name: name for name in metrics if name in there})
+    return _table(heading, rows, {name: name for name in metrics if name in rows[OURS]})
 
 
 def strata_table(evaluation: Evaluation, metric: str = "auroc") -> Table:
@@ -78,15 +83,37 @@ def difference_table(evaluation: Evaluation, metric: str) -> Table:
 
 
 def comparisons(evaluation: Evaluation) -> dict[str, Comparison]:
-    """Every set of transactions that was ranked, by name and size."""
+    """Every set of transactions that was ranked, by name and size, as far as `supported`."""
     found = {"all": evaluation.overall} | evaluation.strata
     if evaluation.length_matched is not None:
         found["matched by length"] = evaluation.length_matched
     found |= evaluation.groups
     return {
-        f"{safe_text(name)} ({each.benign:,} benign, {each.attacks:,} attacks)": each
+        f"{safe_text(name)} ({each.benign:,} benign, {each.attacks:,} attacks)": supported(each)
         for name, each in found.items()
     }
+
+
+def supported(found: Comparison) -> Comparison:
+    """The comparison with NaN, shown as a dash, where not even one benign one may be a false alarm."""
+
+    def shown(by_name: Rows) -> dict[str, dict[str, Estimate]]:
+        return {
+            name: {metric: figure(metric, each) for metric, each in figures.items()}
+            for name, figures in by_name.items()
+        }
+
+    def figure(metric: str, each: Estimate) -> Estimate:
+        level = metric.partition("@fpr=")[2]
+        if not level or _allows_one(float(level), found.benign):
+            return each
+        return replace(each, value=math.nan, low=math.nan, high=math.nan, runs=())
+
+    return replace(found, detectors=shown(found.detectors), differences=shown(found.differences))
+
+
+def _allows_one(level: float, benign: int) -> bool:
+    return level * benign > 1 - 1e-9
 
 
 def notes(evaluation: Evaluation) -> list[str]:
@@ -98,11 +125,12 @@ def notes(evaluation: Evaluation) -> list[str]:
     ]
     if evaluation.seeds > 1:
         lines[0] += f" Figures are means over {evaluation.seeds} training seeds; below, their range."
-    if below := [f"{100 * level:g} %" for level in FPR_LEVELS if level * coverage.benign < 1]:
+    fewest = min(each.benign for each in comparisons(evaluation).values())
+    if below := [f"{100 * level:g} %" for level in FPR_LEVELS if not _allows_one(level, fewest)]:
         lines.append(
-            f"Of {coverage.benign:,} benign transactions one is more than {' or '.join(below)}: recall at "
-            "so few false alarms is the share of attacks above every benign one, and its interval leans "
-            "upwards, as no resample holds a benign value above their highest."
+            f"Recall at {' or '.join(below)} of false alarms is a dash where that is less than one of the "
+            "benign transactions: it would be the share of attacks above all of them, which a single one "
+            "decides (--json has it)."
         )
     lines += [_set_aside(coverage), _split(coverage), _duplicates(coverage)]
     if evaluation.groups or coverage.unmatched_benign or coverage.unmatched_attacks:
@@ -187,34 +215,57 @@ def _level_table(evaluation: Evaluation) -> Table:
     return _table("Alarms by level", rows, {name: f"p <= {name}" for name in levels}, first="figure")
 
 
-def _alarm_table(alarms: Alarms) -> Table:
-    table = Table(title=Text(f"At the alarm level p <= {alarms.level:g}"))
-    for column in ("figure", "share", "N"):
-        table.add_column(column, justify="left" if column == "figure" else "right")
-    for name, estimate in alarm_lines(alarms):
-        table.add_row(Text(safe_text(name)), _cell(estimate), f"{estimate.n:,}")
-    return table
-
-
-def alarm_lines(alarms: Alarms) -> list[tuple[str, Estimate]]:
-    """Every share at one alarm level, named."""
-    return [
+def alarm_tables(alarms: Alarms, *, whole: bool) -> dict[str, Rows]:
+    """The shares at one alarm level, by heading. Kinds without an alarm are one row unless `whole`."""
+    kinds = alarms.kind_fpr if whole else _folded(alarms.kind_fpr)
+    hard = alarms.hard_kind_fpr if whole else _folded(alarms.hard_kind_fpr)
+    lines = [
         ("realised FPR on benign", alarms.realised_fpr),
         *(("of these, hard benign", each) for each in [alarms.hard_benign_fpr] if each is not None),
         ("recall of exploits", alarms.recall),
         ("recall of incidents", alarms.incident_recall),
         *((f"recall, tier {name}", each) for name, each in alarms.tier_recall.items()),
-        *((f"recall, {name}", each) for name, each in alarms.family_recall.items()),
         *((f"recall, year {name}", each) for name, each in alarms.year_recall.items()),
-        *((f"false alarms, {name}", each) for name, each in alarms.kind_fpr.items()),
-        *((f"false alarms, hard benign {name}", each) for name, each in alarms.hard_kind_fpr.items()),
+        *((f"false alarms, {name}", each) for name, each in kinds.items()),
+        *((f"false alarms, hard benign {name}", each) for name, each in hard.items()),
         *((f"false alarms, year {name}", each) for name, each in alarms.year_fpr.items()),
     ]
+    families = {
+        name: {"recall of exploits": each, "recall of incidents": alarms.family_incident_recall[name]}
+        for name, each in alarms.family_recall.items()
+    }
+    found = {
+        "At the alarm level": {name: {"share": each} for name, each in lines},
+        "By family of attack, at the alarm level": families,
+    }
+    return {f"{title} p <= {alarms.level:g}": rows for title, rows in found.items() if rows}
+
+
+def _folded(kinds: Mapping[str, Estimate]) -> Mapping[str, Estimate]:
+    """Shares of false alarms by kind, those of 0 as one."""
+    quiet = [each.n for each in kinds.values() if not each.value]
+    if len(quiet) < 2:
+        return kinds
+    loud = {name: each for name, each in kinds.items() if each.value}
+    return loud | {f"{len(quiet):,} kinds without any": share(0, sum(quiet))}
+
+
+def _counted_table(title: str, rows: Rows) -> Table:
+    """Estimates by row and column, beside each the number of cases."""
+    table = Table(title=Text(title))
+    table.add_column("")
+    for heading in next(iter(rows.values())):
+        table.add_column(heading, justify="right")
+        table.add_column("N", justify="right")
+    for name, estimates in rows.items():
+        cells = ((_cell(each), f"{each.n:,}") for each in estimates.values())
+        table.add_row(Text(safe_text(name)), *(text for cell in cells for text in cell))
+    return table
 
 
 def _table(
     title: str,
-    rows: Mapping[str, Mapping[str, Estimate]],
+    rows: Rows,
     columns: Mapping[str, str],
     *,
     first: str = "detector",
@@ -237,7 +288,12 @@ def _cell(estimate: Estimate, *, signed: bool = False, digits: int = 3) -> Text:
 
 
 def cell_lines(estimate: Estimate, *, signed: bool = False, digits: int = 3) -> list[str]:
-    """The figure, its interval or a dash, and the range over training seeds where there are several."""
+    """The figure, its interval or a dash, and the range over training seeds where there are several.
+
+    A figure that is no number, or a share of nothing, is a dash.
+    """
+    if math.isnan(estimate.value) or not estimate.n:
+        return ["-"]
     form, between = (f"+.{digits}f", " to ") if signed else (f".{digits}f", "-")
     interval = f"{estimate.low:{form}}{between}{estimate.high:{form}}"
     lines = [f"{estimate.value:{form}}", "-" if math.isnan(estimate.low) else interval]

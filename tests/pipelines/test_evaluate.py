@@ -11,9 +11,10 @@ from rich.console import Console
 
 from blockscan.errors import ConfigError
 from pipelines.evaluate import Rules, ScoredRow, _one_scale, evaluate
+from pipelines.evaluation import report
 from pipelines.evaluation.facts import TxFacts
 from pipelines.evaluation.selection import Case
-from pipelines.evaluation.tables import cell_lines, notes, render
+from pipelines.evaluation.tables import alarm_tables, cell_lines, notes, render, supported
 from pipelines.labels import Label, read_labels
 
 
@@ -57,17 +58,26 @@ SMALL_LABELS = {
 }
 
 
-def test_a_share_below_one_benign_transaction_says_what_it_means():
-    (said,) = [line for line in notes(run(SMALL_ROWS, SMALL_LABELS)) if "above every benign one" in line]
-    assert "its interval leans upwards" in said
-    assert said.startswith("Of 3 benign transactions one is more than 0.01 % or 0.1 % or 0.5 % or 1 %: ")
+def test_recall_at_a_share_of_less_than_one_benign_transaction_is_a_dash():
+    def said(result):
+        return [line.partition(" is a dash")[0] for line in notes(result) if "is a dash" in line]
+
+    few = run(SMALL_ROWS, SMALL_LABELS)
+    assert said(few) == ["Recall at 0.01 % or 0.1 % or 0.5 % or 1 % of false alarms"]
     many = run(
         make_rows(range(1001), tokens=range(1, 1002)),
         {f"0x{i:02x}": Label("benign" if i else "attack") for i in range(1001)},
     )
-    assert [line.partition(":")[0] for line in notes(many) if "above every benign one" in line] == [
-        "Of 1,000 benign transactions one is more than 0.01 %"
-    ]
+    assert said(many) == ["Recall at 0.01 % of false alarms"]
+    assert few.to_dict()["detectors"]["BlockScan"]["recall@fpr=0.01"]["value"] is not None
+    for figures in (
+        supported(many.overall).detectors["length"],
+        supported(many.overall).differences["length"],
+    ):
+        dashes = [metric for metric, each in figures.items() if cell_lines(each) == ["-"]]
+        assert dashes == ["recall@fpr=0.0001"]
+    page = report.html(many)
+    assert page.count("<td>-<small>N 1</small></td>") == 3, "of three detectors one figure each"
 
 
 def test_small_set_by_hand():
@@ -93,6 +103,37 @@ def test_small_set_by_hand():
         "structural": (1.0, 1),
     }
     assert (result.alarms.hard_benign_fpr.value, result.alarms.hard_benign_fpr.n) == (0.5, 2)
+
+
+def test_incidents_stand_beside_the_exploits_of_a_family():
+    result = run(SMALL_ROWS, SMALL_LABELS | {"0x02": Label("attack", "", "oracle", "first")})
+    by_family = result.to_dict()["family_incident_recall"]
+    assert {name: (each["value"], each["n"]) for name, each in by_family.items()} == {
+        "oracle": (1.0, 1),
+        "reentrancy": (1.0, 1),
+    }
+    families = alarm_tables(result.alarms, whole=False)["By family of attack, at the alarm level p <= 0.01"]
+    oracle = families["oracle"]
+    assert (oracle["recall of exploits"].value, oracle["recall of incidents"].value) == (0.5, 1.0)
+    assert "<h2>By family of attack, at the alarm level" in report.html(result)
+
+
+def test_kinds_without_an_alarm_are_one_line_in_the_terminal_only():
+    quiet = {f"0x{place:02x}": Label("benign", kind=f"kind {place}") for place in (3, 5, 7, 8)}
+    result = run(SMALL_ROWS, SMALL_LABELS | quiet)
+
+    def kinds(shown):
+        (lines,) = [rows for title, rows in shown.items() if title.startswith("At the alarm level")]
+        return {name: each["share"].n for name, each in lines.items() if name.startswith("false alarms, ")}
+
+    assert kinds(alarm_tables(result.alarms, whole=False)) == {
+        "false alarms, arbitrage": 1,
+        "false alarms, 4 kinds without any": 4,
+        "false alarms, hard benign arbitrage": 1,
+    }
+    assert len(kinds(alarm_tables(result.alarms, whole=True))) == 6
+    page = report.html(result)
+    assert "false alarms, kind 7" in page and "kinds without any" not in page
 
 
 def test_detectors_are_named_and_length_is_the_first_baseline():
@@ -182,10 +223,10 @@ def test_tables_show_figures_interval_and_hostile_names_as_text():
     shown = console.file.getvalue()
     assert "\x1b[31m" not in shown and "[/][31mred" in shown
     figures = result.overall.detectors["BlockScan"]
-    recall, auroc = figures["recall@fpr=0.01"], figures["auroc"]
+    false, auroc = result.alarms.realised_fpr, figures["auroc"]
     for part in (
         f"{auroc.value:.3f}",
-        f"{recall.low:.3f}-{recall.high:.3f}",
+        f"{false.low:.3f}-{false.high:.3f}",
         "a dash where none can be given",
         "3 benign, 3 attacks",
         "1 grey",
