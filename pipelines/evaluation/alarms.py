@@ -17,6 +17,8 @@ from pipelines.metrics import Estimate, share
 
 NOMINAL = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 """Alarm levels at which the realised share of false alarms is looked at."""
+SIZES = {"1 call": 1, "2-9 calls": 2, "10 calls or more": 10}
+"""Least numbers of calls, by what transactions from there on to the next are called."""
 
 Hits = NDArray[np.bool_]
 
@@ -26,7 +28,7 @@ class Alarms:
     """Shares of alarms (p at most `level`). `hard_benign_ratio` is the hard benign share over `level`.
 
     `*_recall`: of exploits, by name; `*_fpr`: of benign transactions, by name. `family_incident_recall`: of
-    the incidents with an exploit of the family, any of whose exploits of it is caught.
+    the incidents with an exploit of the family, any of whose exploits of it is caught. `size_*`: by SIZES.
     """
 
     level: float
@@ -37,8 +39,10 @@ class Alarms:
     incident_recall: Estimate
     family_recall: dict[str, Estimate]
     family_incident_recall: dict[str, Estimate]
+    size_recall: dict[str, Estimate]
     tier_recall: dict[str, Estimate]
     year_recall: dict[str, Estimate]
+    size_fpr: dict[str, Estimate]
     kind_fpr: dict[str, Estimate]
     hard_kind_fpr: dict[str, Estimate]
     year_fpr: dict[str, Estimate]
@@ -63,8 +67,10 @@ def alarms_at(cases: Sequence[Case], level: float) -> Alarms:
             name: _incidents([exploits[place] for place in places], caught[:, places])
             for name, places in sorted(_places(map(_family, exploits)).items())
         },
+        size_recall=_by(exploits, caught, _size),
         tier_recall=_by(exploits, caught, lambda case: case.label.tier),
         year_recall=_by(exploits, caught, _year),
+        size_fpr=_by(benign, false, _size),
         kind_fpr=_by(benign, false, lambda case: case.label.kind),
         hard_kind_fpr=_by(benign, false, lambda case: case.label.hard_benign),
         year_fpr=_by(benign, false, _year),
@@ -128,6 +134,10 @@ def _places(names: Iterable[str]) -> dict[str, list[int]]:
 
 def _family(case: Case) -> str:
     return case.label.family
+
+
+def _size(case: Case) -> str:
+    return [name for name, least in SIZES.items() if least <= max(case.row.calls, 1)][-1]
 
 
 def _year(case: Case) -> str:

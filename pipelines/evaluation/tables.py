@@ -10,7 +10,7 @@ from rich.text import Text
 
 from blockscan.safetext import safe_text
 from pipelines.evaluate import Evaluation
-from pipelines.evaluation.alarms import Alarms
+from pipelines.evaluation.alarms import SIZES, Alarms
 from pipelines.evaluation.contracts import LEAST, TOP, ContractRanks
 from pipelines.evaluation.detectors import OURS
 from pipelines.evaluation.pools import Pools
@@ -33,6 +33,7 @@ COMPARED = ("auroc", "recall@fpr=0.01", "recall@fpr=0.001")
 """Metrics that are shown for every stratum, and as differences."""
 Rows = Mapping[str, Mapping[str, Estimate]]
 """Estimates by row and column."""
+_NOBODY = share(0, 0)
 
 
 def render(evaluation: Evaluation) -> RenderableType:
@@ -234,8 +235,16 @@ def alarm_tables(alarms: Alarms, *, whole: bool) -> dict[str, Rows]:
         name: {"recall of exploits": each, "recall of incidents": alarms.family_incident_recall[name]}
         for name, each in alarms.family_recall.items()
     }
+    sizes = {
+        name: {
+            "false alarms": alarms.size_fpr.get(name, _NOBODY),
+            "recall of exploits": alarms.size_recall.get(name, _NOBODY),
+        }
+        for name in SIZES
+    }
     found = {
         "At the alarm level": {name: {"share": each} for name, each in lines},
+        "By number of calls, at the alarm level": sizes,
         "By family of attack, at the alarm level": families,
     }
     return {f"{title} p <= {alarms.level:g}": rows for title, rows in found.items() if rows}

@@ -118,6 +118,21 @@ def test_incidents_stand_beside_the_exploits_of_a_family():
     assert "<h2>By family of attack, at the alarm level" in report.html(result)
 
 
+def test_false_alarms_and_recall_by_number_of_calls():
+    sizes = [1, 1, 2, 9, 10, 10, 10, 10, 40]
+    rows = [replace(row, calls=calls) for row, calls in zip(SMALL_ROWS, sizes, strict=True)]
+    result = run(rows, SMALL_LABELS)
+    shown = alarm_tables(result.alarms, whole=False)["By number of calls, at the alarm level p <= 0.01"]
+    assert {name: [(e.value, e.n) for e in cells.values()] for name, cells in shown.items()} == {
+        "1 call": [(1.0, 1), (1.0, 1)],
+        "2-9 calls": [(0.0, 0), (0.5, 2)],
+        "10 calls or more": [(0.0, 2), (0.0, 0)],
+    }
+    assert cell_lines(shown["2-9 calls"]["false alarms"]) == ["-"], "nobody is there"
+    assert sorted(result.to_dict()["size_fpr"]) == ["1 call", "10 calls or more"]
+    assert "<h2>By number of calls, at the alarm level" in report.html(result)
+
+
 def test_kinds_without_an_alarm_are_one_line_in_the_terminal_only():
     quiet = {f"0x{place:02x}": Label("benign", kind=f"kind {place}") for place in (3, 5, 7, 8)}
     result = run(SMALL_ROWS, SMALL_LABELS | quiet)
