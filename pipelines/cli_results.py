@@ -123,7 +123,11 @@ Stores = Annotated[
     list[Path], typer.Option("--store", help="Result store; give one per training seed for their spread.")
 ]
 Labels = Annotated[
-    Path, typer.Option(help="CSV: tx_hash,label[,stage,family,incident,kind,hard_benign,tier,source].")
+    Path,
+    typer.Option(
+        help="CSV with the columns tx_hash and label (benign, attack or grey) and, where known, stage, "
+        "family, incident, tier (of an attack), kind, hard_benign (of a benign one) and source."
+    ),
 ]
 Archives = Annotated[
     list[Path] | None,
@@ -186,6 +190,9 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Compare stored scores with labels, beside the length baseline. Training and scoring never read labels.
+
+    Of attacks those of stage exploit, or of none, are evaluated; other stages are steps around one. Grey is
+    neither class. incident names the transactions of one attack, hard_benign a kind that looks like one.
 
     Examples:
 

@@ -17,7 +17,7 @@ from pipelines.evaluate import ScoredRow, evaluate
 from pipelines.evaluation import report
 from pipelines.evaluation.curves import curves
 from pipelines.evaluation.svg import Axis, interval_bars, label, line_chart
-from pipelines.labels import Label
+from pipelines.labels import COLUMNS, LABELS, Label
 
 HOSTILE = '"><script>alert(1)</script><img src=http://evil.test/x onerror=alert(1)>\x1b[31m\u202e'
 
@@ -287,6 +287,11 @@ def test_archives_give_duplicates_contracts_and_the_count_baseline(cli, inputs, 
     assert kept["coverage"]["after"] is None
     lacking = cli(*arguments[:6], "--archive", tmp_path / "past.jsonl")
     assert lacking.exit_code == 1 and "the archives lack 120 of the 120 scored and labelled" in lacking.stderr
+
+
+def test_the_help_says_every_word_of_a_labels_file(cli):
+    words = set(re.findall(r"\w+", cli("evaluate", "--help").stdout))
+    assert {*COLUMNS, *LABELS, "source", "exploit"} <= words
 
 
 def test_seeds_must_be_calibrated_for_one_level(cli, inputs):
