@@ -19,6 +19,12 @@ from blockscan.errors import ArtifactError
 
 MANIFEST = "manifest.json"
 VERSION = 1
+_MADE_BY = {
+    "tokenizer": "`blockscan tokenizer fit`",
+    "checkpoint": "`blockscan pretrain`",
+    "history": "`blockscan pretrain`",
+    "calibration": "`blockscan calibrate`",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +120,8 @@ def read_manifest(path: Path, kind: str) -> Manifest:
         _check_types(manifest)
     except OSError as error:
         raise ArtifactError(
-            f"{path} holds no {kind}: {MANIFEST} cannot be read ({error.strerror}); "
-            "run the steps that come before this one, or give another directory"
+            f"{path} holds no {kind}: {MANIFEST} cannot be read ({error.strerror}); run "
+            f"{_MADE_BY.get(kind, 'what makes it')} first, or give another directory"
         ) from error
     except (ValueError, TypeError) as error:
         raise ArtifactError(f"{path / MANIFEST} is damaged: {error}; make the {kind} again") from error

@@ -371,7 +371,8 @@ def test_a_dry_run_needs_what_the_run_needs(cli: Any, road: Any, tmp_path: Path,
     for part in DRY[step][0]:
         missing = "checkpoint" if step == "calibrate" else part  # it is asked for its preset first
         line = refused(cli(step, road.archive, "--model", tmp_path, *more, "--dry-run"))
-        assert f"holds no {missing}" in line, line
+        made_by = {"tokenizer": "tokenizer fit", "calibration": "calibrate"}.get(missing, "pretrain")
+        assert f"holds no {missing}" in line and f"; run `blockscan {made_by}` first, or" in line, line
         (tmp_path / part).symlink_to(road.model / part)
     line = refused(cli(step, tmp_path / "none", "--model", tmp_path, *more, "--dry-run"))
     assert str(tmp_path / "none") in line
