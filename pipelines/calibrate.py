@@ -5,7 +5,9 @@ of today, while values keep their meaning.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from dataclasses import replace as changed
+from pathlib import Path
 
 import numpy as np
 
@@ -65,6 +67,7 @@ def calibrate(
     exclude: Collection[str] = (),
     covered: Blocks = (),
     per_contract: bool = False,
+    replace: bool = False,
 ) -> Calibration:
     """Score benign transactions that are later than the training data and save the calibration.
 
@@ -77,14 +80,14 @@ def calibrate(
         exclude: hashes to leave out.
         covered: blocks that the shards hold in full, see `Census.traffic`.
         per_contract: take p-values within contracts, see blockscan.detect.contracts.
+        replace: where the model is calibrated, put this one beside it, as the one that counts from now on.
 
     Raises:
-        ArtifactError: the model directory lacks a part, or is already calibrated.
+        ArtifactError: the model directory lacks a part, or is calibrated and nothing is to be replaced.
         ConfigError: too few transactions for the target, not later than the training data, or no such
             density, part or share.
     """
-    out = directory.path / KIND
-    require_uncalibrated(directory)
+    out = place_for(directory, replace=replace)
     parts = kept_parts(config.without, density=config.density)
     if config.density:
         require_kind(config.density)
@@ -99,7 +102,7 @@ def calibrate(
     observed = _observe(encoded, model, config, census)
     if config.mode == "cascade":  # one threshold from here on, so that no score depends on its company
         first_looks = [item.losses.replaced for item in observed if item.losses.replaced is not None]
-        config = replace(config, cascade_from=cascade_threshold(first_looks, config.cascade))
+        config = changed(config, cascade_from=cascade_threshold(first_looks, config.cascade))
     calibration = fit_calibration(
         observed,
         fpr=level,
@@ -118,19 +121,22 @@ def calibrate(
     return calibration
 
 
-def require_uncalibrated(directory: ModelDir) -> None:
-    """Refuse a model that has a calibration.
+def place_for(directory: ModelDir, *, replace: bool) -> Path:
+    """Where a new calibration is to lie: beside one that there is, which nothing removes, if at all.
 
     Raises:
-        ArtifactError: it says what to do instead.
+        ArtifactError: the model is calibrated and nothing is to be replaced; it says what to do.
     """
-    out = directory.path / KIND
-    if (out / MANIFEST).is_file():
+    known = versions(directory.path)
+    if (known[-1] / MANIFEST).is_file():
+        if replace:
+            return directory.path / f"{KIND}-{len(known) + 1}"
         raise ArtifactError(
-            f"{out} is not empty; give a new directory, move this one away, or renew this calibration on "
-            "newer blocks with `blockscan recalibrate`"
+            f"{known[-1]} is not empty; give a new directory, calibrate again with --replace (this one is "
+            "kept), or renew it on newer blocks with `blockscan recalibrate`"
         )
-    require_empty(out)
+    require_empty(known[0])
+    return known[0]
 
 
 def recalibrate(
@@ -170,7 +176,7 @@ def recalibrate(
     require_enough(census.sources, level, halved=False)
     observed = _observe(encoded, model, config, census)
     calibration = renew(previous, observed, fpr=level, parent=fingerprint(previous), traffic=traffic)
-    out = directory.path / f"{KIND}-{len(known) + 1}"
+    out = place_for(directory, replace=True)
     save_calibration(calibration, out)
     return _compare(previous, calibration, out.name)
 

@@ -34,6 +34,7 @@ from pipelines.options import (
     ModelOption,
     OnDevice,
     Preset,
+    Replace,
     Set,
     Source,
     StoreOption,
@@ -213,6 +214,7 @@ def calibrate(
         ),
     ] = None,
     set_: Set = None,
+    replace: Replace = False,
     device: OnDevice = Device.AUTO,
     as_json: AsJson = False,
     dry_run: DryRun = False,
@@ -226,13 +228,13 @@ def calibrate(
         blockscan calibrate archive --model model --blocks 18M:19M --alerts-per-day 20
     """
     from pipelines import commands
-    from pipelines.calibrate import require_uncalibrated
+    from pipelines.calibrate import place_for
     from pipelines.model_dir import ModelDir, load_model, trained_config
     from pipelines.traffic import Target, covered_blocks
 
     target = Target(fpr, alerts_per_day, transactions_per_day)
     shards, rejects = _shards(source, blocks)
-    require_uncalibrated(ModelDir(model))
+    place_for(ModelDir(model), replace=replace)
     if preset is None:
         config = trained_config(ModelDir(model), set_ or [])
     else:
@@ -251,6 +253,7 @@ def calibrate(
             target=target,
             covered=covered_blocks(source),
             per_contract=per_contract,
+            replace=replace,
             device=device.value,
         )
         commands.show(facts, "Calibration", as_json=as_json)

@@ -161,6 +161,7 @@ def calibrate(
     device: str,
     covered: Blocks = (),
     per_contract: bool = False,
+    replace: bool = False,
 ) -> Facts:
     """`blockscan calibrate`."""
     made = calibrate_step.calibrate(
@@ -172,6 +173,7 @@ def calibrate(
         exclude=hashes_of(exclude),
         covered=covered,
         per_contract=per_contract,
+        replace=replace,
     )
     return calibrate_step.facts(made)
 

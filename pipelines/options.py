@@ -57,6 +57,13 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Override: section.
 OnDevice = Annotated[Device, typer.Option(help="Where to compute.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Replace = Annotated[
+    bool,
+    typer.Option(
+        "--replace",
+        help="Calibrate a model again: the new one counts from now on, the old one stays beside it.",
+    ),
+]
 Exclude = Annotated[
     Path | None,
     typer.Option(

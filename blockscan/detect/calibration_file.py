@@ -2,8 +2,8 @@
 
 Array names say what they are: "field/target/address/values", "part/fisher/3/scale", "view/size/values",
 "benign/callTracer", "sizes/callTracer", "contract/callTracer/0x1234", "density/references". A model directory
-holds `calibration` and, after recalibrations, `calibration-2` and so on: each is complete, names the one
-before among its parents, and the last one counts.
+holds `calibration` and, after others, `calibration-2` and so on: each is complete, a recalibration names
+the one before among its parents, and the last one counts.
 """
 
 import hashlib

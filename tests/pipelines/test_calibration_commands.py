@@ -185,6 +185,28 @@ def test_recalibration_is_a_new_artifact_that_counts_from_now_on(
     }
 
 
+def test_a_calibration_is_replaced_by_a_complete_one_and_kept(
+    road: Any, cli: Any, early: Path, tmp_path: Path
+) -> None:
+    model = copied(early, tmp_path / "model")
+    files = {path: path.read_bytes() for path in (model / "calibration").iterdir()}
+    given = ["calibrate", road.archive, "--model", model, "--blocks", "90:120", "--fpr", 0.05, "--json"]
+    assert "calibrate again with --replace (this one is kept)" in cli(*given).stderr
+    failed = cli(*given, "--replace", "--set", "score.carried=1.0")
+    assert failed.exit_code == 1 and newest(model).name == "calibration"
+    answer(cli(*given, "--replace", "--set", "score.carried=0"))
+    assert newest(model).name == "calibration-2"
+    made = load_calibration(newest(model))
+    assert made.scoring["carried"] == 0 and "calibration" not in made.parents
+    assert {path: path.read_bytes() for path in (model / "calibration").iterdir()} == files
+    store = tmp_path / "s.sqlite"
+    answer(cli("score", road.archive, "--model", model, "--blocks", "377:380", "--store", store, "--json"))
+    assert {row.calibration for row in rows(store)} == {fingerprint(made)}
+    shutil.rmtree(model / "calibration")
+    refused = cli(*given)
+    assert refused.exit_code == 1 and "calibration-2 is not empty" in refused.stderr, "it would still count"
+
+
 def test_recalibration_needs_later_and_enough_blocks(
     road: Any, cli: Any, early: Path, tmp_path: Path
 ) -> None:
