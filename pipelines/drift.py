@@ -99,16 +99,20 @@ def drift_line(name: str, seen: Seen, calibration: Calibration) -> str:
     if evidence.drifted:
         off = (evidence.mean_place - 0.5) * (12 * evidence.body) ** 0.5
         how = "differently spread" if abs(off) < 2 else "higher" if off < 0 else "lower"
-        so = (
-            "and fewer alarms than asked for are to be expected"
-            if how == "lower" and alarms <= high
-            else f"or more than {100 * MOST_ATTACKS:g} % of the traffic are attacks: look at the alerts"
-        )
+        attacks = f"more than {100 * MOST_ATTACKS:g} % of the traffic"
+        if alarms > high:  # to renew it on attacks would hide them
+            so = (
+                f"Attacks may be the cause, if they are {attacks}: look at the alerts first; if those are "
+                "benign, the alarm level is no longer guaranteed"
+            )
+        elif how == "lower":
+            so = "The alarm level is no longer guaranteed, and fewer alarms than asked for are to be expected"
+        else:
+            so = f"The alarm level is no longer guaranteed, or attacks are {attacks}: look at the alerts"
         return (
             f"{name}: drift: values are {how} than at calibration (evidence 10^{evidence.peak:.1f}, "
             f"called after {(evidence.crossed or 0) + 1:,} of {evidence.seen:,} transactions"
-            f"{_mix(seen, calibration)}), with {counted}. The alarm level is no longer guaranteed, {so}; "
-            f"{RENEW}"
+            f"{_mix(seen, calibration)}), with {counted}. {so}; {RENEW}"
         )
     if alarms > high:
         return (
