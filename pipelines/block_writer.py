@@ -45,6 +45,8 @@ class BlockWriter:
     archive: Archive
     node: Node
     added: int = 0
+    degraded: int = 0
+    whole: int = 0  # blocks with transactions that are not
     quarantined: list[str] = field(default_factory=list)
     orphaned: list[tuple[int, str]] = field(default_factory=list)
     _first: int = 0
@@ -187,4 +189,6 @@ class BlockWriter:
         )
         self.archive.append(rows, info)
         self.added += count
+        self.degraded += len(info.degraded)
+        self.whole += sum(bool(row.tx_hashes) and not row.degraded for row in rows)
         self._refused, self._retired = [], []

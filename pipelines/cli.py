@@ -1,7 +1,7 @@
 """The command line: parses arguments, calls one step, prints its result. Heavy imports wait for a command.
 
-Results go to stdout (`--json` for programs), talk to stderr. Exit status: 0 done, 1 an error in one
-line, 2 wrong usage, 3 done but some input was rejected, 4 the traffic has drifted, 130 interrupted.
+Results go to stdout, talk to stderr. Exit status: 0 done, 1 an error in one line, 2 wrong usage, 3 done
+but some input was rejected or all of it degraded, 4 the traffic has drifted, 130 interrupted.
 """
 
 import json

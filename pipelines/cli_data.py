@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipelines.sources import Rejects
 
 PARTIAL = 3
-"""Exit status: done, but some input was rejected."""
+"""Exit status: done, but some input was rejected, or all of it is degraded."""
 
 
 @contextmanager
@@ -110,7 +110,7 @@ def ingest_ethereum(
     if report is None:
         return
     data_commands.show_ingest(report, as_json=as_json)
-    if report.rejected:
+    if report.partial:
         raise typer.Exit(PARTIAL)
 
 

@@ -51,5 +51,5 @@ def ingest_solana(
     if report is None:
         return
     data_commands.show_ingest(report, as_json=as_json)
-    if report.rejected:
+    if report.partial:
         raise typer.Exit(PARTIAL)

@@ -156,12 +156,18 @@ def show_ingest(report: IngestReport, *, as_json: bool) -> None:
         )
     if as_json:
         print_json(asdict(report))
-        return
-    console.print(f"added {report.added:,} transactions")
-    if report.unwanted:
-        console.print(f"left out {report.unwanted:,} that were not asked for (other chains, votes)")
-    rejected = len(report.rejected) + report.more_rejected
-    to_stdout(coverage_table(report.coverage, rejected=rejected))
+    else:
+        console.print(f"added {report.added:,} transactions")
+        if report.unwanted:
+            console.print(f"left out {report.unwanted:,} that were not asked for (other chains, votes)")
+        rejected = len(report.rejected) + report.more_rejected
+        to_stdout(coverage_table(report.coverage, rejected=rejected))
+    if report.all_degraded:
+        console.print(
+            f"all {report.all_degraded:,} blocks fetched are degraded (`blockscan coverage` says why): take "
+            "an endpoint that traces them in full, most often one that keeps old state, and fetch them again "
+            "with --repair"
+        )
 
 
 def show_coverage(path: Path, *, as_json: bool) -> None:

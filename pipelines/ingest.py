@@ -28,7 +28,10 @@ from pipelines.table_lines import digest_of, read_table_lines, tables_among
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """What one run did, and what the archive holds after it; `unwanted`, `more_rejected` as in PartInfo."""
+    """What one run did, and what the archive holds after it; `unwanted`, `more_rejected` as in PartInfo.
+
+    `all_degraded`: how many blocks came with less than the node offers, where no other had a transaction.
+    """
 
     added: int
     duplicates: int
@@ -36,6 +39,12 @@ class IngestReport:
     coverage: Coverage
     unwanted: int = 0
     more_rejected: int = 0
+    all_degraded: int = 0
+
+    @property
+    def partial(self) -> bool:
+        """Whether some of the input was rejected, or all of it is degraded."""
+        return bool(self.rejected or self.all_degraded)
 
 
 def ingest_node(node: Node, blocks: BlockRange, out: Path) -> IngestReport:
@@ -61,7 +70,9 @@ def ingest_node(node: Node, blocks: BlockRange, out: Path) -> IngestReport:
                 writer.flush()
                 raise
             writer.flush()
-    return IngestReport(writer.added, 0, tuple(writer.quarantined), archive.coverage())
+    degraded = 0 if writer.whole else writer.degraded
+    refused = tuple(writer.quarantined)
+    return IngestReport(writer.added, 0, refused, archive.coverage(), all_degraded=degraded)
 
 
 def _follow(node: Node, writer: BlockWriter, number: int, last: int, advance: Callable[[int], None]) -> int:

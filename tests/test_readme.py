@@ -90,7 +90,7 @@ def test_exit_statuses_are_those_of_the_command_line() -> None:
     from pipelines import cli, cli_calibration, cli_data
 
     said = "0 done, 1 an error in one line, 2 wrong usage, "
-    said += f"{cli_data.PARTIAL} done but some input was rejected, "
+    said += f"{cli_data.PARTIAL} done but some input was rejected or all of it degraded, "
     said += f"{cli_calibration.DRIFTED} the traffic has drifted, {cli.INTERRUPTED} interrupted."
     for text in (README, cli.__doc__ or ""):
         assert f"Exit status: {said}" in " ".join(text.split())

@@ -211,6 +211,22 @@ def test_coverage_names_the_command_that_mends_each_problem(
     assert "To mend" not in cli("coverage", out).stdout
 
 
+def test_an_ingest_of_degraded_blocks_only_says_so_at_the_end(cli: Any, server: Any, tmp_path: Path) -> None:
+    def change(method: str, params: list[Any], result: Any) -> Any:
+        if method == "debug_traceTransaction" or (method == TRACES and int(params[0], 16) > 3):
+            raise Refuse(-32000, "required historical state unavailable")
+        return result
+
+    server.chain.change = change
+    for blocks, status in (("2:6", 0), ("6:9", 3), ("2:9", 0)):
+        arguments = ["ingest", "ethereum", "--rpc", server.url, "--blocks", blocks, "--out", tmp_path / "a"]
+        result = cli(*arguments)
+        assert result.exit_code == status, result.output
+        said = " ".join(result.stderr.split())
+        assert ("all 3 blocks fetched are degraded" in said) == bool(status)
+        assert not status or said.endswith("and fetch them again with --repair")
+
+
 def test_chains_are_expected_by_name_or_id(cli: Any, server: Any, tmp_path: Path) -> None:
     begin = ["ingest", "ethereum", "--rpc", server.url, "--blocks", "1:3", "--out", tmp_path / "a"]
     for more, message in (
