@@ -93,8 +93,6 @@ app.add_typer(ingest_app, name="ingest")
 app.add_typer(tokenizer_app, name="tokenizer")
 app.add_typer(signatures_app, name="signatures")
 app.add_typer(labels_app, name="labels")
-
-
 ingest_app.command("ethereum")(ingest_ethereum)
 ingest_app.command("solana")(ingest_solana)
 tokenizer_app.command("balance")(tokenizer_balance)

@@ -91,6 +91,10 @@ _FACT_WORDS = {
     "lookalike": "payment to another address that looks like one paid before,",
 }
 """What a fact of blockscan.detect.facts is called in a reason."""
+_DEEDS = (
+    "reentry", "bystander_loss", "drained", "loss", "emptied", "overdrawn", "joint_gain", "free_gain", "gain",
+)  # fmt: skip
+"""Facts of what is done to whom: whose loss it is, whose gain."""
 WHOLE = ("calls", "input_bytes")
 """Facts of all calls together, which no frame shows."""
 
@@ -168,8 +172,12 @@ def reason(transaction: Transaction, evidence: Sequence[Evidence], *, after_othe
 
 
 def _leading(evidence: Sequence[Evidence]) -> Evidence:
-    """The rarest, but for size where there is a rare fact besides: that it is large says nothing of how."""
-    first = evidence[0]
+    """The rarest, but for size where there is a rare fact besides: that it is large says nothing of how.
+
+    How far beyond all benign ones a value lies is a guess, so of those that do one of _DEEDS comes first.
+    """
+    beyond = [each for each in evidence if each.extrapolated and each.field in _DEEDS]
+    first = beyond[0] if beyond and evidence[0].extrapolated else evidence[0]
     if first.field not in SIZE_PARTS:
         return first
     rare = (each for each in evidence if each.field in _FACT_WORDS and each.p_value <= RARE_P)
@@ -296,19 +304,8 @@ def _frame(visit: Visit, *, heat: float, evidence: tuple[Evidence, ...]) -> Fram
     step = visit.step
     if isinstance(step, Log):
         topic = "0x" + step.topics[0].hex() if step.topics else _log_text(step)
-        return Frame(
-            visit.node,
-            visit.parent,
-            visit.depth + 1,
-            "LOG",
-            "",
-            safe_text(step.emitter),
-            topic,
-            "",
-            "",
-            heat,
-            evidence,
-        )
+        place, emitter = (visit.node, visit.parent, visit.depth + 1), safe_text(step.emitter)
+        return Frame(*place, "LOG", "", emitter, topic, "", "", heat, evidence)
     if step.kind is CallKind.INSTRUCTION:
         selector = _instruction_name(step) if visit.depth else ""
     else:

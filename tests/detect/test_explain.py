@@ -151,6 +151,24 @@ def test_a_rare_fact_leads_before_size_which_is_in_no_frame():
     assert reason(STORY, (value, gain)).startswith("unusual value sent 5,"), "the rarest, where it is no size"
 
 
+def test_whose_loss_it_is_leads_among_what_is_beyond_all_benign_ones():
+    number = Evidence(0, "number_low", "0 as argument 2 of route", (), 20.0, 1e-9, 1 / 96)
+    loss = Evidence(1, "bystander_loss", "9 ether of 0xvictim", (), 9.0, 1e-4, 1 / 96)
+    line = reason(STORY, (number, loss))
+    assert line.startswith(
+        "unusual loss of an account that takes no part, 9 ether of 0xvictim, in a DELEGATECALL"
+    )
+    assert line.endswith("; beyond all 95 benign transactions of its size (and 1 more rare value)")
+    measured = dataclasses.replace(loss, p_value=0.02)
+    assert reason(STORY, (number, measured)).startswith("unusual small or negative argument"), (
+        "not beyond all"
+    )
+    seen = dataclasses.replace(number, least=1e-10)
+    assert reason(STORY, (seen, loss)).startswith("unusual small or negative argument"), "one in so many"
+    size = Evidence(0, "calls", "641 calls", (), 15.5, 1e-10, 1 / 96)
+    assert reason(STORY, (size, number, loss)).startswith("unusual loss of an account")
+
+
 def test_reason_at_the_root_and_without_expectation():
     reading = make_reading([(Field.SELECTOR, 0, 0, 1e-3)])
     reading.losses.expected[:] = -1
