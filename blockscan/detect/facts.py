@@ -54,12 +54,9 @@ FACTS = (
     "rare_report",
     "overdrawn",
     "joint_gain",
-    "lookalike",
 )
 _RARE = 2.0
 """Nats; what an established party does more often than that adds nothing to a sum."""
-FOR_ANYBODY = 5
-"""Different callers from which on a function is open to all, however seldom its contract runs it."""
 _STACK_SEARCHED = 64
 _ROLES = {
     "sender": "the sender",
@@ -113,12 +110,10 @@ def _calls(frames: Frames, transaction: Transaction, history: History) -> Facts:
         _rare(history.seen("edge", *edge), history.seen("caller", edge[0]), node, edge[1])
         for edge, node in edges.items()
     ]
-    on_solana = transaction.root.kind is CallKind.INSTRUCTION  # whose few programs are everybody's
     ran = [
         _rare(history.seen("function", *each), history.seen("callee", each[0]), node, in_words(each))
         for each, node in functions.items()
-        if on_solana or history.seen("users", *each) < FOR_ANYBODY
-    ] or [Fact(0.0)]
+    ]
     target = transaction.root.target or ""
     return {
         "new_edges": Fact(math.log1p(len(unseen)), *(_edge(*unseen[0]) if unseen else (0, ""))),

@@ -9,7 +9,7 @@ from blockscan.chains.solana_layouts import SYSTEM
 from blockscan.chains.solana_layouts import TOKEN as SPL_TOKEN
 from blockscan.detect.explain import fact_evidence
 from blockscan.detect.fact import ESTABLISHED, amount_in_words
-from blockscan.detect.facts import FACTS, FOR_ANYBODY, fact_values, facts_of
+from blockscan.detect.facts import FACTS, fact_values, facts_of
 from blockscan.detect.flow import ETHER, LARGEST, ZERO, frames_of
 from blockscan.detect.gains import possible_tool
 from blockscan.detect.habits import function_of, in_words
@@ -451,18 +451,3 @@ def test_two_histories_together_are_what_both_saw():
     both = merged(merged(one, other), elsewhere)
     assert (both.transactions, both.seen("address", POOL)) == (8, 8)
     assert both.until == {"ethereum": 8, "base": 2} == merged(elsewhere, merged(other, one)).until
-
-
-def test_what_many_have_run_is_open_to_anybody_however_seldom_a_contract_runs_it():
-    """A factory is asked for pairs all day, and now and then somebody makes one."""
-    asked = [transaction(call(USER, POOL, b"getP")) for _ in range(400)]
-    made = [transaction(call(f"0x{n:040x}", POOL, b"make")) for n in range(1, 1 + FOR_ANYBODY)]
-    again = [transaction(call(OTHER, POOL, b"kill"))] * FOR_ANYBODY
-    past = history_of([*asked, *made, *again])
-    another = facts_of(transaction(call(THIEF, POOL, b"make")), past)
-    assert another["rare_function"].value == another["rare_functions"].value == 0.0
-    for few in (history_of([*asked, *made[1:]]), history_of([*asked, *made[1:], *made[1:]])):
-        assert facts_of(transaction(call(THIEF, POOL, b"make")), few)["rare_function"].value > 3
-    assert facts_of(transaction(call(OTHER, POOL, b"kill")), past)["rare_function"].value > 3, (
-        "one did it all"
-    )
