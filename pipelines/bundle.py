@@ -252,6 +252,9 @@ def _before(item: dict[str, Any]) -> Before:
         raise ValueError("carried is no number from 0 on")
     if not isinstance(joint, list) or len(joint) > len(JOINT):
         raise ValueError("joint is no list of facts")
+    together = tuple(_joint(_object(each, "joint")) for each in joint)
+    if len({each.name for each in together}) < len(together):
+        raise ValueError("joint has a fact twice")
     mix = item.get("mix")
     if not isinstance(mix, list) or len(mix) not in (0, CLASSES):
         raise ValueError("mix is no list of counts")
@@ -259,7 +262,7 @@ def _before(item: dict[str, Any]) -> Before:
     if None in counts:
         raise ValueError("mix is no list of counts")
     known = tuple(each for each in counts if each is not None)
-    return Before(carried, tuple(_joint(_object(each, "joint")) for each in joint), known)
+    return Before(carried, together, known)
 
 
 def _joint(item: dict[str, Any]) -> Joint:

@@ -54,6 +54,7 @@ FACTS = (
     "rare_report",
     "overdrawn",
     "joint_gain",
+    "lookalike",
 )
 _RARE = 2.0
 """Nats; what an established party does more often than that adds nothing to a sum."""

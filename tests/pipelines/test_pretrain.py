@@ -107,6 +107,15 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, options):
     assert not (tmp_path / "parts.work").exists()
 
 
+@pytest.fixture
+def _heard():
+    """Ctrl-C is heard, as in a terminal; a job in the background of a script ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heard")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_after_the_step_at_work_and_loses_none(tmp_path, number, capfd):
     whole, parts = [], []
@@ -129,6 +138,7 @@ def test_a_signal_ends_the_run_after_the_step_at_work_and_loses_none(tmp_path, n
     assert first.fingerprint == second.fingerprint
 
 
+@pytest.mark.usefixtures("_heard")
 def test_a_second_signal_does_not_wait_and_a_group_is_not_asked():
     with interruptible(alone=True) as asked:
         signal.raise_signal(signal.SIGINT)
