@@ -62,7 +62,8 @@ BATCH = 500
 ALL = Search()
 _SCORE = ", ".join(f"s.{name}" for name in SCORE_COLUMNS)
 _KEY = ("chain", "tx_hash", "calibration")
-_RAISED = "alerts a JOIN scores s ON " + " AND ".join(f"s.{name} = a.{name}" for name in _KEY)
+# The planner has to begin with the alerts, of which there are few, and not with scores that are shown.
+_RAISED = "alerts a CROSS JOIN scores s WHERE " + " AND ".join(f"s.{name} = a.{name}" for name in _KEY)
 _RAISED_COLUMNS = f"{_SCORE}, a.unique_key, a.severity, a.status, a.note"
 _RAREST = "s.p_value IS NULL, s.p_value, s.value DESC, s.chain, s.tx_hash"
 _ORDERS = {
@@ -70,7 +71,8 @@ _ORDERS = {
     "time": "s.time IS NULL, s.time DESC, s.chain, s.tx_hash",
     "chain": "s.chain, s.block_number, s.tx_index, s.tx_hash",
 }
-_SHOWN = "scores s LEFT JOIN alerts a ON s.chain = a.chain AND s.tx_hash = a.tx_hash WHERE s.shown = 1"
+# All but a few scores are shown: the plus keeps the planner from an index that begins with that.
+_SHOWN = "scores s LEFT JOIN alerts a ON s.chain = a.chain AND s.tx_hash = a.tx_hash WHERE +s.shown = 1"
 _TREE = "(SELECT f.tree FROM frames f WHERE " + " AND ".join(f"f.{name} = s.{name}" for name in _KEY) + ")"
 Order = Literal["p_value", "time", "chain"]
 Row = tuple[TxScore, str | None, Sequence[Frame] | None]
@@ -163,7 +165,7 @@ class ScoreStore:
     ) -> list[Alert]:
         """One page of alerts, each with the score that raised it."""
         where, values = condition(search)
-        page = f"WHERE {where} ORDER BY {_ORDERS[order]} LIMIT ? OFFSET ?"
+        page = f"AND {where} ORDER BY {_ORDERS[order]} LIMIT ? OFFSET ?"
         sql = f"SELECT {_RAISED_COLUMNS} FROM {_RAISED} {page}"
         with self._decoding("an alert"):
             return [alert_from_row(row) for row in self._db.rows(sql, (*values, limit, offset))]
@@ -171,12 +173,12 @@ class ScoreStore:
     def count_alerts(self, search: Search = ALL) -> int:
         """How many alerts a search finds in all."""
         where, values = condition(search)
-        return self._count(f"{_RAISED} WHERE {where}", values)
+        return self._count(f"{_RAISED} AND {where}", values)
 
     def alert(self, tx_hash: str, *, chain: str | None = None) -> Alert | None:
         """The alert of one transaction, or None; of one on several chains, that of the first of `chains`."""
         meant = [chain] if chain else self.chains(tx_hash)
-        sql = f"SELECT {_RAISED_COLUMNS} FROM {_RAISED} WHERE a.tx_hash IN (?, ?) AND a.chain = ?"
+        sql = f"SELECT {_RAISED_COLUMNS} FROM {_RAISED} AND a.tx_hash IN (?, ?) AND a.chain = ?"
         found = self._db.rows(sql, (*spellings(tx_hash), *meant[:1])) if meant else []
         with self._decoding("an alert"):
             return alert_from_row(found[0]) if found else None

@@ -62,8 +62,8 @@ def orphan_blocks(db: Database, chain: str, hashes: Collection[str], now: int) -
         mark = "UPDATE blocks SET orphaned_at = ? WHERE chain = ? AND hash = ? AND orphaned_at IS NULL"
         db.execute(mark, (now, storable(chain), block_hash))
     for block_hash in map(storable, hashes):
-        lost = f"""SELECT s.tx_hash FROM scores s JOIN inclusions o ON o.chain = s.chain
-            AND o.tx_hash = s.tx_hash WHERE o.chain = ? AND o.block_hash = ? AND s.orphaned = 0
+        lost = f"""SELECT s.tx_hash FROM inclusions o CROSS JOIN scores s WHERE s.chain = o.chain
+            AND s.tx_hash = o.tx_hash AND o.chain = ? AND o.block_hash = ? AND s.orphaned = 0
             AND NOT EXISTS ({_LIVE_ELSEWHERE})"""
         gone = sorted({tx_hash for (tx_hash,) in db.rows(lost, (storable(chain), block_hash))})
         _mark(db, chain, gone, orphaned=1)

@@ -1,7 +1,6 @@
 """What a whole store says: its summary, who calls whom in it, and whether it is sound."""
 
 import zlib
-from itertools import pairwise
 
 from blockscan.store_db import Database
 from blockscan.store_schema import SCORE_COLUMNS, Summary, score_from_row, unpack_frames
@@ -9,8 +8,9 @@ from blockscan.store_schema import SCORE_COLUMNS, Summary, score_from_row, unpac
 HISTOGRAM_BINS = 20
 _HOUR, _DAY = 3600, 86_400
 _LONGEST_BY_HOUR = 3 * _DAY
-_LIVE = """alerts a JOIN scores s ON s.chain = a.chain AND s.tx_hash = a.tx_hash
-    AND s.calibration = a.calibration WHERE s.orphaned = 0"""
+_RAISED = """alerts a CROSS JOIN scores s
+    WHERE s.chain = a.chain AND s.tx_hash = a.tx_hash AND s.calibration = a.calibration"""
+_LIVE = f"{_RAISED} AND s.orphaned = 0"
 
 
 def summarise(db: Database, alarm_level: float | None) -> Summary:
@@ -68,9 +68,11 @@ def verify(db: Database) -> list[str]:
 
 def _histogram(db: Database) -> tuple[int, ...]:
     """Shown p-values per bin (lower, upper]; 0 belongs to the first."""
-    sql = "SELECT COUNT(*) FROM scores WHERE shown = 1 AND orphaned = 0 AND p_value > ? AND p_value <= ?"
-    edges = [-1.0, *(step / HISTOGRAM_BINS for step in range(1, HISTOGRAM_BINS + 1))]
-    return tuple(db.rows(sql, pair)[0][0] for pair in pairwise(edges))
+    edges = [step / HISTOGRAM_BINS for step in range(1, HISTOGRAM_BINS + 1)]
+    sql = f"""SELECT CASE {"WHEN p_value <= ? THEN ? " * HISTOGRAM_BINS} END, COUNT(*) FROM scores
+        WHERE shown = 1 AND orphaned = 0 AND p_value IS NOT NULL GROUP BY 1"""
+    counts = dict(db.rows(sql, [value for number, edge in enumerate(edges) for value in (edge, number)]))
+    return tuple(counts.get(number, 0) for number in range(HISTOGRAM_BINS))
 
 
 def _timeline(db: Database) -> tuple[int, tuple[tuple[int, str, int], ...]]:
@@ -85,11 +87,8 @@ def _timeline(db: Database) -> tuple[int, tuple[tuple[int, str, int], ...]]:
 
 def callers_of_parties(db: Database) -> dict[tuple[str, str], int]:
     """How many senders call an address, by (chain, address), for senders and targets of alerts."""
-    # One pass over the scores for all addresses: there is no index that starts with the target.
     rows = db.rows(
-        """WITH raised AS (
-            SELECT s.sender, s.target FROM alerts a
-            JOIN scores s ON s.chain = a.chain AND s.tx_hash = a.tx_hash AND s.calibration = a.calibration)
+        f"""WITH raised AS (SELECT s.sender, s.target FROM {_RAISED})
         SELECT chain, target, COUNT(DISTINCT sender) FROM scores
         WHERE target IN (SELECT target FROM raised UNION SELECT sender FROM raised) GROUP BY chain, target"""
     )

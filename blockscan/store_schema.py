@@ -77,6 +77,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ("""ALTER TABLE scores ADD COLUMN joint TEXT NOT NULL DEFAULT '[]'""",),
     ("""ALTER TABLE runs ADD COLUMN calibrated_until BIGINT""",),
     ("""ALTER TABLE scores ADD COLUMN mix TEXT NOT NULL DEFAULT '[]'""",),
+    (  # The counts of an overview, and who calls whom, from an index alone; p-values are in the first.
+        """CREATE INDEX scores_by_judge ON scores (shown, orphaned, model, calibration, p_value)""",
+        """CREATE INDEX scores_by_target ON scores (target, chain, sender)""",
+        """DROP INDEX scores_by_p""",
+    ),
 )
 
 
