@@ -4,7 +4,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +13,8 @@ from blockscan.errors import StoreError
 from blockscan.store_schema import MIGRATIONS
 
 _BUSY_SECONDS = 30
+_COUNT_AFTER = 20_000
+"""Rows written after which it is counted anew how many an index finds; of few rows it may read all."""
 
 
 def file_of(location: str | Path, *, read_only: bool) -> Path:
@@ -46,6 +48,7 @@ class Database:
             StoreError: not a store, a newer schema, or a file that cannot be opened.
         """
         self.path = path
+        self._counted = 0
         with self.errors():
             if not read_only and not path.exists():
                 os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
@@ -61,6 +64,7 @@ class Database:
 
     def close(self) -> None:
         """Close the connection."""
+        self._count_again(after=1)
         self._connection.close()
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
@@ -107,6 +111,7 @@ class Database:
         try:
             yield
             self.execute("COMMIT")
+            self._count_again(after=_COUNT_AFTER)
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.rollback()
@@ -141,8 +146,25 @@ class Database:
             self.execute("PRAGMA journal_mode = WAL")
             self.execute("PRAGMA synchronous = FULL")
             self.execute("PRAGMA foreign_keys = ON")
+            self.execute("PRAGMA analysis_limit = 1000")
             if version < len(MIGRATIONS):
                 self._migrate()
+
+    def _count_again(self, *, after: int) -> None:
+        """Let SQLite count how many rows an index finds, where at least `after` were written since.
+
+        Without that it takes every index to find few, also those that find nearly all. Counting takes some
+        hundredths of a second at any size; where another one writes or the disk is full, it is left out.
+        """
+        with suppress(sqlite3.Error):
+            if self._connection.total_changes < self._counted + after:
+                return
+            self._connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                self._connection.execute("ANALYZE")
+                self._counted = self._connection.total_changes
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
 
     def _version(self) -> int:
         found = self.rows("SELECT value FROM meta WHERE name = 'schema_version'")

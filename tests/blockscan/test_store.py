@@ -6,7 +6,7 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -634,3 +634,27 @@ def test_the_beginning_of_a_hash_finds_it_in_either_case_and_base58_only_as_it_s
         for given in ("0xabcdef01", "0xABCDEF01", "0XABCDEF01"):
             assert store.starting_with(given) == sorted(stored[:3])
         assert store.starting_with("0xabcdef0102") == [stored[1]]
+
+
+def test_what_an_index_finds_is_counted_while_a_writer_writes_and_when_it_closes(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_db, "_COUNT_AFTER", 40)
+
+    def counted() -> int:
+        """Scores by the last count."""
+        with closing(sqlite3.connect(path)) as db:
+            sql = "SELECT MAX(CAST(stat AS INTEGER)) FROM sqlite_stat1 WHERE tbl = 'scores'"
+            return int(db.execute(sql).fetchone()[0] or 0)
+
+    with open_store(path) as store:
+        store.write(rows(range(30)))
+        assert counted() == 30
+        store.write(rows(range(30, 40)))
+        assert counted() == 30
+    assert counted() == 40
+    with open_store(path) as store, open_store(path) as other:
+        store.write(rows(range(40, 45)))
+        with other._db.transaction():
+            store.close()  # at once, although the other one writes
+    assert counted() == 40

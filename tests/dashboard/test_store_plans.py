@@ -56,10 +56,12 @@ def row(number: int) -> tuple[TxScore, str | None, tuple[Frame, ...] | None]:
     return score, "high" if alarm else None, None
 
 
-@pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """2,000 transactions in 100 blocks, 20 of them alerts."""
+@pytest.fixture(params=["counted", "never counted"])
+def path(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """2,000 transactions in 100 blocks, 20 of them alerts; it is counted what the indexes find, or not."""
     path = tmp_path / "scores.sqlite"
+    if request.param == "never counted":
+        monkeypatch.setattr(Database, "_count_again", lambda db, after: None)
     with open_store(path) as store:
         store.write(map(row, range(2000)), now=START)
         store.put_blocks(
