@@ -97,33 +97,33 @@ class LastValue(NamedTuple):
 
 
 _LAST = ", ".join(LastValue._fields)
+# By the index the latest come first, so that a reader stops when he has enough. It begins with `shown`: what
+# another calibration has judged since is not, and is asked for as well.
+_LATEST = """FROM scores WHERE shown = ? AND chain = ? AND block_number < ? AND time IS NOT NULL
+    AND orphaned = 0 ORDER BY block_number DESC, tx_index DESC"""
+_AFTER_ALL = 2**63 - 1
 
 
 def last_values(db: Database, chain: str, calibration: str, seconds: int) -> list[LastValue]:
     """What one calibration judged in the chain's last seconds, oldest first."""
-    of_chain = "FROM scores WHERE chain = ? AND calibration = ? AND orphaned = 0"
-    sql = (
-        f"SELECT {_LAST} {of_chain} AND time >= (SELECT MAX(time) {of_chain}) - ? "
-        "ORDER BY time, block_number, tx_index"
-    )
-    which = (storable(chain), storable(calibration))
-    return [LastValue(*row) for row in db.rows(sql, (*which, *which, seconds))]
+    newest = f"SELECT time {_LATEST} LIMIT 1"
+    times = [row[0] for shown in (1, 0) for row in db.rows(newest, (shown, storable(chain), _AFTER_ALL))]
+    since = max(times, default=0) - seconds
+    return values_before(db, chain, calibration, block=_AFTER_ALL, since=since)
 
 
 def values_before(db: Database, chain: str, calibration: str, *, block: int, since: int) -> list[LastValue]:
     """What one calibration judged of the chain in blocks before one and not before a time, oldest first."""
-    sql = (
-        f"SELECT {_LAST}, calibration FROM scores WHERE shown = 1 AND chain = ? AND block_number < ? "
-        "AND time IS NOT NULL AND orphaned = 0 ORDER BY block_number DESC, tx_index DESC"
-    )
     found = []
-    for *row, judged_by in db.execute(sql, (storable(chain), block)):
-        each = LastValue(*row)
-        if each.time < since:  # the index gives the latest first; all others are older
-            break
-        if judged_by == storable(calibration):
-            found.append(each)
-    return found[::-1]
+    for shown in (1, 0):
+        sql = f"SELECT COALESCE(tx_index, -1), calibration, {_LAST} {_LATEST}"
+        for index, judged_by, *row in db.execute(sql, (shown, storable(chain), block)):
+            each = LastValue(*row)
+            if each.time < since:
+                break
+            if judged_by == storable(calibration):
+                found.append((each.block_number, index, each))
+    return [each for _, _, each in sorted(found)]
 
 
 def sizes_before(db: Database, chain: str, source: str, *, block: int, most: int) -> list[int]:

@@ -614,6 +614,16 @@ def test_last_values_are_of_one_chain_and_calibration_in_time_order(path: Path) 
         assert [number for *_, number in store.last_values("ethereum", "c1", 60)] == [7.0, 8.0]
 
 
+def test_values_before_a_block_are_of_one_calibration_shown_or_not(path: Path) -> None:
+    with open_store(path) as store:
+        store.write((make_score(n, tx_index=None if n == 4 else n % 3), None, None) for n in range(10))
+        store.write((make_score(n, calibration="c2"), None, None) for n in range(3, 5))
+        found = store.values_before("ethereum", "c1", block=103, since=START + 60)
+        assert [each.value for each in found] == [1.0, 2.0, 4.0, 3.0, 5.0, 6.0, 7.0, 8.0]
+        found = store.values_before("ethereum", "c2", block=103, since=START)
+        assert [each.value for each in found] == [3.0, 4.0]
+
+
 def test_runs_are_found_by_the_calibration_that_they_judged_by(path: Path) -> None:
     first = Run("r1", 5, 9, ("a.parquet",), {}, "m1", ("c1",), 0.05, "archive")
     with open_store(path) as store:

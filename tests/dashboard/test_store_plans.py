@@ -137,6 +137,7 @@ def test_scores_come_in_their_order_without_being_sorted(path: Path, monkeypatch
         with listening(monkeypatch) as asked:
             assert len(list(store.iter_scores())) == 2000
             assert len(store.values_before(CHAIN, CALIBRATION, block=50, since=START + 12 * 48)) == 40
+            assert len(store.last_values(CHAIN, CALIBRATION, 12 * 3)) == 80
             assert len(store.sizes_before(CHAIN, SOURCE, block=50, most=30)) == 30
         plans = [
             step[3] for sql, values in asked for step in store._db.rows(f"EXPLAIN QUERY PLAN {sql}", values)
