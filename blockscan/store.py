@@ -279,9 +279,14 @@ class ScoreStore:
         return store_chain.orphans(self._db, chain, tx_hashes)
 
     def put_labels(self, labels: Iterable[Label], *, withdrawn: Iterable[Label] = ()) -> LabelsWritten:
-        """Store what is known of addresses, and take back what a source no longer says of them."""
-        with self._db.transaction():
-            return put_labels(self._db, labels, withdrawn)
+        """Store what is known of addresses, and take back what a source no longer says of them, in batches.
+
+        A batch is stored whole or not at all.
+
+        Raises:
+            StoreError: disk full, locked, or read-only.
+        """
+        return put_labels(self._db, labels, withdrawn)
 
     def labels(self, addresses: Iterable[str], chain: str) -> dict[str, tuple[Label, ...]]:
         """What is known of some addresses, the most certain first; those without a label are left out."""

@@ -125,7 +125,7 @@ def import_labels(
 
     Raises:
         ArtifactError: a file cannot be read or holds no label.
-        StoreError: the store cannot be written; then none of the labels is in it.
+        StoreError: the store cannot be written; what was written before stays, so import again.
     """
     entries: list[Entry] = []
     rejected: list[str] = []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from blockscan import store_db, store_schema
+from blockscan import store_db, store_labels, store_schema
 from blockscan.errors import StoreError
 from blockscan.findings import Evidence, Frame, TxScore
 from blockscan.store import Label, Run, ScoredBlock, ScoreStore, Search, open_store
@@ -549,6 +549,28 @@ def test_of_equal_confidence_the_newest_label_comes_first(path: Path) -> None:
         store.put_labels(Label("0xa", date, "source", date, confidence) for confidence, date in said)
         dates = [label.date[:4] for label in store.labels(["0xa"], "ethereum")["0xa"]]
     assert dates == ["2022", "2024", "2023", "2025"]
+
+
+def test_labels_are_written_in_batches_between_which_others_write(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million labels in one transaction kept `watch` from the store until it gave up."""
+    monkeypatch.setattr(store_db, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(store_labels, "BATCH", 4)
+    numbers = range(10)
+    with open_store(path) as store, open_store(path) as other:
+        in_between: list[int] = []
+
+        def turn(seconds: float) -> None:
+            assert seconds > 0.1, "SQLite asks for a lock that is taken every tenth of a second"
+            in_between.append(len(other.labels(map(str, numbers), "ethereum")))
+            assert other.write(rows(range(1))).rows == 1
+
+        monkeypatch.setattr(store_labels.time, "sleep", turn)
+        labels = [Label(str(number), "name", "source", "2024-01-01", None) for number in numbers]
+        assert store.put_labels(labels).changed == 10
+        assert store.put_labels(labels[:1], withdrawn=labels).withdrawn == 10
+        assert in_between == [4, 8, 6, 2]
 
 
 def test_who_decides_on_what_another_has_decided_since_is_told(path: Path) -> None:
