@@ -13,6 +13,8 @@ from blockscan.errors import StoreError
 from blockscan.store_schema import MIGRATIONS
 
 _BUSY_SECONDS = 30
+_LOG_BYTES = 64 * 1024 * 1024
+"""What stays of the write-ahead log after readers have let it grow beyond that."""
 _COUNT_AFTER = 20_000
 """Rows written after which it is counted anew how many an index finds; of few rows it may read all."""
 
@@ -147,6 +149,7 @@ class Database:
             self.execute("PRAGMA synchronous = FULL")
             self.execute("PRAGMA foreign_keys = ON")
             self.execute("PRAGMA analysis_limit = 1000")
+            self.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
             if version < len(MIGRATIONS):
                 self._migrate()
 

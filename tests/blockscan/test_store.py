@@ -351,6 +351,24 @@ def test_a_reader_in_the_middle_holds_up_no_writer(path: Path) -> None:
         assert reader.count_scores() == 20
 
 
+def test_the_log_of_writes_shrinks_when_no_reader_needs_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_db, "_LOG_BYTES", 200_000)
+    log = path.with_name(f"{path.name}-wal")
+    with open_store(path) as writer:
+        writer.write(rows(range(10)))
+        with open_store(path, read_only=True) as reader:
+            scores = reader.iter_scores()
+            next(scores)
+            writer.write(rows(range(10, 10_000)))
+            assert log.stat().st_size > 5_000_000
+            scores.close()
+        for number in range(10_000, 10_003):
+            writer.write(rows(range(number, number + 1)))
+        assert log.stat().st_size <= 200_000
+
+
 def test_a_second_writer_is_told_that_the_store_is_locked(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
