@@ -148,16 +148,23 @@ class ScoreStore:
             store_alerts.decide(self._db, unique_key, Disposition(stamp, by, status, note), seen)
 
     def record_run(self, run: Run) -> None:
-        """Store a run, or replace the one with the same id."""
+        """Store a run, or replace the one with the same id; it is the latest unless that began just then."""
+        began = "SELECT number FROM runs WHERE id = ? AND started = ?"
         with self._db.transaction():
-            self._db.upsert("runs", RUN_COLUMNS, ("id",), run_row(run))
+            place = self._db.rows(began, (run.id, run.started)) or self._db.rows(
+                "SELECT COALESCE(MAX(number), 0) + 1 FROM runs"
+            )
+            self._db.upsert("runs", (*RUN_COLUMNS, "number"), ("id",), (*run_row(run), *place[0]))
 
     def runs(self, *, limit: int = 20, calibration: str | None = None) -> list[Run]:
-        """The latest runs, newest first; where a calibration is given, those that judged by it."""
+        """The latest runs, newest first; where a calibration is given, those that judged by it.
+
+        Their order is that in which they were first recorded: a clock may jump.
+        """
         judged = "%" if calibration is None else f'%"{calibration}"%'
         found = f"SELECT {', '.join(RUN_COLUMNS)} FROM runs WHERE calibrations LIKE ?"
         with self._decoding("a run"):
-            rows = self._db.rows(f"{found} ORDER BY started DESC, id LIMIT ?", (judged, limit))
+            rows = self._db.rows(f"{found} ORDER BY number DESC LIMIT ?", (judged, limit))
             return [run_from_row(row) for row in rows]
 
     def alerts(

@@ -82,6 +82,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE INDEX scores_by_target ON scores (target, chain, sender)""",
         """DROP INDEX scores_by_p""",
     ),
+    (
+        """ALTER TABLE runs ADD COLUMN number BIGINT NOT NULL DEFAULT 0""",
+        """UPDATE runs SET number = (SELECT COUNT(*) FROM runs r
+            WHERE r.started < runs.started OR (r.started = runs.started AND r.id >= runs.id))""",
+    ),
 )
 
 

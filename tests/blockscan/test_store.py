@@ -474,7 +474,8 @@ def test_an_older_schema_is_brought_up_to_date(path: Path, monkeypatch: pytest.M
         with open_store(path) as store:
             assert exported(store) == before
             names = [name for (name,) in store._db.rows("SELECT name FROM meta ORDER BY name")]
-            assert names == [*(f"migration_{number}" for number in range(1, newest + 1)), "schema_version"]
+            steps = [f"migration_{number}" for number in range(1, newest + 1)]
+            assert names == sorted([*steps, "schema_version"])
 
 
 def test_missing_places_and_other_urls_are_named(path: Path, tmp_path: Path) -> None:
@@ -673,6 +674,36 @@ def test_runs_are_found_by_the_calibration_that_they_judged_by(path: Path) -> No
             store.record_run(later)
         assert store.runs(limit=1, calibration="c1") == [first] and store.runs(calibration="c") == []
         assert store.runs(limit=1, calibration="c11") == store.runs(limit=1) == [later]
+
+
+def test_the_latest_run_is_the_latest_whatever_the_clock_said(path: Path) -> None:
+    year = 365 * 24 * HOUR
+    ahead = Run(
+        "ahead", START + year, START + year, ("ethereum",), {}, "m1", ("c1",), 0.01, "blockscan watch"
+    )
+    watch = replace(ahead, id="watch", started=START, alarm_level=0.001)
+    score = replace(watch, id="score", started=START + 1)
+    with open_store(path) as store:
+        for run in (score, ahead, watch, replace(ahead, finished=START + year + 9)):
+            store.record_run(run)
+        assert [run.id for run in store.runs()] == ["watch", "ahead", "score"], "who goes on keeps his place"
+        assert store.summary().alarm_level == 0.001
+        store.record_run(replace(score, started=START + 2))
+        assert [run.id for run in store.runs()] == ["score", "watch", "ahead"], "who begins again does not"
+
+
+def test_runs_of_an_older_store_keep_their_order(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = next(i for i, each in enumerate(store_db.MIGRATIONS) if "runs ADD COLUMN number" in each[0])
+    with monkeypatch.context() as older:
+        older.setattr(store_db, "MIGRATIONS", store_db.MIGRATIONS[:at])
+        with open_store(path) as store:
+            for name, started in (("b", 5), ("c", 9), ("a", 5), ("d", 2)):
+                row = (name, started, None, "[]", "{}", "m1", "[]", None, "archive", None)
+                store._db.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    with open_store(path) as store:
+        assert [run.id for run in store.runs()] == ["c", "a", "b", "d"]
+        store.record_run(replace(store.runs()[0], id="e", started=1))
+        assert store.runs(limit=1)[0].id == "e"
 
 
 def test_the_beginning_of_a_hash_finds_it_in_either_case_and_base58_only_as_it_stands(
