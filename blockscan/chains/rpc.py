@@ -4,6 +4,7 @@ Of several endpoints the healthy ones take turns by weight; a block comes whole 
 best plan that any of them offers, and is checked before it is given out.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -23,15 +24,27 @@ from blockscan.chains.checks import (
 from blockscan.chains.frames import read_count
 from blockscan.chains.networks import chain_name
 from blockscan.chains.pool import Pool
-from blockscan.chains.tracing import Plan, Traces, fetch_receipts, fetch_traces, probe, untraced
+from blockscan.chains.tracing import (
+    Plan,
+    Traces,
+    fetch_receipts,
+    fetch_traces,
+    probe,
+    require_tracer,
+    untraced,
+)
 from blockscan.chains.transport import AnswerTooLarge, Endpoint, MethodRefused, TracerDown, Untraceable
 from blockscan.errors import ChainError, ParseError, RpcError, UnsupportedTrace
+
+log = logging.getLogger("blockscan.rpc")
 
 LEAST = {"callTracer": Plan.TRACE_TRANSACTION, "trace_block": Plan.TRACE_BLOCK, "receipt": Plan.RECEIPTS}
 """What `least` may be: the poorest trace source that is taken."""
 PATIENCE = 1800.0
-"""Seconds that a tracer which answers nothing is waited for, while all else answers: it may be an outage,
-which deserves no alarm, or a transaction that keeps it busy, which must not stop everything after it."""
+"""Seconds that a tracer which answers nothing, not even for the genesis block, is waited for, while all else
+answers. Then blocks are taken without traces: an outage says nothing of any transaction."""
+ASK_AGAIN = 600.0
+"""Seconds after which a tracer that was given up is asked again: each time costs two timeouts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +81,7 @@ class EthereumNode:
         self._offers: dict[Endpoint, frozenset[Plan]] = {}
         self._lock = threading.Lock()
         self._silent: float | None = None  # since when tracers have answered nothing
+        self._ask_again = 0.0  # when a tracer that was given up is asked next
         self._least = LEAST[least]
         self._expected = chain_id
         errors = self._probe_all()
@@ -114,8 +128,9 @@ class EthereumNode:
     def fetch(self, number: int) -> RawBlock:
         """One block with receipts and traces, as a node sent them, checked.
 
-        Where a node lacks a method or old state, a lesser plan is taken. Where the block itself is too much
-        for a tracer, none is: its transactions are told apart as untraced, which no attacker can hide behind.
+        Where a node lacks a method or old state, a lesser plan is taken, and where its tracer is down for
+        long, receipts alone. Where the block itself is too much for a tracer that answers else, none is: its
+        transactions are told apart as untraced, which no attacker can hide behind.
 
         Raises:
             InvalidAnswer: what the nodes answer for the block does not hold together; with the answers.
@@ -124,13 +139,18 @@ class EthereumNode:
         """
         refused: list[str] = []
         for plan in self._plans():
+            if plan is not Plan.RECEIPTS and self._given_up():
+                refused = refused or [f"{self._pool.shown}: the tracer has answered nothing for long"]
+                continue
             able = [endpoint for endpoint, offers in self._offers.items() if plan in offers]
             try:
                 raw = self._best(number, plan, able)
-            except (MethodRefused, AnswerTooLarge) as error:
+            except (MethodRefused, AnswerTooLarge, TracerDown) as error:
+                if isinstance(error, TracerDown):
+                    self._wait(error)
                 refused.append(str(error))
                 continue
-            lesser = plan.rank < self._plans()[0].rank
+            lesser = bool(raw.tx_hashes) and plan.rank < self._plans()[0].rank
             reasons = [*(refused if lesser else []), raw.degraded]
             return replace(raw, degraded="; ".join(filter(None, reasons)))
         raise InvalidAnswer(f"block {number:,}: " + "; ".join(refused))
@@ -138,16 +158,38 @@ class EthereumNode:
     def _best(self, number: int, plan: Plan, able: Sequence[Endpoint]) -> RawBlock:
         try:
             raw = self._pool.attempt(partial(self._from, number, plan), able)
-        except (Untraceable, TracerDown) as error:
-            if isinstance(error, TracerDown):
-                now = time.monotonic()
-                self._silent = now if self._silent is None else self._silent
-                if now - self._silent < PATIENCE:
-                    raise
-            return self._pool.attempt(partial(self._from, number, plan, without=str(error)), able)
-        if raw.tx_hashes and plan is not Plan.RECEIPTS:
-            self._silent = None
+        except Untraceable as error:
+            raw = self._pool.attempt(partial(self._from, number, plan, without=str(error)), able)
+        if raw.tx_hashes and plan is not Plan.RECEIPTS and self._silent is not None:
+            if self._ask_again:
+                log.warning("the tracer answers again; `blockscan ingest --repair` mends the blocks between")
+            self._silent, self._ask_again = None, 0.0
         return raw
+
+    def _wait(self, down: TracerDown) -> None:
+        """Pass on that the tracer is down, until patience is at an end; that is said once."""
+        now = time.monotonic()
+        self._silent = now if self._silent is None else self._silent
+        if now - self._silent < PATIENCE:
+            raise down
+        with self._lock:
+            said, self._ask_again = bool(self._ask_again), now + ASK_AGAIN
+        if not said:
+            log.error(
+                "the tracer is down: %s. From block to block only receipts are taken until it answers: "
+                "their transactions cannot be judged, and an attack among them raises no alert; restart it",
+                down,
+            )
+
+    def _given_up(self) -> bool:
+        """Whether the tracer is known to be down; from time to time one caller is told to ask again."""
+        with self._lock:
+            if not self._ask_again:
+                return False
+            due = time.monotonic() >= self._ask_again
+            if due:
+                self._ask_again = time.monotonic() + ASK_AGAIN
+            return not due
 
     def _plans(self) -> list[Plan]:
         """The plans that some endpoint offers and that are good enough, best first."""
@@ -201,6 +243,8 @@ class EthereumNode:
         if without:
             traces: Traces | None = untraced(block, without)
         else:
+            if self._silent is not None and plan is not Plan.RECEIPTS:
+                require_tracer(endpoint, plan)
             traces = fetch_traces(endpoint, plan, self._offers[endpoint], block)
         if traces is not None and not isinstance(traces.entries, list):
             raise InvalidAnswer("traces must be lists of objects")

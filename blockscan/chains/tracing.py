@@ -120,7 +120,7 @@ def fetch_traces(
     except (MethodRefused, AnswerTooLarge, Unanswered) as error:
         if isinstance(error, MethodAbsent | StateAbsent):
             raise
-        _require_tracer(endpoint, plan, error)
+        _require_tracer_after(error, endpoint, plan)
         raise Untraceable(str(error)) from None
 
 
@@ -135,7 +135,7 @@ def _fetched(endpoint: Endpoint, plan: Plan, offers: frozenset[Plan], block: Map
         except (MethodRefused, AnswerTooLarge, Unanswered) as error:
             if Plan.TRACE_TRANSACTION not in offers:
                 raise
-            _require_tracer(endpoint, plan, error)
+            _require_tracer_after(error, endpoint, plan)
         else:
             failures = _failures(entries)
             if not failures or Plan.TRACE_TRANSACTION not in offers:
@@ -144,14 +144,22 @@ def _fetched(endpoint: Endpoint, plan: Plan, offers: frozenset[Plan], block: Map
     return _one_by_one(endpoint, [str(entry.get("hash")) for entry in block["transactions"]])
 
 
-def _require_tracer(endpoint: Endpoint, plan: Plan, error: RpcError) -> None:
+def _require_tracer_after(error: RpcError, endpoint: Endpoint, plan: Plan) -> None:
     """After an unanswered question, tell a tracer that cannot bear it from one that is down.
 
     Raises:
         TracerDown: it is down, or busy.
     """
-    if not isinstance(error, Unanswered):
-        return
+    if isinstance(error, Unanswered):
+        require_tracer(endpoint, plan)
+
+
+def require_tracer(endpoint: Endpoint, plan: Plan) -> None:
+    """Ask for what costs a tracer nothing.
+
+    Raises:
+        TracerDown: it does not answer that either.
+    """
     try:
         endpoint.fetch(*_harmless(endpoint, plan))
     except (MethodRefused, AnswerTooLarge):
@@ -200,7 +208,7 @@ def _one_by_one(endpoint: Endpoint, hashes: Sequence[str]) -> Traces:
     failed = {place: answer for place, answer in answers.items() if isinstance(answer, RpcError)}
     for error in failed.values():
         if isinstance(error, Unanswered):
-            _require_tracer(endpoint, Plan.TRACE_TRANSACTION, error)
+            _require_tracer_after(error, endpoint, Plan.TRACE_TRANSACTION)
             break
     for answer in answers.values():
         if isinstance(answer, Mapping) and "type" not in answer:

@@ -320,6 +320,7 @@ def statuses(raw: RawBlock) -> list[tuple[TraceSource, TraceStatus]]:
 
 UNTRACED = (TraceSource.RECEIPT, TraceStatus.TRUNCATED)
 TRACED = (TraceSource.CALL_TRACER_LOGS, TraceStatus.COMPLETE)
+RECEIPT = (TraceSource.RECEIPT, TraceStatus.COMPLETE)
 
 
 @pytest.mark.parametrize("name", BOMBS)
@@ -389,19 +390,54 @@ def test_another_endpoint_may_trace_what_one_cannot() -> None:
 
 @pytest.mark.parametrize("fault", [Fault(hang=0.6), Fault(status=504), Fault(reset=True)])
 def test_a_tracer_that_is_down_is_waited_for_but_not_for_ever(
-    server: Any, fault: Any, monkeypatch: pytest.MonkeyPatch
+    server: Any, fault: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("WARNING", logger="blockscan")
     node = EthereumNode(quick(server.url, timeout=0.3))
     server.fault = lambda method, count: fault if method in TRACER else None
     with pytest.raises(RpcError, match="debug_traceBlockByNumber"):
         node.fetch(4)
     monkeypatch.setattr("blockscan.chains.rpc.PATIENCE", 0.0)
-    assert statuses(node.fetch(4)) == [UNTRACED] * 3
+    raw = node.fetch(4)
+    assert statuses(raw) == [RECEIPT] * 3, "an outage is no property of these transactions"
+    assert raw.source is TraceSource.RECEIPT and "debug_trace" in raw.degraded and KEY not in raw.degraded
+    asked = sum(server.asked[method] for method in TRACER)
+    assert statuses(node.fetch(5)) == [RECEIPT] * 3 and "tracer" in node.fetch(5).degraded
+    assert sum(server.asked[method] for method in TRACER) == asked, "not asked again for every block"
+    assert not node.fetch(0).degraded, "nothing of an empty block is missing"
+    assert [each.levelname for each in caplog.records] == ["ERROR"] and "raises no alert" in caplog.text
     monkeypatch.setattr("blockscan.chains.rpc.PATIENCE", 1e9)
-    node._silent = -1e9
-    assert statuses(node.fetch(5))[0] == UNTRACED, "the wait is the tracer's, not each block's"
+    node._silent, node._ask_again = -1e9, 0.0
+    assert statuses(node.fetch(5))[0] == RECEIPT, "the wait is the tracer's, not each block's"
     server.fault = lambda method, count: None
-    assert UNTRACED not in statuses(node.fetch(5)) and node._silent is None
+    node._ask_again = time.monotonic()
+    assert set(statuses(node.fetch(5))) == {TRACED} and node._silent is None
+    assert "answers again" in caplog.text
+
+
+def test_one_transaction_that_breaks_a_living_tracer_is_untraced_however_long_it_was_down(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blockscan.chains.rpc.PATIENCE", 0.0)
+    server.chain.absent = {"trace_block"}
+    node = EthereumNode(quick(server.url, timeout=0.3))
+    server.fault = lambda method, count: Fault(status=504) if method in TRACER else None
+    assert statuses(node.fetch(3)) == [RECEIPT] * 3
+    server.fault = lambda method, count: None
+    server.chain.change = bombed(server.chain, "internal error")
+    node._ask_again = time.monotonic()
+    assert statuses(node.fetch(4)) == [UNTRACED, TRACED, TRACED]
+
+
+def test_a_tracer_that_is_down_leaves_nothing_where_traces_are_required(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blockscan.chains.rpc.PATIENCE", 0.0)
+    node = EthereumNode(quick(server.url, timeout=0.3), least="callTracer")
+    server.fault = lambda method, count: Fault(status=504) if method in TRACER else None
+    for number in (4, 5):
+        with pytest.raises(InvalidAnswer, match=f"block {number}: .*(504|nothing for long)"):
+            node.fetch(number)
 
 
 @pytest.mark.parametrize("other", [StateAbsent, Forbidden, Unanswered, AnswerTooLarge, RpcError])
