@@ -221,7 +221,10 @@ class EthereumNode:
         Receipts come last: their block hash proves that none changed.
         """
         where = f"{endpoint.shown} block {number:,}"
-        block, body = endpoint.fetch("eth_getBlockByNumber", [hex(number), True])
+        try:
+            block, body = endpoint.fetch("eth_getBlockByNumber", [hex(number), True])
+        except MethodRefused as error:  # says nothing of the block: the endpoint serves nobody now
+            raise RpcError(str(error)) from None
         if block is None:
             raise ChainError(f"{endpoint.shown} has no block {number:,}; ask for a smaller range")
         if not isinstance(block, Mapping):

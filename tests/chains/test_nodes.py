@@ -17,6 +17,7 @@ from blockscan.chains.transport import (
     AnswerTooLarge,
     Endpoint,
     Forbidden,
+    MethodRefused,
     StateAbsent,
     TracerDown,
     Unanswered,
@@ -453,6 +454,21 @@ def test_a_node_that_answers_nothing_else_is_waited_for(server: Any, method: str
     server.fault = lambda asked, count: Fault(status=503) if asked == method else None
     with pytest.raises(RpcError, match="HTTP status 503"):
         node.fetch(4)
+
+
+@pytest.mark.parametrize("words", ["You've reached the usage limit for your current plan", "database closed"])
+def test_a_node_that_refuses_a_block_in_any_words_is_waited_for(server: Any, words: str) -> None:
+    node = EthereumNode(quick(server.url))
+
+    def change(method: str, params: list[Any], result: Any) -> Any:
+        raise Refuse(-32000, words)
+
+    server.chain.change = change
+    with pytest.raises(RpcError, match=words) as caught:
+        node.fetch(4)
+    assert not isinstance(caught.value, MethodRefused)
+    server.chain.change = lambda method, params, result: result
+    assert node.fetch(4).degraded == ""
 
 
 def test_a_rate_limit_on_traces_is_no_bomb(server: Any) -> None:
