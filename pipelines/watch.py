@@ -7,27 +7,27 @@ orphaned in the store, with its alerts; nothing is deleted.
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-
-import numpy as np
 
 from blockscan.archive import RawBlock, read_part
 from blockscan.archive_compact import compact
 from blockscan.chains.families import parse
 from blockscan.detect.accounts import SECONDS
-from blockscan.errors import ChainError, ConfigError
+from blockscan.errors import ChainError
 from blockscan.safetext import safe_text
 from blockscan.store import Correction, Run, ScoredBlock, ScoreStore
+from blockscan.transaction import TraceStatus, Transaction
 from pipelines.before import nothing_yet, remember, remember_sizes
-from pipelines.block_writer import BlockWriter, Node
+from pipelines.block_writer import BlockWriter
+from pipelines.head import Finality, Latencies, Looks
 from pipelines.model_dir import Detector
-from pipelines.prefetch import prefetch
+from pipelines.prefetch import Answer, prefetch
 from pipelines.progress import console
 from pipelines.render import p_text
 from pipelines.score import Scored, judge_all
+
+__all__ = ["Finality", "Watcher", "watch"]
 
 log = logging.getLogger("blockscan.watch")
 
@@ -38,52 +38,6 @@ AHEAD = 256
 COMPACT_EVERY = 256
 """Blocks after which the archive's small parts are merged."""
 LONGEST_PAUSE = 30.0
-TAGS = ("latest", "safe", "finalized")
-
-
-@dataclass(frozen=True, slots=True)
-class Finality:
-    """Which blocks are taken: those under a tag of the node, or `confirmations` below the newest."""
-
-    tag: str = "latest"
-    confirmations: int = 0
-
-    @staticmethod
-    def read(text: str) -> "Finality":
-        """`latest`, `safe`, `finalized`, or a number of confirmations.
-
-        Raises:
-            ConfigError: none of these.
-        """
-        if text in TAGS:
-            return Finality(text)
-        if text.isdecimal() and int(text) <= 100_000:
-            return Finality("latest", int(text))
-        raise ConfigError(f"unknown finality {text[:40]!r}; give {', '.join(TAGS)} or a number of blocks")
-
-    def head(self, node: Node) -> int:
-        """Number of the newest block to take; below 0 where there is none yet."""
-        return node.head(self.tag) - self.confirmations
-
-
-@dataclass(slots=True)
-class Latencies:
-    """Seconds from a block's timestamp, and from its first sight at the node, to its stored scores."""
-
-    since_block: deque[float] = field(default_factory=lambda: deque(maxlen=2000))
-    since_seen: deque[float] = field(default_factory=lambda: deque(maxlen=2000))
-
-    def line(self) -> str:
-        """p50 and p99 of both, for the log."""
-        if not self.since_block:
-            return "no latency measured"
-        block, seen = (
-            np.percentile(list(values), (50, 99)) for values in (self.since_block, self.since_seen)
-        )
-        return (
-            f"p50 {block[0]:.2f} s, p99 {block[1]:.2f} s from block to alert (from first sight p50 "
-            f"{seen[0]:.2f} s, p99 {seen[1]:.2f} s) over {len(self.since_block):,} blocks"
-        )
 
 
 class Watcher:
@@ -112,6 +66,8 @@ class Watcher:
         self._head: int | None = None
         self._before = nothing_yet(detector.calibration)
         self._uncompacted = 0
+        self._looks = Looks()
+        self._blank = False  # whether nothing of the last block with transactions could be judged
         self._started = int(clock())
 
     def start(self, first: int | None) -> int:
@@ -159,6 +115,7 @@ class Watcher:
         try:
             with closing(prefetch(self._node, numbers)) as answers:
                 for number, answer in answers:
+                    self._require_settled(number, answer)
                     follows = self._writer.add(number, answer)
                     if follows != number + 1:
                         fresh = [raw for raw in fresh if raw.number is not None and raw.number < follows]
@@ -179,6 +136,24 @@ class Watcher:
             self._keep(fresh)
             raise
         self._keep(fresh)
+
+    def _require_settled(self, number: int, answer: Answer) -> None:
+        """Raises ChainError where a young block is refused, or degraded so that nothing can alarm: ask again.
+
+        Behind one address several nodes may answer, and some of them learn of a block later than others.
+        """
+        raw, why = (answer, answer.degraded) if isinstance(answer, RawBlock) else (answer.raw, str(answer))
+        if raw is answer and not raw.tx_hashes:
+            return
+        came = self._seen.get(number, 0.0) if raw is None or raw.time is None else raw.time
+        short = raw is not answer or bool(why and self._is_blank(parse(raw)))
+        if self._looks.again(whole=not short, age=self._clock() - came):
+            raise ChainError(f"block {number:,} is asked for again, it may be too new for the node: {why}")
+
+    def _is_blank(self, transactions: Sequence[Transaction]) -> bool:
+        """Whether the calibration knows none of their sources: only what is truncated could alarm."""
+        told = [each.source.value for each in transactions if each.status is not TraceStatus.TRUNCATED]
+        return bool(told) and not set(told) & set(self._detector.calibration.values)
 
     def _keep(self, blocks: Sequence[RawBlock]) -> None:
         """Store first, then score: what is stored and not scored is found at the next start."""

@@ -5,6 +5,7 @@ import logging
 import re
 import runpy
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,13 +21,14 @@ from blockscan.detect.accounts import CARRIED_SECONDS, Recent, account_of
 from blockscan.detect.history import history_of
 from blockscan.detect.levels import Traffic
 from blockscan.detect.mix import Mix
-from blockscan.errors import ConfigError
+from blockscan.errors import ChainError, ConfigError
 from blockscan.findings import TxScore
 from blockscan.store import ScoreStore, Search, open_store
 from blockscan.transaction import Transaction
 from pipelines import watch as step
 from pipelines.before import Earlier
 from pipelines.block_writer import BlockWriter
+from pipelines.head import LOOKS
 from pipelines.ingest import open_for
 from pipelines.score import Scored
 from pipelines.watch import Finality, Watcher
@@ -43,6 +45,11 @@ DETECTOR: Any = SimpleNamespace(
         alarm_level=0.01, traffic=Traffic((2, 7)), recent=lambda: Recent(0.0), values={"callTracer+logs": ()}
     ),
 )
+
+
+def much_later() -> float:
+    """A clock for which no block is young: none is asked for again."""
+    return time.time() + 3600
 
 
 def alarming(tx_hash: str) -> bool:
@@ -391,7 +398,7 @@ def test_the_log_says_how_long_it_takes_from_block_to_alert(
 
 
 def test_a_quarantined_block_does_not_stop_the_watch(server: Any, tmp_path: Path, store: ScoreStore) -> None:
-    watching = watcher(server, tmp_path, store)
+    watching = watcher(server, tmp_path, store, clock=much_later)
     server.chain.change = lambda method, params, result: (
         [] if method == "debug_traceBlockByNumber" and params[0] == "0x5" else result
     )
@@ -399,6 +406,72 @@ def test_a_quarantined_block_does_not_stop_the_watch(server: Any, tmp_path: Path
     assert watching.step() == 10
     assert [number for number, _ in Archive(tmp_path / "archive").coverage().quarantined] == [5]
     assert len(live(store)) == len(on_chain(server.chain)) - 3
+
+
+LAGS: dict[str, tuple[tuple[str, ...], Any]] = {
+    "receipts": (("eth_getBlockReceipts", "eth_getTransactionReceipt"), None),
+    "traces": (("debug_traceBlockByNumber", "debug_traceTransaction", "trace_block"), "block not found"),
+}
+
+
+def lagging(chain: Any, name: str, number: int, times: int) -> list[str]:
+    """One node of those behind the address lacks a block at first; what it was asked for."""
+    methods, words = LAGS[name]
+    hashes = [tx["hash"] for tx in chain.entries[number]["block"]["transactions"]]
+    asked: list[str] = []
+
+    def change(method: str, params: list[Any], result: Any) -> Any:
+        if method == "eth_getBlockByNumber" and params == [hex(number), True]:
+            asked.append(method)
+        if method in methods and params[0] in (hex(number), *hashes) and len(asked) <= times:
+            if words:
+                raise Refuse(-32000, words)
+            return None
+        return result
+
+    chain.change = change
+    return asked
+
+
+def looks(watching: Watcher, most: int) -> int:
+    """How many steps fail before one does not."""
+    for failed in range(most):
+        try:
+            watching.step()
+        except ChainError as error:
+            assert "is asked for again" in str(error)
+        else:
+            return failed
+    return most
+
+
+@pytest.mark.parametrize("name", LAGS)
+def test_a_young_block_that_a_node_does_not_have_yet_is_asked_for_again(
+    server: Any, tmp_path: Path, store: ScoreStore, name: str
+) -> None:
+    watching = watcher(server, tmp_path, store)
+    watching.start(1)
+    watching.step()
+    server.chain.grow(2)
+    lagging(server.chain, name, 10, 3)
+    assert 1 <= looks(watching, 5) <= 3 and live(store) == on_chain(server.chain)
+    assert {score.source for score in store.iter_scores()} == {"callTracer+logs"}
+    coverage = Archive(tmp_path / "archive").coverage()
+    assert coverage.quarantined == coverage.degraded == ()
+
+
+@pytest.mark.parametrize("name", LAGS)
+def test_a_young_block_is_taken_as_it_is_after_some_looks_and_those_after_it_at_once(
+    server: Any, tmp_path: Path, store: ScoreStore, name: str
+) -> None:
+    watching = watcher(server, tmp_path, store)
+    watching.start(1)
+    watching.step()
+    server.chain.grow(2)
+    lagging(server.chain, name, 10, 10**6)
+    assert looks(watching, 20) == LOOKS and watching.step() == 12
+    coverage = Archive(tmp_path / "archive").coverage()
+    assert [number for number, _ in (*coverage.quarantined, *coverage.degraded)][:1] == [10]
 
 
 @pytest.mark.parametrize("answer", [Refuse(-32000, "execution timeout"), Refuse(-32603, "took too long")])
@@ -431,7 +504,7 @@ def test_small_parts_are_merged_and_a_later_reorganisation_still_finds_its_rows(
     server.chain.change = lambda method, params, result: (
         [] if method == "debug_traceBlockByNumber" and params[0] in broken else result
     )
-    watching = watcher(server, tmp_path, store)
+    watching = watcher(server, tmp_path, store, clock=much_later)
     watching.start(1)
     watching.step()
     archive = Archive(tmp_path / "archive")
@@ -439,7 +512,7 @@ def test_small_parts_are_merged_and_a_later_reorganisation_still_finds_its_rows(
     assert before == sorted(set(on_chain(server.chain)) - block4(server))
     names = {path.name for path in archive.part_paths()}
     assert any("000000000001-000000000009" in name for name in names) and len(names) > 8
-    again = watcher(server, tmp_path, store)
+    again = watcher(server, tmp_path, store, clock=much_later)
     again.start(None)
     archive = Archive(tmp_path / "archive")
     assert len(archive.part_paths()) == 1 and sorted(archive.tx_hashes()) == before == live(store)
@@ -450,7 +523,7 @@ def test_small_parts_are_merged_and_a_later_reorganisation_still_finds_its_rows(
     archive = Archive(tmp_path / "archive")
     assert sorted(archive.tx_hashes()) == live(store) == sorted(set(on_chain(server.chain)) - block4(server))
     assert archive.coverage().orphaned == 4 and len(list(archive.raw_blocks())) == 10
-    assert watcher(server, tmp_path, store).start(None) == 12
+    assert watcher(server, tmp_path, store, clock=much_later).start(None) == 12
 
 
 def block4(server: Any) -> set[str]:
