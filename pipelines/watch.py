@@ -55,7 +55,7 @@ class Watcher:
         """Take over an archive's writer, a loaded model and a store; `clock` gives Unix seconds."""
         self.latencies = Latencies()
         self.blocks = 0
-        self.counts = {"scored": 0, "alerts": 0, "orphaned": 0}
+        self.counts = {"scored": 0, "alerts": 0, "orphaned": 0, "without_p": 0}
         self._writer = writer
         self._node = writer.node
         self._detector = detector
@@ -155,6 +155,24 @@ class Watcher:
         told = [each.source.value for each in transactions if each.status is not TraceStatus.TRUNCATED]
         return bool(told) and not set(told) & set(self._detector.calibration.values)
 
+    def _say_blank(self, raw: RawBlock, transactions: Sequence[Transaction]) -> None:
+        """Say of which blocks nothing can be judged, and of the first of a row what to do."""
+        if not transactions:
+            return
+        before, self._blank = self._blank, self._is_blank(transactions)
+        if not self._blank:
+            return
+        found, known = {each.source.value for each in transactions}, self._detector.calibration.values
+        if not before:
+            log.error(
+                "NOTHING CAN RAISE AN ALERT: transactions come as %s, and the model is calibrated on %s; "
+                "give an endpoint that traces so, or `blockscan calibrate` on blocks of this one",
+                ", ".join(sorted(found)),
+                ", ".join(sorted(known)) or "nothing",
+            )
+        count = f"{len(transactions):,}"
+        log.warning("block %s: no p-value for any of its %s transactions", f"{raw.number:,}", count)
+
     def _keep(self, blocks: Sequence[RawBlock]) -> None:
         """Store first, then score: what is stored and not scored is found at the next start."""
         self._correct()
@@ -229,7 +247,10 @@ class Watcher:
             yield from read_part(archive.path / name, numbers.__contains__)
 
     def _score(self, blocks: Sequence[RawBlock]) -> None:
-        transactions = [transaction for raw in blocks for transaction in parse(raw)]
+        transactions: list[Transaction] = []
+        for raw in blocks:
+            transactions += (own := parse(raw))
+            self._say_blank(raw, own)
         with _hushed():
             found = judge_all(transactions, self._detector, before=self._before)
             judged = list(found) if transactions else []
@@ -240,6 +261,7 @@ class Watcher:
         self.blocks += len(blocks)
         self.counts["scored"] += len(judged)
         self.counts["alerts"] += written.raised
+        self.counts["without_p"] += sum(each.score.p_value is None for each in judged)
         self._store.record_run(self._run(stamp))
         self._report(blocks, judged)
 

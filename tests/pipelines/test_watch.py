@@ -7,6 +7,7 @@ import runpy
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -406,6 +407,33 @@ def test_a_quarantined_block_does_not_stop_the_watch(server: Any, tmp_path: Path
     assert watching.step() == 10
     assert [number for number, _ in Archive(tmp_path / "archive").coverage().quarantined] == [5]
     assert len(live(store)) == len(on_chain(server.chain)) - 3
+
+
+def test_blocks_of_which_nothing_can_be_judged_are_said(
+    server: Any, tmp_path: Path, store: ScoreStore, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def without_p(transactions: Sequence[Transaction], detector: Any, *, before: Any) -> Iterator[Scored]:
+        for scored in judge(transactions, detector, before=before):
+            known = scored.score.source in detector.calibration.values
+            p_value = scored.score.p_value if known else None
+            yield replace(scored, score=replace(scored.score, p_value=p_value))
+
+    monkeypatch.setattr(step, "judge_all", without_p)
+    watching = watcher(server, tmp_path, store)
+    watching.start(8)
+    watching.step()
+    assert watching.counts["without_p"] == 0 and "p-value" not in caplog.text
+    server.chain.absent = {"debug_traceBlockByNumber", "debug_traceTransaction", "trace_block"}
+    watching = watcher(server, tmp_path, store)
+    server.chain.grow(2)
+    watching.start(None)
+    watching.step()
+    assert watching.counts["without_p"] == 6 == store.runs()[0].counts["without_p"]
+    (said,) = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert "transactions come as receipt, and the model is calibrated on callTracer+logs" in said
+    for number in (10, 11):
+        assert f"block {number}: no p-value for any of its 3 transactions" in caplog.text
 
 
 LAGS: dict[str, tuple[tuple[str, ...], Any]] = {
