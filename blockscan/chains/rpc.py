@@ -151,7 +151,7 @@ class EthereumNode:
                 refused.append(str(error))
                 continue
             lesser = bool(raw.tx_hashes) and plan.rank < self._plans()[0].rank
-            reasons = [*(refused if lesser else []), raw.degraded]
+            reasons = [*(refused if lesser else []), raw.degraded, self._unasked(raw, plan)]
             return replace(raw, degraded="; ".join(filter(None, reasons)))
         raise InvalidAnswer(f"block {number:,}: " + "; ".join(refused))
 
@@ -165,6 +165,12 @@ class EthereumNode:
                 log.warning("the tracer answers again; `blockscan ingest --repair` mends the blocks between")
             self._silent, self._ask_again = None, 0.0
         return raw
+
+    def _unasked(self, raw: RawBlock, plan: Plan) -> str:
+        """Which endpoints have never answered, where one of them may have better traces of a block."""
+        best = plan.rank == max(each.rank for each in Plan)
+        silent = [each.shown for each in self._pool.endpoints if each not in self._offers]
+        return f"{', '.join(silent)} never answered" if raw.tx_hashes and silent and not best else ""
 
     def _wait(self, down: TracerDown) -> None:
         """Pass on that the tracer is down, until patience is at an end; that is said once."""

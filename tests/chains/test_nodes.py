@@ -115,6 +115,17 @@ def test_a_dead_endpoint_is_left_out_and_taken_up_when_it_comes_back(server: Any
     assert node.fetch(3).number == 3
 
 
+def test_a_block_is_degraded_while_an_endpoint_that_may_know_more_has_not_answered(server: Any) -> None:
+    dead = quick("http://127.0.0.1:9/" + KEY, timeout=0.2, attempts=1)
+    server.chain.absent = {*TRACER, "trace_block"}
+    raw = EthereumNode(Pool([dead, quick(server.url)])).fetch(3)
+    assert sources(raw) == {TraceSource.RECEIPT} and raw.degraded == f"{dead.shown} never answered"
+    assert EthereumNode(Pool([dead, quick(server.url)])).fetch(0).degraded == "", "it has no transactions"
+    assert EthereumNode(quick(server.url)).fetch(3).degraded == ""
+    server.chain.absent = set()
+    assert EthereumNode(Pool([dead, quick(server.url)])).fetch(3).degraded == "", "nothing is better"
+
+
 def swap(of: str, with_: Callable[[list[Any], Any], Any]) -> Callable[[str, list[Any], Any], Any]:
     return lambda method, params, result: with_(params, result) if method == of else result
 
