@@ -75,12 +75,14 @@ class Watcher:
 
         Args:
             first: where to begin in an archive without blocks of a node; None means the newest.
+
+        Raises:
+            ChainError: the node failed, or knows no block yet.
         """
         compact(self._writer.archive)
         stored = self._writer.archive.accounted()
         if not stored:
-            head = max(0, self._finality.head(self._node))
-            number = self._writer.begin(head if first is None else first)
+            number = self._writer.begin(self._newest() if first is None else first)
         else:
             number = self._writer.begin(stored[-1][1] + 1)
             self._reconcile(number - 1)
@@ -90,6 +92,15 @@ class Watcher:
         if self._store.first_block(self._node.chain) is None:  # from here on blocks are to be scored
             self._store.put_blocks([ScoredBlock(self._node.chain, number - 1, "before", ())])
         return number
+
+    def _newest(self) -> int:
+        """The newest block; the very first is what a node says before it knows any other."""
+        head = self._finality.head(self._node)
+        if head <= 0:
+            raise ChainError(
+                "the node knows no block but the first, it may be syncing: waiting; --start 0 begins there"
+            )
+        return head
 
     def step(self) -> int:
         """Take the blocks that are there; the number of the next one.

@@ -105,25 +105,43 @@ class EthereumNode:
         }
 
     def head(self, tag: str = "latest") -> int:
-        """Number of the newest block under a tag: latest, safe or finalized."""
+        """Number of the newest block under a tag: latest, safe or finalized.
+
+        Raises:
+            RpcError: the nodes failed, or answered no number.
+            ChainError: they know no such block.
+        """
         if tag == "latest":
-            return read_count(self._pool.fetch("eth_blockNumber", [])[0], "eth_blockNumber")
+            return self._count(self._pool.fetch("eth_blockNumber", [])[0], "eth_blockNumber")
         block, _ = self._pool.fetch("eth_getBlockByNumber", [tag, False])
         if not isinstance(block, Mapping):
             raise ChainError(f"{self._pool.shown} knows no {tag} block; choose another finality")
-        return read_count(block.get("number"), "number")
+        return self._count(block.get("number"), "number")
 
     def header(self, number: int) -> Block | None:
-        """A block's header, or None where there is no such block (yet, or any more)."""
+        """A block's header, or None where there is no such block (yet, or any more).
+
+        Raises:
+            RpcError: the nodes failed, or answered something that is no header.
+        """
         block, _ = self._pool.fetch("eth_getBlockByNumber", [hex(number), False])
         if not isinstance(block, Mapping):
             return None
-        return Block(
-            number,
-            str(block.get("hash")),
-            str(block.get("parentHash")),
-            read_count(block.get("timestamp"), "timestamp"),
-        )
+        hashes = block.get("hash"), block.get("parentHash")
+        if not all(isinstance(each, str) for each in hashes):
+            raise RpcError(
+                f"{self._pool.shown}: block {number:,} was answered without its hashes; wait for it"
+            )
+        return Block(number, str(hashes[0]), str(hashes[1]), self._count(block.get("timestamp"), "timestamp"))
+
+    def _count(self, value: object, name: str) -> int:
+        """A count that must be there: a node that is starting answers null, "0x" or words."""
+        try:
+            if value in (None, "0x"):
+                raise ParseError(f"`{name}` is missing")
+            return read_count(value, name)
+        except ParseError as error:
+            raise RpcError(f"{self._pool.shown}: {error}; wait until the node has started") from None
 
     def fetch(self, number: int) -> RawBlock:
         """One block with receipts and traces, as a node sent them, checked.

@@ -531,3 +531,21 @@ def test_finality_tags_and_headers(server: Any) -> None:
     assert node.header(99) is None
     with pytest.raises(ChainError, match="has no block 99"):
         node.fetch(99)
+
+
+@pytest.mark.parametrize("wrong", [None, "0x", "syncing", {}, -1, True])
+def test_a_head_or_header_that_is_no_number_is_waited_for(server: Any, wrong: Any) -> None:
+    node = EthereumNode(quick(server.url))
+
+    def change(method: str, params: list[Any], result: Any) -> Any:
+        if method == "eth_blockNumber":
+            return wrong
+        return {**result, "number": wrong, "timestamp": wrong}
+
+    server.chain.change = change
+    for ask in (node.head, lambda: node.head("safe"), lambda: node.header(4)):
+        with pytest.raises(RpcError, match="wait until the node has started"):
+            ask()
+    server.chain.change = lambda method, params, result: {}
+    with pytest.raises(RpcError, match="block 4 was answered without its hashes"):
+        node.header(4)

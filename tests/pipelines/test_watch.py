@@ -132,6 +132,17 @@ def test_an_empty_archive_begins_at_the_newest_block(server: Any, tmp_path: Path
     assert live(store) == on_chain(server.chain, 9)
 
 
+def test_a_node_that_knows_no_block_yet_is_waited_for(tmp_path: Path, store: ScoreStore) -> None:
+    with serve(Chain(blocks=1, now=True)) as server:
+        watching = watcher(server, tmp_path, store)
+        with pytest.raises(ChainError, match="--start 0 begins there"):
+            watching.start(None)
+        server.chain.grow(5)
+        assert watching.start(None) == 5
+    with serve(Chain(blocks=1, now=True)) as server:
+        assert watcher(server, tmp_path / "other", store).start(0) == 0
+
+
 @pytest.mark.parametrize(("finality", "head"), [("latest", 9), ("safe", 7), ("finalized", 5), ("3", 6)])
 def test_the_chosen_finality_is_kept(
     server: Any, tmp_path: Path, store: ScoreStore, finality: str, head: int
