@@ -85,6 +85,13 @@ class Watcher:
             number = self._writer.begin(self._newest() if first is None else first)
         else:
             number = self._writer.begin(stored[-1][1] + 1)
+            if first is not None and not any(least <= first <= most for least, most in stored):
+                log.warning(
+                    "--start %s is not used: the archive goes on at block %s; to begin elsewhere, give "
+                    "another --out",
+                    f"{first:,}",
+                    f"{number:,}",
+                )
             self._reconcile(number - 1)
             number = self._writer.next
         self._remember()
@@ -292,7 +299,10 @@ class Watcher:
                     "alert: %s: %s: %s", each.severity, safe_text(where), safe_text(each.score.reason)
                 )
         span = f"{blocks[0].number:,}" + (f" to {blocks[-1].number:,}" if len(blocks) > 1 else "")
-        log.info("block %s: %s transactions scored; %s", span, f"{len(judged):,}", self.latencies.line())
+        left = 0 if self._head is None else self._head + 1 - self._writer.next
+        behind = f"; {left:,} blocks behind the head" if left > 1 else ""
+        scored = f"{len(judged):,} transactions scored"
+        log.info("block %s: %s%s; %s", span, scored, behind, self.latencies.line())
 
     def _run(self, stamp: int) -> Run:
         return Run(

@@ -409,6 +409,24 @@ def test_the_log_says_how_long_it_takes_from_block_to_alert(
     assert all(re.search(r"0x[0-9a-f]{64}, p 0\.001: a reason", line) for line in shown)
 
 
+def test_how_far_behind_the_head_a_watch_is_and_a_start_that_is_not_used_are_said(
+    server: Any, tmp_path: Path, store: ScoreStore, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(step, "TOGETHER", 6)
+    watching = watcher(server, tmp_path, store)
+    assert watching.start(2) == 2
+    watching.step()
+    assert "block 2 to 3: 6 transactions scored; 6 blocks behind the head; no latency" in caplog.text
+    assert "block 8 to 9: 6 transactions scored; no latency" in caplog.text
+    watcher(server, tmp_path, store).start(2)
+    assert "is not used" not in caplog.text, "the run goes on that began there"
+    for first in (1, 480):
+        assert watcher(server, tmp_path, store).start(first) == 10
+        assert f"--start {first} is not used: the archive goes on at block 10" in caplog.text
+
+
 def test_a_quarantined_block_does_not_stop_the_watch(server: Any, tmp_path: Path, store: ScoreStore) -> None:
     watching = watcher(server, tmp_path, store, clock=much_later)
     server.chain.change = lambda method, params, result: (
