@@ -117,7 +117,9 @@ class Watcher:
             StoreError, ArtifactError: a disk refused.
         """
         head = self._finality.head(self._node)
-        for number in range(head + 1 if self._head is None else self._head + 1, head + 1):
+        before = head if self._head is None else max(self._head, head - AHEAD)  # a head may be far too high
+        self._seen = {number: at for number, at in self._seen.items() if number >= self._writer.next}
+        for number in range(before + 1, head + 1):
             self._seen.setdefault(number, self._clock())
         self._head = head
         self._reconcile(self._writer.next - 1)

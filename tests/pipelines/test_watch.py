@@ -427,6 +427,26 @@ def test_how_far_behind_the_head_a_watch_is_and_a_start_that_is_not_used_are_sai
         assert f"--start {first} is not used: the archive goes on at block 10" in caplog.text
 
 
+def test_when_blocks_came_is_remembered_of_those_to_come_alone(
+    server: Any, tmp_path: Path, store: ScoreStore
+) -> None:
+    watching = watcher(server, tmp_path, store)
+    watching.start(None)
+    watching.step()
+    server.chain.change = lambda method, params, result: (
+        hex(5_000_000) if method == "eth_blockNumber" else result
+    )
+    with pytest.raises(ChainError, match="has no block 10"):
+        watching.step()
+    assert len(watching._seen) <= step.AHEAD
+    server.chain.change = lambda method, params, result: result
+    server.chain.grow(2)
+    watching.step()
+    watching._seen[3] = 0.0  # one that was quarantined
+    watching.step()
+    assert 3 not in watching._seen
+
+
 def test_a_quarantined_block_does_not_stop_the_watch(server: Any, tmp_path: Path, store: ScoreStore) -> None:
     watching = watcher(server, tmp_path, store, clock=much_later)
     server.chain.change = lambda method, params, result: (
