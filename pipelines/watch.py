@@ -16,16 +16,16 @@ from blockscan.chains.families import parse
 from blockscan.detect.accounts import SECONDS
 from blockscan.errors import ChainError
 from blockscan.safetext import safe_text
-from blockscan.store import Correction, Run, ScoredBlock, ScoreStore
-from blockscan.transaction import TraceStatus, Transaction
+from blockscan.store import Run, ScoredBlock, ScoreStore
+from blockscan.transaction import Transaction
 from pipelines.before import nothing_yet, remember, remember_sizes
 from pipelines.block_writer import BlockWriter
 from pipelines.head import Finality, Latencies, Looks
 from pipelines.model_dir import Detector
 from pipelines.prefetch import Answer, prefetch
 from pipelines.progress import console
-from pipelines.render import p_text
 from pipelines.score import Scored, judge_all
+from pipelines.watch_report import is_blank, say_alerts, say_blank, say_corrections
 
 __all__ = ["Finality", "Watcher", "watch"]
 
@@ -166,32 +166,9 @@ class Watcher:
         if raw is answer and not raw.tx_hashes:
             return
         came = self._seen.get(number, 0.0) if raw is None or raw.time is None else raw.time
-        short = raw is not answer or bool(why and self._is_blank(parse(raw)))
+        short = raw is not answer or bool(why and is_blank(parse(raw), self._detector.calibration.values))
         if self._looks.again(whole=not short, age=self._clock() - came):
             raise ChainError(f"block {number:,} is asked for again, it may be too new for the node: {why}")
-
-    def _is_blank(self, transactions: Sequence[Transaction]) -> bool:
-        """Whether the calibration knows none of their sources: only what is truncated could alarm."""
-        told = [each.source.value for each in transactions if each.status is not TraceStatus.TRUNCATED]
-        return bool(told) and not set(told) & set(self._detector.calibration.values)
-
-    def _say_blank(self, raw: RawBlock, transactions: Sequence[Transaction]) -> None:
-        """Say of which blocks nothing can be judged, and of the first of a row what to do."""
-        if not transactions:
-            return
-        before, self._blank = self._blank, self._is_blank(transactions)
-        if not self._blank:
-            return
-        found, known = {each.source.value for each in transactions}, self._detector.calibration.values
-        if not before:
-            log.error(
-                "NOTHING CAN RAISE AN ALERT: transactions come as %s, and the model is calibrated on %s; "
-                "give an endpoint that traces so, or `blockscan calibrate` on blocks of this one",
-                ", ".join(sorted(found)),
-                ", ".join(sorted(known)) or "nothing",
-            )
-        count = f"{len(transactions):,}"
-        log.warning("block %s: no p-value for any of its %s transactions", f"{raw.number:,}", count)
 
     def _keep(self, blocks: Sequence[RawBlock]) -> None:
         """Store first, then score: what is stored and not scored is found at the next start."""
@@ -224,13 +201,8 @@ class Watcher:
         log.warning("reorganisation: blocks %s to %s left the chain", f"{numbers[0]:,}", f"{numbers[-1]:,}")
         stamp = int(self._clock())
         hashes = [block_hash for _, block_hash in gone]
-        self._tell(self._store.orphan_blocks(self._node.chain, hashes, now=stamp))
+        say_corrections(self._store.orphan_blocks(self._node.chain, hashes, now=stamp))
         self._remember()
-
-    @staticmethod
-    def _tell(corrections: Sequence[Correction]) -> None:
-        for each in corrections:
-            log.warning("correction: alert %s is %s: %s", safe_text(each.tx_hash), each.what, each.note)
 
     def _remember(self) -> None:
         """What is known of the time before, of other runs as well, on the chain as it is now."""
@@ -267,17 +239,20 @@ class Watcher:
             yield from read_part(archive.path / name, numbers.__contains__)
 
     def _score(self, blocks: Sequence[RawBlock]) -> None:
-        transactions: list[Transaction] = []
+        transactions, calibrated = list[Transaction](), self._detector.calibration.values
         for raw in blocks:
             transactions += (own := parse(raw))
-            self._say_blank(raw, own)
+            if own:
+                before, self._blank = self._blank, is_blank(own, calibrated)
+                if self._blank:
+                    say_blank(raw.number or 0, own, calibrated, again=before)
         with _hushed():
             found = judge_all(transactions, self._detector, before=self._before)
             judged = list(found) if transactions else []
         stamp = int(self._clock())
         written = self._store.write(((each.score, each.severity, each.frames) for each in judged), now=stamp)
         noted = [ScoredBlock(raw.chain, raw.number or 0, str(raw.hash), raw.tx_hashes) for raw in blocks]
-        self._tell(self._store.put_blocks(noted, now=stamp))
+        say_corrections(self._store.put_blocks(noted, now=stamp))
         self.blocks += len(blocks)
         self.counts["scored"] += len(judged)
         self.counts["alerts"] += written.raised
@@ -292,14 +267,7 @@ class Watcher:
             if raw.time is not None and seen is not None:
                 self.latencies.since_block.append(max(0.0, now - raw.time))
                 self.latencies.since_seen.append(now - seen)
-        for each in judged:
-            if each.severity is not None:
-                where = (
-                    f"block {each.score.block_number:,} {each.score.tx_hash}, p {p_text(each.score.p_value)}"
-                )
-                log.warning(
-                    "alert: %s: %s: %s", each.severity, safe_text(where), safe_text(each.score.reason)
-                )
+        say_alerts(judged)
         span = f"{blocks[0].number:,}" + (f" to {blocks[-1].number:,}" if len(blocks) > 1 else "")
         left = 0 if self._head is None else self._head + 1 - self._writer.next
         behind = f"; {left:,} blocks behind the head" if left > 1 else ""
