@@ -9,6 +9,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import groupby
+from operator import itemgetter
 
 from blockscan.archive import RawBlock, read_part
 from blockscan.archive_compact import compact
@@ -17,6 +19,7 @@ from blockscan.detect.accounts import SECONDS
 from blockscan.errors import ChainError
 from blockscan.safetext import safe_text
 from blockscan.store import Run, ScoredBlock, ScoreStore
+from blockscan.store_chain import LastValue
 from blockscan.transaction import Transaction
 from pipelines.before import nothing_yet, remember, remember_sizes
 from pipelines.block_writer import BlockWriter
@@ -94,8 +97,8 @@ class Watcher:
                 )
             self._reconcile(number - 1)
             number = self._writer.next
-        self._remember()
         self._score_leftovers(number)
+        self._remember()
         if self._store.first_block(self._node.chain) is None:  # from here on blocks are to be scored
             self._store.put_blocks([ScoredBlock(self._node.chain, number - 1, "before", ())])
         return number
@@ -206,9 +209,13 @@ class Watcher:
 
     def _remember(self) -> None:
         """What is known of the time before, of other runs as well, on the chain as it is now."""
+        known = self._store.last_values(self._node.chain, self._detector.calibrated_as, SECONDS)
+        self._recall(self._writer.next, known)
+
+    def _recall(self, block: int, known: Sequence[LastValue]) -> None:
+        """Forget all but what is known of the time before a block."""
         chain, self._before = self._node.chain, nothing_yet(self._detector.calibration)
-        remember_sizes(self._before.mixes, chain, self._writer.next, self._store, self._detector)
-        known = self._store.last_values(chain, self._detector.calibrated_as, SECONDS)
+        remember_sizes(self._before.mixes, chain, block, self._store, self._detector)
         numbers = {each.block_number for each in known if each.block_number is not None}
         raws = self._archived(lambda number, _: number in numbers, min(numbers, default=0))
         earlier = (each for raw in raws for each in parse(raw))
@@ -222,20 +229,32 @@ class Watcher:
         known = self._store.known_blocks(self._node.chain, first, stop)
         fresh: list[RawBlock] = []
         for raw in self._archived(lambda _, block_hash: block_hash not in known, first + 1):
-            fresh.append(raw)
-            if sum(len(each.tx_hashes) for each in fresh) >= TOGETHER:
-                self._score(fresh)
+            follows = bool(fresh) and raw.number == (fresh[-1].number or 0) + 1
+            if fresh and (not follows or sum(len(each.tx_hashes) for each in fresh) >= TOGETHER):
+                self._score_late(fresh)
                 fresh = []
+            fresh.append(raw)
         if fresh:
-            self._score(fresh)
+            self._score_late(fresh)
+
+    def _score_late(self, blocks: Sequence[RawBlock]) -> None:
+        """Score consecutive blocks by what was before them alone: their own scores may be stored already."""
+        chain, first = self._node.chain, blocks[0].number or 0
+        times = [raw.time for raw in blocks if raw.time is not None]
+        known: list[LastValue] = []
+        if times:  # slots without a block have none
+            since, as_calibrated = min(times) - SECONDS, self._detector.calibrated_as
+            known = self._store.values_before(chain, as_calibrated, block=first, since=since)
+        self._recall(first, known)
+        self._score(blocks)
 
     def _archived(self, wanted: Callable[[int, str], bool], first: int) -> Iterator[RawBlock]:
-        """The archive's blocks from `first` on whose number and hash are wanted, part by part."""
-        archive, parts = self._writer.archive, dict[str, set[int]]()
-        for number, (block_hash, name) in archive.block_hashes(first, self._writer.next - 1).items():
-            if wanted(number, block_hash):
-                parts.setdefault(name, set()).add(number)
-        for name, numbers in sorted(parts.items()):
+        """The archive's blocks from `first` on whose number and hash are wanted, in order."""
+        archive = self._writer.archive
+        stored = sorted(archive.block_hashes(first, self._writer.next - 1).items())
+        rows = ((name, number) for number, (block_hash, name) in stored if wanted(number, block_hash))
+        for name, group in groupby(rows, key=itemgetter(0)):  # a repaired block lies in a part of its own
+            numbers = {number for _, number in group}
             yield from read_part(archive.path / name, numbers.__contains__)
 
     def _score(self, blocks: Sequence[RawBlock]) -> None:

@@ -244,6 +244,47 @@ def test_a_run_killed_before_scoring_is_made_good_at_the_next_start(
     assert other.blocks == 0
 
 
+def depending(transactions: Sequence[Transaction], detector: Any, *, before: Any) -> Iterator[Scored]:
+    """Values and mixes that depend on all that was before, as those of the model do."""
+    for one, scored in zip(transactions, judge(transactions, detector, before=before), strict=True):
+        account = account_of(one.chain, one.sender), one.time
+        mix = before.mixes.add(one.chain, one.source.value, 0.0)
+        value = one.index + before.recent.carried(*account)(1.0, 0.0)
+        before.recent.add(*account, value)
+        yield replace(scored, score=replace(scored.score, value=value, mix=mix))
+
+
+@pytest.mark.parametrize("killed_at", [1, 3, 4])
+def test_a_run_killed_between_scores_and_block_scores_as_one_that_was_not(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    """Blocks whose own values are stored already are not carried over to themselves."""
+    monkeypatch.setattr(step, "judge_all", depending)
+    monkeypatch.setattr(step, "TOGETHER", 1)
+    monkeypatch.setattr(DETECTOR.calibration, "recent", lambda: Recent(0.9))
+    found = []
+    for name in ("whole", "killed"):
+        with open_store(tmp_path / name) as store:
+            watching = watcher(server, tmp_path / f"{name}-archive", store)
+            watching.start(1)
+            if name == "killed":
+                put, calls = store.put_blocks, iter(range(1, 100))
+
+                def dying(*given: Any, put: Any = put, calls: Any = calls, **more: Any) -> Any:
+                    if next(calls) == killed_at:
+                        raise SystemExit
+                    return put(*given, **more)
+
+                with monkeypatch.context() as patched, pytest.raises(SystemExit):
+                    patched.setattr(store, "put_blocks", dying)
+                    watching.step()
+                watching = watcher(server, tmp_path / f"{name}-archive", store)
+                watching.start(None)
+            watching.step()
+            found.append({score.tx_hash: (score.value, score.mix) for score in store.iter_scores()})
+    assert found[0] == found[1] and len({value for value, _ in found[0].values()}) > 3
+
+
 def test_what_accounts_did_is_known_from_block_to_block(
     server: Any, tmp_path: Path, store: ScoreStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
