@@ -154,6 +154,7 @@ def watch(
     """Follow the head of a chain: ingest, score and alert as blocks arrive. Run it again to go on.
 
     Where the chain reorganises, scores and alerts of what left it become orphaned; nothing is deleted.
+    A renewed calibration is used from the next start on; the log says when there is one.
 
     Example:
 

@@ -199,16 +199,17 @@ def watch(given: Endpoints, options: WatchOptions) -> None:
     from blockscan.chains.networks import block_seconds
     from blockscan.store import open_store
     from pipelines import watch as step
-    from pipelines.model_dir import ModelDir, load_detector
+    from pipelines.model_dir import ModelDir, load_detector, renewal
 
     finality = step.Finality.read(options.finality)
     node = open_node(given)
     finality.head(node)  # a tag that the node does not know is an error now, not a warning for ever
     writer = BlockWriter(open_for(node, options.archive), node)
-    detector = load_detector(ModelDir(options.model), options.device)
+    model = ModelDir(options.model)
+    detector = load_detector(model, options.device)
     poll = block_seconds(node.chain_id or 0) / 2 if options.poll is None else options.poll
     with open_store(options.store) as results:
-        watcher = step.Watcher(writer, detector, results, finality)
+        watcher = step.Watcher(writer, detector, results, finality, renewed=lambda: renewal(model, detector))
         step.watch(watcher, first=options.start, until=options.until, poll=poll)
         console.print(plain(f"{watcher.blocks:,} blocks: {watcher.latencies.line()}"))
 

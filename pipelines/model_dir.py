@@ -14,6 +14,7 @@ from blockscan.artifact import read_manifest
 from blockscan.chains.anchor import Idl
 from blockscan.config import Config, ScoreConfig, config_from
 from blockscan.detect.calibrate import Calibration
+from blockscan.detect.calibration_file import KIND as CALIBRATION
 from blockscan.detect.calibration_file import fingerprint, load_calibration, newest
 from blockscan.detect.history import History
 from blockscan.detect.history_file import KIND as HISTORY
@@ -137,6 +138,15 @@ def load_detector(directory: ModelDir, device: str) -> Detector:
         signatures_in(directory.signatures),
         idls_in(directory.idls),
     )
+
+
+def renewal(directory: ModelDir, detector: Detector) -> str:
+    """What has been renewed in a directory since a detector was loaded from it, in words; "" for nothing."""
+    try:
+        found = read_manifest(directory.calibration, CALIBRATION).fingerprint
+    except ArtifactError as error:  # at once, not when a run is started again
+        return f"the model has changed and cannot be loaded: {error}"
+    return "" if found == detector.calibrated_as else f"{directory.calibration} is another calibration now"
 
 
 def pick_device(name: str) -> str:

@@ -53,9 +53,13 @@ class Watcher:
         store: ScoreStore,
         finality: Finality,
         *,
+        renewed: Callable[[], str] = str,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Take over an archive's writer, a loaded model and a store; `clock` gives Unix seconds."""
+        """Take over an archive's writer, a loaded model and a store.
+
+        `renewed` names what has taken the model's place on disk, if anything; `clock` gives Unix seconds.
+        """
         self.latencies = Latencies()
         self.blocks = 0
         self.counts = {"scored": 0, "alerts": 0, "orphaned": 0, "without_p": 0}
@@ -64,6 +68,7 @@ class Watcher:
         self._detector = detector
         self._store = store
         self._finality = finality
+        self._renewed = renewed
         self._clock = clock
         self._seen: dict[int, float] = {}  # blocks that came while this run looked, not those before
         self._head: int | None = None
@@ -183,6 +188,8 @@ class Watcher:
         if self._uncompacted >= COMPACT_EVERY:
             compact(self._writer.archive)
             self._uncompacted = 0
+            if found := self._renewed():
+                log.warning("%s; stop watch and start it again to judge by it", found)
 
     def _reconcile(self, number: int) -> None:
         """Go back to where the chain forked, if the newest block taken is no longer on it."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from blockscan.transaction import call_count
 from pipelines import verify as verify_step
 from pipelines.calibrate import facts
 from pipelines.drift import DriftTests, Seen, drift_line
+from pipelines.model_dir import ModelDir, renewal
 from pipelines.ranges import parse_range
 from pipelines.sources import Rejects, open_shards, read_transactions, time_order
 
@@ -158,6 +160,11 @@ def test_recalibration_is_a_new_artifact_that_counts_from_now_on(
     told = answer(cli("recalibrate", road.archive, "--model", model, "--blocks", "120:150", "--json"))
     after = load_calibration(newest(model))
     assert told["calibration"] == "calibration-2" == newest(model).name
+    running: Any = SimpleNamespace(calibrated_as=fingerprint(before))
+    assert renewal(ModelDir(model), running) == f"{model / 'calibration-2'} is another calibration now"
+    running.calibrated_as = fingerprint(after)
+    assert renewal(ModelDir(model), running) == ""
+    assert "cannot be loaded" in renewal(ModelDir(tmp_path / "gone"), running)
     assert {path: path.read_bytes() for path in (model / "calibration").iterdir()} == files
     assert after.parents["calibration"] == fingerprint(before) and after.alarm_level == before.alarm_level
     assert told[f"threshold_before_{KEY}"] == pytest.approx(before.threshold(SOURCE, 0.05), abs=1e-4)

@@ -468,6 +468,23 @@ def test_how_far_behind_the_head_a_watch_is_and_a_start_that_is_not_used_are_sai
         assert f"--start {first} is not used: the archive goes on at block 10" in caplog.text
 
 
+def test_a_renewed_calibration_is_said_once_in_a_while(
+    server: Any, tmp_path: Path, store: ScoreStore, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(step, "COMPACT_EVERY", 4)
+    monkeypatch.setattr(step, "TOGETHER", 1)
+    found = ""
+    watching = watcher(server, tmp_path, store, renewed=lambda: found)
+    watching.start(1)
+    watching.step()
+    assert "to judge by it" not in caplog.text
+    found = "model/calibration-2 is another calibration now"
+    server.chain.grow(8)
+    watching.step()
+    assert caplog.text.count(f"{found}; stop watch and start it again to judge by it") == 2
+
+
 def test_when_blocks_came_is_remembered_of_those_to_come_alone(
     server: Any, tmp_path: Path, store: ScoreStore
 ) -> None:
