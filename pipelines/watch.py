@@ -27,6 +27,7 @@ from pipelines.head import Finality, Latencies, Looks
 from pipelines.model_dir import Detector
 from pipelines.prefetch import Answer, prefetch
 from pipelines.progress import console
+from pipelines.repaired import repaired_since
 from pipelines.score import Scored, judge_all
 from pipelines.watch_report import is_blank, say_alerts, say_blank, say_corrections
 
@@ -229,11 +230,12 @@ class Watcher:
         remember(self._before.recent, chain, known, earlier, self._detector)
 
     def _score_leftovers(self, stop: int) -> None:
-        """Score blocks that are stored, and that no run got round to scoring."""
+        """Score blocks that are stored, and that no run scored, or none since they were repaired."""
         first = self._store.first_block(self._node.chain)
         if first is None:
             return
         known = self._store.known_blocks(self._node.chain, first, stop)
+        known -= repaired_since(self._writer.archive, self._store)
         fresh: list[RawBlock] = []
         for raw in self._archived(lambda _, block_hash: block_hash not in known, first + 1):
             follows = bool(fresh) and raw.number == (fresh[-1].number or 0) + 1

@@ -30,7 +30,7 @@ from pipelines import watch as step
 from pipelines.before import Earlier
 from pipelines.block_writer import BlockWriter
 from pipelines.head import LOOKS
-from pipelines.ingest import open_for
+from pipelines.ingest import open_for, repair_node
 from pipelines.score import Scored
 from pipelines.watch import Finality, Watcher
 
@@ -283,6 +283,46 @@ def test_a_run_killed_between_scores_and_block_scores_as_one_that_was_not(
             watching.step()
             found.append({score.tx_hash: (score.value, score.mix) for score in store.iter_scores()})
     assert found[0] == found[1] and len({value for value, _ in found[0].values()}) > 3
+
+
+@pytest.mark.parametrize("lost", ["a trace", "all traces", "the block"])
+def test_a_block_that_was_repaired_is_scored_at_the_next_start(
+    server: Any, tmp_path: Path, store: ScoreStore, lost: str
+) -> None:
+    bomb = server.chain.entries[5]["block"]["transactions"][1]["hash"]
+
+    def change(method: str, params: list[Any], result: Any) -> Any:
+        if method == "debug_traceBlockByNumber" and params[0] == "0x5" and lost == "the block":
+            return []
+        if method.startswith("debug_trace") and params[0] in ("0x5", bomb) and lost == "a trace":
+            raise Refuse(-32000, "execution timeout")
+        if method.startswith(("debug", "trace")) and lost == "all traces" and len(params[0]) < 66:
+            raise Refuse(-32000, "block not found")
+        if method == "debug_traceTransaction" and lost == "all traces":
+            raise Refuse(-32000, "transaction not found")
+        return result
+
+    watching = watcher(server, tmp_path, store, clock=much_later)
+    server.chain.change = change
+    watching.start(4)
+    assert watching.step() == 10
+    del watching
+    whole = {"callTracer+logs complete"}
+    assert known(store) != whole or len(live(store)) < 18
+    server.chain.change = lambda method, params, result: result
+    node = EthereumNode(Endpoint(server.url, timeout=5, attempts=2, pause=0.001))
+    repair_node(node, tmp_path / "archive")
+    again = watcher(server, tmp_path, store)
+    again.start(None)
+    assert known(store) == whole and live(store) == on_chain(server.chain, 4)
+    assert again.blocks == (6 if lost == "all traces" else 1)
+    once_more = watcher(server, tmp_path, store)
+    once_more.start(None)
+    assert once_more.blocks == 0
+
+
+def known(store: ScoreStore) -> set[str]:
+    return {f"{score.source} {score.trace_status}" for score in store.iter_scores()}
 
 
 def test_what_accounts_did_is_known_from_block_to_block(
