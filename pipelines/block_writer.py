@@ -1,12 +1,16 @@
 """Blocks of a node on their way into an archive: linked by parent hash, part by part."""
 
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from blockscan.archive import Archive, PartInfo, RawBlock
 from blockscan.chains.checks import InvalidAnswer
 from blockscan.chains.rpc import Block
+from blockscan.chains.solana_rpc import parent_slot
 from blockscan.errors import ChainError
+
+log = logging.getLogger("blockscan.writer")
 
 PART_ROWS = 1000
 PART_BYTES = 64 * 1024 * 1024
@@ -56,6 +60,7 @@ class BlockWriter:
     _refused: list[tuple[int, str]] = field(default_factory=list)
     _retired: list[tuple[str, int, str]] = field(default_factory=list)
     _tail: tuple[int, str] = (-1, "")  # the block written last
+    _claim: tuple[int | None, int, str | None] = (None, -1, None)  # see _unlinked
 
     @property
     def next(self) -> int:
@@ -72,14 +77,16 @@ class BlockWriter:
 
         Raises:
             ArtifactError: the disk refused.
-            ChainError: the fork lies too deep.
+            ChainError: the fork lies too deep, or the node's blocks do not follow one another.
         """
+        answer = self._corrected(number, answer)
         if isinstance(answer, InvalidAnswer):
             self._refuse(number, answer)
         else:
             before = self.hash_of(number - 1)
             if before is not None and answer.parent_hash != before:
-                return self.rewind(number - 1)
+                follows = self.rewind(number - 1)
+                return follows if follows < number else self._unlinked(number, answer, before)
             self._rows.append(answer)
             self._bytes += sum(len(body) for body in answer.bodies.values())
         self._next = number + 1
@@ -104,8 +111,52 @@ class BlockWriter:
                     "chain; check --rpc, or give another --out"
                 )
             fork -= 1
+        return self._drop(fork)
+
+    def _unlinked(self, number: int, answer: RawBlock, before: str) -> int:
+        """What to fetch where a block does not follow the one before it, which the node still stands by.
+
+        A slot of Solana that a block names as its parent was not skipped, whatever the node has said of it.
+
+        Raises:
+            ChainError: this has been tried before.
+        """
+        slot = parent_slot(answer)
+        claim = slot, number, answer.parent_hash
+        if claim == self._claim:
+            raise ChainError(
+                f"{self.node.chain}: block {number:,} does not follow block {number - 1:,}, which the node "
+                "says is on its chain: it lacks a block, or endpoints are on two forks; give another --rpc"
+            )
+        self._claim = claim
+        if slot is None or slot >= number or self.hash_of(min(slot + 1, number - 1)) != before:
+            return number
+        skipped = {self.hash_of(slot), self.hash_of(slot - 1)} <= {before, None}
+        return self._drop(slot - 1) if skipped else number
+
+    def _corrected(self, number: int, answer: RawBlock | InvalidAnswer) -> RawBlock | InvalidAnswer:
+        """An answer for a slot that is said to be skipped, in the light of what a later block says of it."""
+        slot, child, parent = self._claim
+        if isinstance(answer, InvalidAnswer) or not _is_skipped(answer):
+            return answer
+        if slot is None or not slot <= number < child:
+            return answer
+        if number > slot:
+            return replace(answer, hash=parent, parent_hash=parent)
+        refused = InvalidAnswer(
+            f"slot {number:,}: the node calls it skipped, and slot {child:,} follows it; the node lacks the "
+            "block, so fetch it of another with --repair"
+        )
+        log.error("%s", refused)
+        return refused
+
+    def _drop(self, fork: int) -> int:
+        """Take back every block after `fork`, waiting or stored; the first number to fetch anew."""
+        kept = self.hash_of(fork)  # a skipped slot carries it too, and does not take it along as it goes
         gone = [row for row in self._rows if row.number is not None and row.number > fork]
-        self.orphaned += [(row.number, str(row.hash)) for row in gone if row.number is not None]
+        self.orphaned += [
+            (row.number, str(row.hash)) for row in gone if row.number is not None and row.hash != kept
+        ]
         self._rows = [row for row in self._rows if row not in gone]
         self._refused = [each for each in self._refused if each[0] <= fork]
         highest = max((part.last for part in self.archive.parts() if not part.input), default=fork)
@@ -113,7 +164,8 @@ class BlockWriter:
         for at, (block_hash, name) in self.archive.block_hashes(fork + 1, highest).items():
             if at not in known_gone:
                 self._retired.append((name, at, "orphaned"))
-                self.orphaned.append((at, block_hash))
+                if block_hash != kept:
+                    self.orphaned.append((at, block_hash))
         self._first = min(self._first, fork + 1)
         self._next = fork + 1
         return self._next
@@ -152,6 +204,8 @@ class BlockWriter:
             ArtifactError: the disk refused.
         """
         parent = self.hash_of(number - 1)
+        if isinstance(answer, RawBlock) and _is_skipped(answer):  # it was there when it was quarantined
+            answer = InvalidAnswer(f"slot {number:,}: the node still calls it skipped; give another --rpc")
         if isinstance(answer, RawBlock) and parent is not None and answer.parent_hash != parent:
             answer = InvalidAnswer(
                 f"block {number:,}: its parent is not block {number - 1:,} of the archive (a reorg?)", answer
@@ -192,3 +246,8 @@ class BlockWriter:
         self.degraded += len(info.degraded)
         self.whole += sum(bool(row.tx_hashes) and not row.degraded for row in rows)
         self._refused, self._retired = [], []
+
+
+def _is_skipped(row: RawBlock) -> bool:
+    """Whether a row stands for a slot without a block: only such a one is its own parent."""
+    return row.hash == row.parent_hash

@@ -2,7 +2,8 @@
 
 A slot that its leader skipped has no block. It is stored as an empty row that carries the hash of the newest
 block before it, as hash and as parent hash, so that rows still link by parent hash. A slot before the first
-that an endpoint still has may be answered in the same words; it is refused, not stored as empty.
+that an endpoint still has may be answered in the same words; it is refused, not stored as empty. So may a
+slot that it lacks in between; a later block that names it as its parent tells, see pipelines.block_writer.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Any
 
 from blockscan.archive import RawBlock
 from blockscan.chains.checks import InvalidAnswer
+from blockscan.chains.decode import decode
 from blockscan.chains.pool import Pool
 from blockscan.chains.rpc import Block
 from blockscan.chains.solana import parse
@@ -166,6 +168,14 @@ class SolanaNode:
             tx_hashes=(),
             bodies={"block": body},
         )
+
+
+def parent_slot(raw: RawBlock) -> int | None:
+    """The slot of the block that a block follows, None where it is none of Solana's or does not say."""
+    answer = decode(raw.bodies["block"])
+    block = answer.get("result") if isinstance(answer, Mapping) else None
+    slot = block.get("parentSlot") if isinstance(block, Mapping) else None
+    return slot if isinstance(slot, int) else None
 
 
 def _first_available(endpoint: Endpoint) -> int:
