@@ -7,6 +7,7 @@ slot that it lacks in between; a later block that names it as its parent tells, 
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -23,6 +24,8 @@ from blockscan.chains.transport import AnswerTooLarge, Endpoint, Forbidden, Meth
 from blockscan.errors import ChainError, ParseError
 from blockscan.transaction import TraceSource
 
+log = logging.getLogger("blockscan.solana")
+
 GENESIS = {
     "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d": "solana",
     "EtWTRABZaYq6iMfeYKouRu166VU2xqa1wcaWoxPkrZBG": "solana-devnet",
@@ -31,6 +34,8 @@ GENESIS = {
 SKIPPED = ("error -32007", "error -32009")
 """A slot without a block: skipped by its leader, or missing in long-term storage."""
 INVALID_PARAMS = "error -32602"
+UNKNOWN_VERSION = "error -32015"
+"""A transaction of the slot has a version above the one that is asked for."""
 NEWEST_VERSION = 1
 """Transaction versions go up to 1 (SIMD-0385); an older node refuses to be asked for more than 0."""
 _LOOK_BACK = (64, 5_000, 500_000)
@@ -88,15 +93,20 @@ class SolanaNode:
 
         Raises:
             InvalidAnswer: what the node answered cannot be parsed; with the answer. Or it answers for the
-                slot, and not with all of it: what comes after must not wait for that.
+                slot, and not with all of it, or it holds a transaction of a version that is not known
+                here: what comes after must not wait for that.
             ChainError: the slot is before the first that the nodes have.
             RpcError: the nodes failed.
         """
         try:
             block, body = self._block(number, "full")
-        except (AnswerTooLarge, Unanswered) as error:
+        except (AnswerTooLarge, Unanswered, MethodRefused) as error:
+            if isinstance(error, MethodRefused) and UNKNOWN_VERSION not in str(error):
+                raise
             header, body = self._block(number, "none")
             kept = None if header is None else self._raw(number, header, body)
+            if isinstance(error, MethodRefused):  # louder than one bad answer: there will be more of them
+                log.error("slot %s holds a transaction of a version that is not known here", f"{number:,}")
             raise InvalidAnswer(f"slot {number:,}: {error}", kept) from None
         if block is None:
             before = self._newest_before(number) or {}

@@ -163,6 +163,31 @@ def test_a_slot_too_much_for_its_node_is_an_invalid_answer_and_a_node_that_is_do
         node.fetch(5)
 
 
+def test_a_slot_with_a_transaction_of_an_unknown_version_is_an_invalid_answer_and_said_loudly(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    endpoint = Fake({5: block("h", "g", entry(SYSTEM, "s")), 6: block("i", "h")})
+    node, fetch = SolanaNode(endpoint), endpoint.fetch
+    refusals = [-32015, -32000]
+
+    def refusing(method: str, params: Sequence[Any]) -> tuple[Any, bytes]:
+        if method == "getBlock" and params[0] == 5 and params[1]["transactionDetails"] == "full":
+            raise MethodRefused(f"http://127.0.0.1:1 getBlock: error {refusals[0]}: no")
+        return fetch(method, params)
+
+    monkeypatch.setattr(endpoint, "fetch", refusing)
+    with pytest.raises(InvalidAnswer, match=r"slot 5: .*error -32015") as caught:
+        node.fetch(5)
+    assert caught.value.raw is not None and caught.value.raw.hash == "h"
+    assert [(each.levelname, each.getMessage()) for each in caplog.records] == [
+        ("ERROR", "slot 5 holds a transaction of a version that is not known here")
+    ]
+    assert node.fetch(6).hash == "i"
+    del refusals[0]
+    with pytest.raises(MethodRefused):  # any other refusal says nothing of the slot
+        node.fetch(5)
+
+
 def test_records_and_rows_go_to_the_parser_of_their_family() -> None:
     solana = {"slot": 1, **entry(SYSTEM, "s")}
     evm = {"tx_hash": "0x1", "trace": {"type": "CALL", "from": "0x" + "11" * 20, "to": "0x" + "22" * 20}}
