@@ -14,6 +14,7 @@ from blockscan.archive_parts import PartInfo, read_part
 SMALL_ROWS = 16
 """A part that covers no more blocks than this is small."""
 SHORTEST_RUN = 64
+"""Parts that are worth merging; fewer, where they are as many as become one by their bytes."""
 LONGEST_RUN = 1000
 LARGEST_BYTES = 16 * 1024 * 1024
 """Compressed bytes of the small parts that become one."""
@@ -22,7 +23,7 @@ Parts = list[tuple[Path, PartInfo]]
 
 
 def compact(archive: Archive) -> int:
-    """Merge runs of at least 64 small parts of consecutive blocks; how many parts were merged.
+    """Merge runs of 64 small parts of consecutive blocks, or of 16 MiB; how many parts were merged.
 
     Parts with rows that were replaced or orphaned stay as they are, and so do those that say so.
 
@@ -65,17 +66,20 @@ def _runs(archive: Archive) -> list[Parts]:
         ),
         key=lambda part: part[1].first,
     )
-    runs: list[Parts] = [[]]
+    runs: list[Parts] = []
+    run: Parts = []
     size = 0
     for path, info in small:
-        run = runs[-1]
-        size += path.stat().st_size
+        more = path.stat().st_size
         follows = run and info.first == run[-1][1].last + 1 and info.chain_id == run[-1][1].chain_id
-        if not follows or len(run) >= LONGEST_RUN or size > LARGEST_BYTES:
-            runs.append([])
-            size = path.stat().st_size
-        runs[-1].append((path, info))
-    return [run for run in runs if len(run) >= SHORTEST_RUN]
+        full = size + more > LARGEST_BYTES
+        if not follows or full or len(run) >= LONGEST_RUN:
+            if len(run) >= SHORTEST_RUN or (follows and full and len(run) > 1):
+                runs.append(run)
+            run, size = [], 0
+        run.append((path, info))
+        size += more
+    return [*runs, run] if len(run) >= SHORTEST_RUN else runs
 
 
 def _remove_merged(archive: Archive) -> None:

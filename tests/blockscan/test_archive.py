@@ -1,6 +1,7 @@
 """The archive by itself: damaged parts, what compaction keeps and removes."""
 
 import json
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import pytest
 from blockscan import archive as archive_module
 from blockscan import archive_merged
 from blockscan.archive import Archive, PartInfo, RawBlock
-from blockscan.archive_compact import SHORTEST_RUN, compact
+from blockscan.archive_compact import LARGEST_BYTES, SHORTEST_RUN, compact
 from blockscan.errors import ArtifactError
 from blockscan.transaction import TraceSource
 from pipelines.sources import Rejects, open_shards
@@ -171,6 +172,21 @@ def test_parts_without_a_row_are_merged_once_and_removed(tmp_path: Path) -> None
     later = compacted(archive.path, times=3)
     assert len(later.part_paths()) == 2
     assert later.coverage() == before and len(before.quarantined) == SHORTEST_RUN
+
+
+def test_parts_of_large_blocks_are_merged_up_to_a_size(tmp_path: Path) -> None:
+    archive = Archive.begin(tmp_path / "a", "evm")
+    noise = random.Random(1)
+    count, size = 40, LARGEST_BYTES // 16
+    for number in range(count):
+        body = {"block": noise.randbytes(size)}
+        archive.append([replace(row(number, f"0xb{number}"), bodies=body)], info(number))
+    before = archive.coverage()
+    later = compacted(archive.path, times=3)
+    sizes = [path.stat().st_size for path in later.part_paths()]
+    assert len(sizes) == 2 + count % 15 and max(sizes) < LARGEST_BYTES * 1.1  # 15 and their metadata fit
+    assert later.coverage() == before
+    assert [raw.number for raw in later.raw_blocks()] == list(range(count))
 
 
 def test_an_answer_too_long_for_a_cell_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
