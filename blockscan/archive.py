@@ -8,12 +8,20 @@ left the chain, is retired by the part that comes after, and read no more.
 
 import itertools
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from blockscan.archive_coverage import (
+    Coverage,
+    LiveParts,
+    Ranges,
+    accounted_ranges,
+    chain_ids_of,
+    coverage_of,
+    covered_ranges,
+    retired_rows,
+)
 from blockscan.archive_lock import LOCK, WriterLock, writer_lock
 from blockscan.archive_merged import read_listed_columns, read_listed_part
 from blockscan.archive_parts import PartGone, PartInfo, RawBlock, part_info, read_part, write_part
@@ -35,33 +43,6 @@ MANIFEST = "archive.json"
 QUARANTINE = "quarantine"
 LISTINGS = 5
 """How often the parts are listed before giving up, where some vanish before they are opened."""
-Ranges = list[tuple[int, int]]
-LiveParts = list[tuple[Path, PartInfo, Mapping[int, str]]]
-"""Part files, what each covers, and which of its rows are retired and why: all from one listing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """Report over an archive: what is in it and what is missing between its first and last block.
-
-    `quarantined` blocks (number, reason) were fetched and refused; `degraded` ones are here with less than
-    the node offers; `orphaned` counts rows of blocks that left the chain, `unwanted` lines of files that were
-    not asked for, `more_rejected` those refused beside `rejected`.
-    """
-
-    transactions: int
-    blocks: tuple[tuple[int, int], ...]
-    gaps: tuple[tuple[int, int], ...]
-    sources: Mapping[str, int]
-    chains: Mapping[str, int]
-    duplicates: int
-    rejected: tuple[str, ...]
-    chain_ids: tuple[int, ...] = ()
-    quarantined: tuple[tuple[int, str], ...] = ()
-    degraded: tuple[tuple[int, str], ...] = ()
-    orphaned: int = 0
-    unwanted: int = 0
-    more_rejected: int = 0
 
 
 class Archive:
@@ -190,12 +171,12 @@ class Archive:
     def live_parts(self) -> LiveParts:
         """Every part with its retired rows. One read uses one such listing, whatever is merged meanwhile."""
         parts = self.named_parts()
-        retired = _retired(parts)
+        retired = retired_rows(parts)
         return [(path, info, retired.get(path.name, {})) for path, info in parts]
 
     def retired(self) -> dict[str, dict[int, str]]:
         """Rows that are read no more: part file name -> block number -> why."""
-        return _retired(self.named_parts())
+        return retired_rows(self.named_parts())
 
     def raw_blocks(self) -> Iterator[RawBlock]:
         """Every row of every part that is not retired."""
@@ -233,45 +214,15 @@ class Archive:
 
     def accounted(self) -> Ranges:
         """The block ranges of a node that parts stand for: stored, empty or quarantined; retired ones not."""
-        return covered_ranges(_ranges(self.live_parts(), without_quarantined=False))
+        return accounted_ranges(self.live_parts())
 
     def coverage(self) -> Coverage:
         """What is here and what is missing."""
-        parts = self.live_parts()
-        chains, sources, numbers = _counts(parts)
-        node = [part for part in parts if not part[1].input]
-        stored = covered_ranges(_ranges(parts, without_quarantined=True))
-        quarantined = {
-            number: reason
-            for _, info, _ in node
-            for number, reason in info.quarantined
-            if not _inside(number, stored)
-        }
-        degraded = {
-            number: reason for _, info, gone in node for number, reason in info.degraded if number not in gone
-        }
-        accounted = covered_ranges(_ranges(parts, without_quarantined=False))
-        infos = [info for _, info, _ in parts]
-        retired = {(name, number): why for info in infos for name, number, why in info.retired}
-        return Coverage(
-            transactions=sum(chains.values()),
-            blocks=tuple(stored if node else covered_ranges((number, number) for number in numbers)),
-            gaps=tuple((a[1] + 1, b[0] - 1) for a, b in itertools.pairwise(accounted)),
-            sources=dict(sources),
-            chains=dict(chains),
-            duplicates=sum(info.duplicates for info in infos),
-            rejected=tuple(line for info in infos for line in info.rejected),
-            chain_ids=_chain_ids(infos),
-            quarantined=tuple(sorted(quarantined.items())),
-            degraded=tuple(sorted(degraded.items())),
-            orphaned=sum(why == "orphaned" for why in retired.values()),
-            unwanted=sum(info.unwanted for info in infos),
-            more_rejected=sum(info.more_rejected for info in infos),
-        )
+        return coverage_of(self.live_parts())
 
     def chain_ids(self) -> tuple[int, ...]:
         """The EIP-155 ids of the chains that node parts were fetched from, where they were recorded."""
-        return _chain_ids(self.parts())
+        return chain_ids_of(self.parts())
 
 
 def _is_free(path: Path) -> bool:
@@ -281,70 +232,6 @@ def _is_free(path: Path) -> bool:
     )
 
 
-def _retired(parts: Iterable[tuple[Path, PartInfo]]) -> dict[str, dict[int, str]]:
-    found: dict[str, dict[int, str]] = {}
-    for _, info in parts:
-        for name, number, why in info.retired:
-            found.setdefault(name, {})[number] = why
-    return found
-
-
-def _chain_ids(infos: Iterable[PartInfo]) -> tuple[int, ...]:
-    return tuple(sorted({info.chain_id for info in infos if info.chain_id is not None}))
-
-
-def _ranges(parts: LiveParts, *, without_quarantined: bool) -> Iterator[tuple[int, int]]:
-    for _, info, retired in parts:
-        if not info.input:
-            gone = set(retired)
-            if without_quarantined:
-                gone |= {number for number, _ in info.quarantined}
-            yield from _without(info.first, info.last, gone)
-
-
-def _counts(parts: LiveParts) -> tuple[Counter[str], Counter[str], set[int]]:
-    """Transactions by chain and by source, and the numbers of the blocks that files' records name."""
-    chains: Counter[str] = Counter()
-    sources: Counter[str] = Counter()
-    numbers: set[int] = set()
-    for path, _, gone in parts:
-        for number, chain, source, hashes in read_listed_columns(
-            path, "number", "chain", "source", "tx_hashes"
-        ):
-            if number not in gone:
-                sources[source] += len(hashes)
-                chains[chain] += len(hashes)
-                if number is not None:
-                    numbers.add(number)
-    return chains, sources, numbers
-
-
 def _holding(path: Path, tx_hash: str) -> Iterator[RawBlock]:
     if any(tx_hash in hashes for _, hashes in read_listed_columns(path, "number", "tx_hashes")):
         yield from (row for row in read_listed_part(path) if tx_hash in row.tx_hashes)
-
-
-def _without(first: int, last: int, gone: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """The inclusive range without some of its numbers."""
-    for number in sorted(gone):
-        if first <= number <= last:
-            if first < number:
-                yield first, number - 1
-            first = number + 1
-    if first <= last:
-        yield first, last
-
-
-def _inside(number: int, ranges: Ranges) -> bool:
-    return any(first <= number <= last for first, last in ranges)
-
-
-def covered_ranges(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Merge inclusive ranges that touch or overlap; sorted."""
-    merged: list[tuple[int, int]] = []
-    for first, last in sorted(ranges):
-        if merged and first <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
-        else:
-            merged.append((first, last))
-    return merged
