@@ -8,7 +8,8 @@ left the chain, is retired by the part that comes after, and read no more.
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from bisect import insort
+from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from blockscan.archive_coverage import (
     coverage_of,
     covered_ranges,
     retired_rows,
+    without_gone_notes,
 )
 from blockscan.archive_lock import LOCK, WriterLock, writer_lock
 from blockscan.archive_merged import read_listed_columns, read_listed_part
@@ -118,12 +120,35 @@ class Archive:
         """
         name = f"part-{info.input[:12] or 'node'}-{info.first:012d}-{info.last:012d}"
         target = self.path / f"{name}.parquet"
-        retired = self.retired()  # a name that was once retired would hide the new part's rows
+        retired = self._retired_around(info)  # a name that was once retired would hide the new part's rows
         for again in itertools.count(2):
             if not target.exists() and target.name not in retired:
                 break
             target = self.path / f"{name}-{again}.parquet"
         write_part(target, rows, info)
+        if self._lock is not None and self._lock.parts is not None:
+            insort(self._lock.parts, (target, info), key=lambda part: part[0])
+
+    def _retired_around(self, info: PartInfo) -> set[str]:
+        """The parts whose rows another part retires that covers some of the same blocks of a node.
+
+        Read from the disk, since no listing keeps the notes on parts that were merged and are gone.
+        """
+        around = (
+            path
+            for path, other in self.named_parts()
+            if other.retired and other.first <= info.last and info.first <= other.last
+        )
+        return {name for path in around for name, _, _ in part_info(path).retired}
+
+    def remove(self, paths: Collection[Path]) -> None:
+        """Remove part files whose every row stands in another part."""
+        for path in paths:
+            path.unlink()
+        if self._lock is not None and self._lock.parts is not None:
+            left = [part for part in self._lock.parts if part[0] not in paths]
+            names = {path.name for path, _ in left}
+            self._lock.parts = [(path, without_gone_notes(info, names)) for path, info in left]
 
     def quarantine(self, number: int, reason: str, raw: RawBlock | None) -> None:
         """Keep the answers that were refused for a block, beside the parts, for a person to look at.
@@ -151,22 +176,33 @@ class Archive:
     def named_parts(self) -> list[tuple[Path, PartInfo]]:
         """Every part file with what it covers; each is read once in this object's life.
 
+        Who holds the writer lock lists them once, too. Of the notes on rows that are retired since they were
+        merged, those stay that name files which are still there.
+
         Raises:
             ArtifactError: a part is damaged, or they vanish as fast as they are listed.
         """
+        if self._lock is None or not self._lock.alone:
+            return self._listed()
+        if self._lock.parts is None:
+            self._lock.parts, self._infos = self._listed(), {}
+        return list(self._lock.parts)
+
+    def _listed(self) -> list[tuple[Path, PartInfo]]:
         for _ in range(LISTINGS):
+            paths = self.part_paths()
+            names = {path.name for path in paths}
             try:
-                return [(path, self._info(path)) for path in self.part_paths()]
+                for path in paths:
+                    if path not in self._infos:
+                        self._infos[path] = without_gone_notes(part_info(path), names)
             except PartGone:
                 continue  # merged since it was listed; the next listing has what took its place
+            self._infos = {path: without_gone_notes(self._infos[path], names) for path in paths}
+            return list(self._infos.items())
         raise ArtifactError(
             f"the parts of {self.path} vanish while they are listed; wait for what removes them and run again"
         )
-
-    def _info(self, path: Path) -> PartInfo:
-        if path not in self._infos:
-            self._infos[path] = part_info(path)
-        return self._infos[path]
 
     def live_parts(self) -> LiveParts:
         """Every part with its retired rows. One read uses one such listing, whatever is merged meanwhile."""

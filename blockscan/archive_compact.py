@@ -85,9 +85,11 @@ def _runs(archive: Archive) -> list[Parts]:
 def _remove_merged(archive: Archive) -> None:
     """Remove the files whose every row stands in a merged part."""
     retired = archive.retired()
+    gone = set()
     for path, info in archive.named_parts():
-        gone = retired.get(path.name, {})
+        why = retired.get(path.name, {})
         refused = {number for number, _ in info.quarantined}
         stored = set(range(info.first, info.last + 1)) - refused  # once, the refused were not retired
-        if gone and all(gone.get(number) == MERGED for number in stored):
-            path.unlink()
+        if why and all(why.get(number) == MERGED for number in stored):
+            gone.add(path)
+    archive.remove(gone)

@@ -2,11 +2,11 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from blockscan.archive_merged import read_listed_columns
+from blockscan.archive_merged import MERGED, read_listed_columns
 from blockscan.archive_parts import PartInfo
 
 Ranges = list[tuple[int, int]]
@@ -84,6 +84,16 @@ def retired_rows(parts: Iterable[tuple[Path, PartInfo]]) -> dict[str, dict[int, 
         for name, number, why in info.retired:
             found.setdefault(name, {})[number] = why
     return found
+
+
+def without_gone_notes(info: PartInfo, names: Collection[str]) -> PartInfo:
+    """What a part covers, with the notes on merged rows of those files alone that have one of these names.
+
+    A merged part has a note for every block for ever; one stays, which tells that it is a merged one.
+    """
+    notes = tuple(note for note in info.retired if note[2] != MERGED or note[0] in names)
+    notes = notes or info.retired[:1]
+    return info if notes == info.retired else replace(info, retired=notes)
 
 
 def chain_ids_of(infos: Iterable[PartInfo]) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ import os
 import weakref
 from pathlib import Path
 
+from blockscan.archive_parts import PartInfo
 from blockscan.errors import ArtifactError
 
 LOCK = ".lock"
@@ -12,12 +13,18 @@ LOCK = ".lock"
 
 
 class WriterLock:
-    """The right to write an archive, held by this process for as long as somebody in it keeps this object."""
+    """The right to write an archive, held by this process for as long as somebody in it keeps this object.
+
+    `parts` is what the archive holds, sorted by path, once it has been listed: as nobody else writes, it need
+    not be listed again. Where the file system has no locks (`alone` is False), it must.
+    """
 
     def __init__(self, path: Path) -> None:
         """Take the right; see `writer_lock`."""
         descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         weakref.finalize(self, os.close, descriptor)
+        self.parts: list[tuple[Path, PartInfo]] | None = None
+        self.alone = True
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -26,7 +33,7 @@ class WriterLock:
                 "none: stop it), or give another --out"
             ) from error
         except OSError:  # some network file systems have no locks; archives there were written before, too
-            pass
+            self.alone = False
 
 
 _held: "weakref.WeakValueDictionary[Path, WriterLock]" = weakref.WeakValueDictionary()

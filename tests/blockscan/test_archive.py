@@ -215,6 +215,53 @@ def test_an_orphaned_block_stays_orphaned_and_on_disk(tmp_path: Path) -> None:
     assert len(later.part_paths()) == 4  # what was replaced, what replaced it, and what is before and after
 
 
+def test_the_writer_lists_its_parts_once_and_knows_what_it_adds_and_removes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, real = [], Archive.part_paths
+    archive = Archive.begin(tmp_path / "a", "evm")
+    monkeypatch.setattr(Archive, "part_paths", lambda self: listed.append(self) or real(self))
+    for number in range(3 * SHORTEST_RUN):
+        archive.append([row(number, f"0xb{number}")], info(number))
+        if number % SHORTEST_RUN == SHORTEST_RUN - 1:
+            compact(archive)
+    again = Archive.begin(archive.path, "evm")  # in the same process
+    again.append([row(999, "0xb999")], info(999))
+    assert listed == [archive]
+    fresh = Archive(archive.path)
+    assert archive.named_parts() == again.named_parts() == fresh.named_parts()
+    assert archive.coverage() == fresh.coverage()
+
+
+def test_no_other_writer_is_trusted_where_there_are_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("blockscan.archive_lock.fcntl.flock", none)
+    archive = Archive.begin(tmp_path / "a", "evm")
+    assert archive.parts() == []
+    Archive(archive.path).append([row(1, "0xb1")], info(1))  # as another process would
+    assert len(archive.parts()) == 1
+
+
+@pytest.mark.parametrize("opened", [Archive, partial(Archive.begin, family="evm")], ids=["read", "written"])
+def test_notes_and_parts_that_are_gone_are_forgotten(
+    followed: Path, opened: Callable[[Path], Archive]
+) -> None:
+    archive = opened(followed)
+    assert len(archive.parts()) == SHORTEST_RUN
+    for _ in range(2):
+        compact(archive)
+    ((path, merged),) = archive.named_parts()
+    assert len(merged.retired) == 1 and len(archive._infos) <= 1
+    assert compact(archive) == 0  # and it is still known to be a merged one
+    archive.append([row(5, "new")], replace(info(5), retired=((path.name, 5, "orphaned"),)))
+    assert archive.part_paths()[1].name == "part-node-000000000005-000000000005-2.parquet"
+    assert [raw.hash for raw in archive.raw_blocks() if raw.number == 5] == ["new"]
+
+
 @pytest.fixture
 def followed(tmp_path: Path) -> Path:
     """An archive as `watch` leaves it behind: a part per block."""
