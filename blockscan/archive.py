@@ -26,7 +26,7 @@ from blockscan.archive_coverage import (
 )
 from blockscan.archive_lock import LOCK, WriterLock, writer_lock
 from blockscan.archive_merged import read_listed_columns, read_listed_part
-from blockscan.archive_parts import PartGone, PartInfo, RawBlock, part_info, read_part, write_part
+from blockscan.archive_parts import PartGone, PartInfo, RawBlock, may_hold, part_info, read_part, write_part
 from blockscan.artifact import write_whole
 from blockscan.errors import ArtifactError
 
@@ -219,9 +219,12 @@ class Archive:
         for path, _, gone in self.live_parts():
             yield from (row for row in read_listed_part(path) if row.number not in gone)
 
-    def find(self, tx_hash: str) -> Iterator[RawBlock]:
-        """The rows that hold a transaction, found by its hash."""
-        for path, _, gone in self.live_parts():
+    def find(self, tx_hash: str, block: int | None = None) -> Iterator[RawBlock]:
+        """The rows that hold a transaction, found by its hash; its block, where known, is read first."""
+        parts = self.live_parts()
+        if block is not None:
+            parts.sort(key=lambda part: not may_hold(part[1], block, block))
+        for path, _, gone in parts:
             for row in _holding(path, tx_hash):
                 if row.number not in gone:
                     yield row

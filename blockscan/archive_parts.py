@@ -86,6 +86,11 @@ class PartInfo:
     more_rejected: int = 0
 
 
+def may_hold(info: PartInfo, first: int, last: int | None) -> bool:
+    """Whether a part can have blocks of [first, last], None for no end; a file's records may be any."""
+    return bool(info.input) or (info.last >= first and (last is None or info.first <= last))
+
+
 def write_part(target: Path, rows: Sequence[RawBlock], info: PartInfo) -> None:
     """Write a part under a temporary name, then give it its own: it is there whole, or not at all.
 

@@ -275,7 +275,8 @@ def explain_again(
     with open_store(store, read_only=True) as results:
         _say_chains(tx_hash, chain, results)
         stored = results.score(tx_hash, chain=chain)
-        transaction = find(source, tx_hash, chain if stored is None else stored.chain)
+        block = None if stored is None else stored.block_number
+        transaction = find(source, tx_hash, chain if stored is None else stored.chain, block=block)
         detector = load_detector(ModelDir(model), device)
         before = None if stored is None else Before(stored.carried, stored.joint, stored.mix)
         explained = explain(transaction, source, detector, wanted, before)

@@ -128,13 +128,13 @@ def whole_hash(given: str, store: Path | None, source: Path | None) -> str:
     return found[0] if found else given
 
 
-def find(source: Path, tx_hash: str, chain: str | None = None) -> Transaction:
-    """A transaction of an archive; several chains may have its hash.
+def find(source: Path, tx_hash: str, chain: str | None = None, *, block: int | None = None) -> Transaction:
+    """A transaction of an archive; several chains may have its hash. Its `block`, where known, saves time.
 
     Raises:
         ConfigError: the archive does not hold it.
     """
-    for raw in Archive(source).find(tx_hash):
+    for raw in Archive(source).find(tx_hash, block):
         for transaction in parse(raw):
             if transaction.hash == tx_hash and chain in (None, transaction.chain):
                 return transaction

@@ -14,6 +14,7 @@ from typing import BinaryIO, cast
 
 from blockscan.archive import MANIFEST, Archive, RawBlock, part_info
 from blockscan.archive_merged import read_listed_part
+from blockscan.archive_parts import may_hold
 from blockscan.chains.decode import read_document
 from blockscan.chains.families import parse, parse_record
 from blockscan.errors import ArtifactError, ParseError
@@ -74,7 +75,8 @@ def open_shards(source: Path, rejects: Rejects, blocks: BlockRange | None = None
     Args:
         source: what to read.
         rejects: takes what cannot be parsed.
-        blocks: only transactions of these blocks; those without a block number are left out then.
+        blocks: only transactions of these blocks; those without a block number are left out then. Parts
+            of a node without one of these blocks are no shards.
 
     Raises:
         ArtifactError: the path is none of these, or the archive is empty.
@@ -84,7 +86,10 @@ def open_shards(source: Path, rejects: Rejects, blocks: BlockRange | None = None
         if not any(part.transactions for _, part, _ in parts):
             raise ArtifactError(f"the archive {source} is empty; run `blockscan ingest` first")
         return [
-            _part_shard(path, part.transactions, rejects, blocks, retired) for path, part, retired in parts
+            _part_shard(path, part.transactions, rejects, blocks, retired)
+            for path, part, retired in parts
+            if blocks is None
+            or may_hold(part, blocks.start, None if blocks.stop is None else blocks.stop - 1)
         ]
     if not source.is_file():
         raise ArtifactError(f"{source} does not exist; give an archive, a .jsonl[.gz] or a .parquet file")

@@ -176,13 +176,18 @@ def _with_calibration(detector: Detector, path: Path) -> Detector:
 
 
 def _row_of(stored: TxScore, archive: Archive) -> RawBlock:
-    rows = [row for row in archive.find(stored.tx_hash) if row.chain == stored.chain]
-    if not rows:
+    other = None
+    for row in archive.find(stored.tx_hash, stored.block_number):
+        if row.chain == stored.chain:
+            if row.number == stored.block_number:
+                return row
+            other = other or row
+    if other is None:
         raise ConfigError(
             f"{archive.path} holds no transaction {stored.tx_hash} of {safe_text(stored.chain)}; "
             "give the archive it came from"
         )
-    return next((row for row in rows if row.number == stored.block_number), rows[0])
+    return other
 
 
 def _judge_alone(row: RawBlock, tx_hash: str, detector: Detector, before: Before) -> TxScore:

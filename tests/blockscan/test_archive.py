@@ -20,6 +20,7 @@ from blockscan.archive import Archive, PartInfo, RawBlock
 from blockscan.archive_compact import LARGEST_BYTES, SHORTEST_RUN, compact
 from blockscan.errors import ArtifactError
 from blockscan.transaction import TraceSource
+from pipelines.ranges import BlockRange
 from pipelines.sources import Rejects, open_shards
 
 
@@ -269,6 +270,29 @@ def followed(tmp_path: Path) -> Path:
     for number in range(SHORTEST_RUN):
         archive.append([row(number, f"0xb{number}")], info(number))
     return archive.path
+
+
+@pytest.mark.parametrize("times", [0, 2], ids=["a part per block", "merged"])
+def test_parts_without_the_wanted_blocks_are_not_read(
+    followed: Path, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = compacted(followed, times=times)
+    archive.append([row(70, "0xb70")], info(70))
+    archive.append([replace(row(7, "0xf7"), form="record")], PartInfo("ab" * 32, "in.jsonl", 1, 1, 1))
+    opened, real = [], archive_merged.read_columns
+
+    def noted(path: Path, *names: str) -> list[tuple[Any, ...]]:
+        opened.append(path)
+        return real(path, *names)
+
+    monkeypatch.setattr(archive_merged, "read_columns", noted)
+    assert next(archive.find("0xb7-tx", 7)).number == 7 and len(opened) <= 2
+    assert next(archive.find("0xb7-tx", 70)).number == 7  # included anew elsewhere
+    assert list(archive.find("0xb99-tx", 7)) == []
+    names = [shard.name for shard in open_shards(followed, Rejects(), BlockRange(7, 9))]
+    assert len(names) == (2 if times else 3)  # of a file's records nobody knows
+    assert len(open_shards(followed, Rejects(), BlockRange(70, None))) == 2
+    assert len(open_shards(followed, Rejects(), BlockRange(900, None))) == 1
 
 
 def rows_of_shards(path: Path) -> list[str]:
