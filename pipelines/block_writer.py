@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from blockscan.archive import Archive, PartInfo, RawBlock
+from blockscan.archive import Archive, PartInfo, RawBlock, covered_ranges
 from blockscan.chains.checks import InvalidAnswer
 from blockscan.chains.rpc import Block
 from blockscan.chains.solana_rpc import parent_slot
@@ -19,6 +19,9 @@ PART_REJECTS = 1000
 """Lines of a file that were refused, as many as a part says what is wrong with."""
 DEEPEST_REORG = 10_000
 """Blocks walked back to find where a chain forked; a longer way means another chain."""
+
+LOOK_BACK = 256
+"""Blocks looked through at once for the newest that is not quarantined."""
 
 
 class Node(Protocol):
@@ -97,11 +100,14 @@ class BlockWriter:
     def rewind(self, number: int) -> int:
         """Drop the blocks up to `number` that are no longer the chain's; the first number to fetch anew.
 
+        Of a quarantined block it cannot be told; those after the newest that stays are fetched anew.
+
         Raises:
             ChainError: the fork lies too deep.
         """
         fork = number
-        while (known := self.hash_of(fork)) is not None:
+        while (newest := self.newest(fork)) is not None:
+            fork, known = newest
             header = self.node.header(fork)
             if header is not None and header.hash == known:
                 break
@@ -169,6 +175,26 @@ class BlockWriter:
         self._first = min(self._first, fork + 1)
         self._next = fork + 1
         return self._next
+
+    def newest(self, number: int) -> tuple[int, str] | None:
+        """Number and hash of the newest block up to `number` that has one: those in between are quarantined.
+
+        None where there is none without a gap in between.
+        """
+        known = self.hash_of(number)
+        if known is not None:
+            return number, known
+        ranges = covered_ranges([*self.archive.accounted(), (self._first, self._next - 1)])
+        begin = next((first for first, last in ranges if first <= number <= last), number + 1)
+        gone = self._gone()
+        for last in range(number, begin - 1, -LOOK_BACK):
+            first = max(begin, last - LOOK_BACK + 1)
+            stored = self.archive.block_hashes(first, last).items()
+            found = [(at, block_hash) for at, (block_hash, _) in stored if at not in gone]
+            found += [(row.number, str(row.hash)) for row in self._rows if row.number is not None]
+            if found := [each for each in found if each[0] <= last]:
+                return max(found)
+        return None
 
     def hash_of(self, number: int) -> str | None:
         """The hash of a block that is waiting or stored, None where there is none."""

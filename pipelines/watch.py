@@ -193,12 +193,12 @@ class Watcher:
                 log.warning("%s; stop watch and start it again to judge by it", found)
 
     def _reconcile(self, number: int) -> None:
-        """Go back to where the chain forked, if the newest block taken is no longer on it."""
-        known = self._writer.hash_of(number)
-        if known is None:
+        """Go back to where the chain forked, if the newest block taken that has a hash is no longer on it."""
+        newest = self._writer.newest(number)
+        if newest is None:
             return
-        header = self._node.header(number)
-        if header is not None and header.hash != known:  # None: the node that was asked lags behind
+        header = self._node.header(newest[0])
+        if header is not None and header.hash != newest[1]:  # None: the node that was asked lags behind
             self._writer.rewind(number)
             self._correct()
 

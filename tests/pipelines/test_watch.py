@@ -649,6 +649,47 @@ def test_a_young_block_is_taken_as_it_is_after_some_looks_and_those_after_it_at_
     assert [number for number, _ in (*coverage.quarantined, *coverage.degraded)][:1] == [10]
 
 
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize(
+    "refused", [{"0x8"}, {"0x9"}, {"0x7", "0x8"}, {"0x8", "0x9"}, {"0x6", "0x8"}, {"0x1"}]
+)
+def test_a_reorganisation_is_followed_through_quarantined_blocks(
+    server: Any, tmp_path: Path, store: ScoreStore, refused: set[str], restart: bool
+) -> None:
+    watching = watcher(server, tmp_path, store)
+    server.chain.change = lambda method, params, result: (
+        [] if method == "debug_traceBlockByNumber" and params[0] in refused else result
+    )
+    watching.start(1)
+    assert watching.step() == 10
+    server.chain.change = lambda method, params, result: result
+    server.chain.reorganise(3, 5)
+    if restart:
+        watching = watcher(server, tmp_path, store)
+        watching.start(None)
+    watching.step()
+    server.chain.grow(2)
+    watching.step()
+    left = [1] if refused == {"0x1"} else []  # of long before the fork: left to --repair
+    missed = {tx["hash"] for number in left for tx in server.chain.entries[number]["block"]["transactions"]}
+    assert live(store) == sorted(set(on_chain(server.chain)) - missed)
+    coverage = Archive(tmp_path / "archive").coverage()
+    assert coverage.gaps == () and [number for number, _ in coverage.quarantined] == left
+
+
+def test_a_reorganisation_of_quarantined_blocks_alone_is_no_error(
+    server: Any, tmp_path: Path, store: ScoreStore
+) -> None:
+    watching = watcher(server, tmp_path, store)
+    server.chain.change = lambda method, params, result: (
+        [] if method == "debug_traceBlockByNumber" else result
+    )
+    watching.start(1)
+    assert watching.step() == 10
+    server.chain.reorganise(3, 5)
+    assert watching.step() == 12 and live(store) == []
+
+
 @pytest.mark.parametrize("answer", [Refuse(-32000, "execution timeout"), Refuse(-32603, "took too long")])
 def test_a_transaction_that_cannot_be_traced_is_scored_as_such_and_said(
     server: Any, tmp_path: Path, store: ScoreStore, caplog: pytest.LogCaptureFixture, answer: Exception
