@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,8 @@ def write_part(target: Path, rows: Sequence[RawBlock], info: PartInfo) -> None:
         pq.write_table(table, draft, compression="zstd", row_group_size=128)
         sync(draft)
         draft.rename(target)
+        with suppress(OSError):  # the part is there; some file systems have no such thing for a directory
+            sync(target.parent)
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise ArtifactError(
@@ -120,9 +122,12 @@ def write_part(target: Path, rows: Sequence[RawBlock], info: PartInfo) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file's bytes are on the disk."""
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
+    """Wait until a file's bytes, or a directory's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from blockscan import archive as archive_module
-from blockscan import archive_merged
+from blockscan import archive_merged, archive_parts
 from blockscan.archive import Archive, PartInfo, RawBlock
 from blockscan.archive_compact import LARGEST_BYTES, SHORTEST_RUN, compact
 from blockscan.errors import ArtifactError
@@ -74,6 +74,22 @@ def test_a_disk_that_refuses_an_archive_is_one_error(tmp_path: Path, monkeypatch
         Archive.begin(tmp_path / "c", "evm")
     monkeypatch.undo()
     assert Archive.begin(tmp_path / "c", "evm").part_paths() == []
+
+
+def test_a_part_and_then_its_name_are_on_the_disk_before_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, real, synced = Archive.begin(tmp_path / "a", "evm"), archive_parts.sync, list[tuple[str, int]]()
+
+    def noted(path: Path) -> None:
+        real(path)
+        synced.append((path.name, len(archive.part_paths())))
+        if path.is_dir():
+            raise OSError(22, "Invalid argument")  # as on some network file systems
+
+    monkeypatch.setattr(archive_parts, "sync", noted)
+    archive.append([row(1, "0xb1")], info(1))
+    assert synced == [(".part-node-000000000001-000000000001.parquet.draft", 0), ("a", 1)]
 
 
 HOLD = """
