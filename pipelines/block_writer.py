@@ -151,7 +151,7 @@ class BlockWriter:
             return replace(answer, hash=parent, parent_hash=parent)
         refused = InvalidAnswer(
             f"slot {number:,}: the node calls it skipped, and slot {child:,} follows it; the node lacks the "
-            "block, so fetch it of another with --repair"
+            "block, so fetch it from another with --repair"
         )
         log.error("%s", refused)
         return refused

@@ -656,7 +656,7 @@ def test_a_young_block_is_taken_as_it_is_after_some_looks_and_those_after_it_at_
 def test_a_reorganisation_is_followed_through_quarantined_blocks(
     server: Any, tmp_path: Path, store: ScoreStore, refused: set[str], restart: bool
 ) -> None:
-    watching = watcher(server, tmp_path, store)
+    watching = watcher(server, tmp_path, store, clock=much_later)
     server.chain.change = lambda method, params, result: (
         [] if method == "debug_traceBlockByNumber" and params[0] in refused else result
     )
@@ -665,7 +665,7 @@ def test_a_reorganisation_is_followed_through_quarantined_blocks(
     server.chain.change = lambda method, params, result: result
     server.chain.reorganise(3, 5)
     if restart:
-        watching = watcher(server, tmp_path, store)
+        watching = watcher(server, tmp_path, store, clock=much_later)
         watching.start(None)
     watching.step()
     server.chain.grow(2)
@@ -680,7 +680,7 @@ def test_a_reorganisation_is_followed_through_quarantined_blocks(
 def test_a_reorganisation_of_quarantined_blocks_alone_is_no_error(
     server: Any, tmp_path: Path, store: ScoreStore
 ) -> None:
-    watching = watcher(server, tmp_path, store)
+    watching = watcher(server, tmp_path, store, clock=much_later)
     server.chain.change = lambda method, params, result: (
         [] if method == "debug_traceBlockByNumber" else result
     )
