@@ -350,7 +350,8 @@ def test_the_loss_in_the_end_is_the_mean_of_the_last_steps(tmp_path, monkeypatch
 
 def test_resume_without_an_unfinished_run_begins_one_and_says_so(tmp_path, caplog):
     assert _run(tmp_path / "model", resume=True, steps=2).steps == 2
-    assert caplog.messages == [f"there is no unfinished run in {tmp_path / 'model.work'}: starting at step 0"]
+    said = [each for each in caplog.messages if "unfinished" in each]
+    assert said == [f"there is no unfinished run in {tmp_path / 'model.work'}: starting at step 0"]
 
 
 def test_a_full_output_directory_is_refused_before_training(tmp_path):
