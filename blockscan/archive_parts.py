@@ -1,9 +1,8 @@
 """One part of an archive: a Parquet file with its rows and, in its metadata, what it covers."""
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from blockscan.artifact import sync
 from blockscan.errors import ArtifactError
 from blockscan.transaction import TraceSource
 
@@ -105,8 +105,7 @@ def write_part(target: Path, rows: Sequence[RawBlock], info: PartInfo) -> None:
         pq.write_table(table, draft, compression="zstd", row_group_size=128)
         sync(draft)
         draft.rename(target)
-        with suppress(OSError):  # the part is there; some file systems have no such thing for a directory
-            sync(target.parent)
+        sync(target.parent)
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise ArtifactError(
@@ -119,15 +118,6 @@ def write_part(target: Path, rows: Sequence[RawBlock], info: PartInfo) -> None:
             f"cannot write {target}: {why}; if an endpoint is allowed answers of gigabytes, allow it less "
             "with #max_mb=N after its URL"
         ) from error
-
-
-def sync(path: Path) -> None:
-    """Wait until a file's bytes, or a directory's names, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

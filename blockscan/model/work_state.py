@@ -6,7 +6,6 @@ written under another name and renamed, so that one with its final name is whole
 """
 
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from blockscan.artifact import sync
 from blockscan.errors import ArtifactError
 
 PROGRESS, SHARD, DRAFT = "progress.json", "state.safetensors", "draft"
@@ -47,9 +47,10 @@ def save_work(path: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, 
         if first:
             described = {"shards": _shards(draft), "progress": dict(progress)}
             (draft / PROGRESS).write_text(json.dumps(described), encoding="utf-8")
-            _flush(*draft.iterdir(), draft)
+            for written in (*draft.iterdir(), draft):
+                sync(written)
             draft.rename(path / f"step-{step:09d}")
-            _flush(path)  # a power cut must not find the older state gone and this one empty
+            sync(path)  # a power cut must not find the older state gone and this one empty
     except (OSError, SafetensorError) as error:
         raise ArtifactError(
             f"cannot write {draft}: {error}; free some space and go on with --resume"
@@ -57,16 +58,6 @@ def save_work(path: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, 
     if first:
         for older in sorted(path.glob("step-*"))[:-1]:
             shutil.rmtree(older, ignore_errors=True)
-
-
-def _flush(*paths: Path) -> None:
-    """Wait until the disk holds these files and directories."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def read_progress(path: Path) -> dict[str, Any] | None:

@@ -1,7 +1,9 @@
 """The archive by itself: damaged parts, what compaction keeps and removes."""
 
 import json
+import os
 import random
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -84,9 +86,12 @@ def test_a_part_and_then_its_name_are_on_the_disk_before_it_counts(
     def noted(path: Path) -> None:
         real(path)
         synced.append((path.name, len(archive.part_paths())))
-        if path.is_dir():
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise OSError(22, "Invalid argument")  # as on some network file systems
 
+    monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(archive_parts, "sync", noted)
     archive.append([row(1, "0xb1")], info(1))
     assert synced == [(".part-node-000000000001-000000000001.parquet.draft", 0), ("a", 1)]
