@@ -10,30 +10,68 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from blockscan.detect.accounts import SECONDS, Recent, account_of
-from blockscan.detect.calibrate import Calibration
-from blockscan.detect.dealings import dealing_in
+from blockscan.detect.books import Books
+from blockscan.detect.dealings import Dealing, dealing_in
 from blockscan.detect.mix import LAST, Mixes
 from blockscan.store import ScoreStore
 from blockscan.store_chain import LastValue
-from blockscan.transaction import Transaction
+from blockscan.transaction import CallKind, Transaction
 from pipelines.model_dir import Detector
+from pipelines.progress import progress
 from pipelines.ranges import BlockRange
 
 Reread = Callable[[BlockRange], Iterable[Transaction]]
 """The transactions of some blocks, as far as they are at hand."""
 
 
+REREAD = 50_000
+"""Transactions before a range after which no older ones are read for the books of contracts."""
+_BLOCKS = 250
+"""How many blocks are read for them at first; if those hold too few, four times as many."""
+
+
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What the accounts did, and how large transactions were; both are kept up to date."""
+    """What accounts did, how large transactions were, what contracts hold; all are kept up to date."""
 
     recent: Recent
     mixes: Mixes
+    books: Books
 
 
-def nothing_yet(calibration: Calibration) -> Earlier:
+def nothing_yet(detector: Detector) -> Earlier:
     """What is known at the very beginning."""
-    return Earlier(calibration.recent(), Mixes())
+    return Earlier(
+        detector.calibration.recent(), Mixes(), Books(detector.history, detector.calibration.books)
+    )
+
+
+def enter(books: Books, transaction: Transaction, dealing: Dealing) -> None:
+    """Note what a transaction put in and took out."""
+    place = transaction.chain, transaction.block_number
+    books.add(place, dealing.sender, dealing.made, dealing.transfers)
+
+
+def catch_up(books: Books, chain: str, block: int, reread: Reread) -> None:
+    """Enter what came between the calibration and a block, as far as it is at hand, and not long ago.
+
+    No books are kept of Solana, where no program holds what it pays out.
+    """
+    first, stop, blocks, known = books.until.get(chain, block) + 1, block, _BLOCKS, 0
+    if first >= stop:
+        return
+    with progress("earlier (books)", None) as bar:
+        while first < stop and known < REREAD:
+            start = max(first, stop - blocks)
+            for each in reread(BlockRange(start, stop)):
+                if each.root.kind is CallKind.INSTRUCTION:
+                    return
+                if each.chain == chain:
+                    enter(books, each, dealing_in(each, books.history))
+                    known += 1
+                    bar.advance(1)
+            stop, blocks = start, 4 * blocks
+        bar.to(known, known)
 
 
 def remember(
@@ -74,6 +112,7 @@ def remember_before(
             starts[each.chain] = min(starts.get(each.chain, place), place)
     for chain, (block, time) in starts.items():
         remember_sizes(known.mixes, chain, block, store, detector)
+        catch_up(known.books, chain, block, reread)
         last = store.values_before(chain, detector.calibrated_as, block=block, since=time - SECONDS)
         numbers = [each.block_number for each in last if each.block_number is not None]
         if numbers:

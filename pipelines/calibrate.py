@@ -14,6 +14,7 @@ import numpy as np
 from blockscan.artifact import MANIFEST, read_manifest, require_empty
 from blockscan.config import ScoreConfig, config_from
 from blockscan.detect.accounts import Recent
+from blockscan.detect.books import Books
 from blockscan.detect.calibrate import Calibration, Observed, fit_calibration
 from blockscan.detect.calibrate import recalibrate as renew
 from blockscan.detect.calibration_file import KIND, fingerprint, load_calibration, save_calibration, versions
@@ -99,7 +100,8 @@ def calibrate(
     traffic = census.traffic(covered, transactions_per_day=target.transactions_per_day)
     level = target.level(traffic, otherwise=DEFAULT_FPR)
     require_enough(census.sources, level, halved=True)
-    observed = _observe(encoded, model, config, census)
+    books = Books(census.history)
+    observed = _observe(encoded, model, config, census, books)
     if config.mode == "cascade":  # one threshold from here on, so that no score depends on its company
         first_looks = [item.losses.replaced for item in observed if item.losses.replaced is not None]
         config = changed(config, cascade_from=cascade_threshold(first_looks, config.cascade))
@@ -117,6 +119,7 @@ def calibrate(
         traffic=traffic,
         per_contract=per_contract,
     )
+    calibration = changed(calibration, books=books.entered(census.lasts))
     save_calibration(calibration, out)
     return calibration
 
@@ -174,8 +177,10 @@ def recalibrate(
     level = target.level(traffic, otherwise=previous.alarm_level)
     require_newer(previous.traffic, traffic)
     require_enough(census.sources, level, halved=False)
-    observed = _observe(encoded, model, config, census)
+    books = Books(census.history, previous.books)
+    observed = _observe(encoded, model, config, census, books)
     calibration = renew(previous, observed, fpr=level, parent=fingerprint(previous), traffic=traffic)
+    calibration = changed(calibration, books=books.entered(census.lasts))
     out = place_for(directory, replace=True)
     save_calibration(calibration, out)
     return _compare(previous, calibration, out.name)
@@ -274,9 +279,9 @@ def _encode(
 
 
 def _observe(
-    encoded: Sequence[Encoded], model: MaskedLM, config: ScoreConfig, census: Census
+    encoded: Sequence[Encoded], model: MaskedLM, config: ScoreConfig, census: Census, books: Books
 ) -> list[Observed]:
-    """The same as the model sees them."""
+    """The same as the model sees them; they are entered in the books."""
     sequences = [each.sequence for each in encoded]
     with progress("calibrate (tokens)", None) as bar:
         losses = token_losses(model, sequences, config, progress=bar.to)
@@ -284,7 +289,7 @@ def _observe(
     observed, recent = [], Recent(0.0)
     for each, loss, vector in zip(encoded, losses, vectors, strict=True):
         (account, time), contract = census.accounts[each.key], census.contracts[each.key]
-        facts = census.facts_after(each.key, recent.dealings(account, time))
+        facts = census.facts_after(each.key, recent.dealings(account, time), books)
         recent.add(account, time, 0.0, census.dealings[each.key])
         kind = each.source, each.status
         observed.append(Observed(each.sequence, loss, facts, *kind, contract, vector, account, time))

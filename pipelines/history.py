@@ -53,7 +53,7 @@ def fit_history(
                 else:
                     yield transaction
 
-    counted = history_of(fresh())
+    counted = history_of(fresh(), base)
     if trained is not None:
         counted = replace(counted, until=latest(counted.until, _known_until(trained, counted.until)))
     if known:

@@ -78,3 +78,13 @@ def progress(what: str, total: int | None) -> Iterator[Bar]:
     )
     with Progress(*columns, console=console, expand=True) as bars:
         yield Bar(bars, bars.add_task(what, total=total, note=""))
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Without progress bars: a log of blocks is no place for them."""
+    before, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = before

@@ -36,6 +36,7 @@ _AMOUNTS = frozenset(
         "input_bytes",
         "largest_transfer",
         "drained",
+        "withdrawn",
         "emptied",
         "loss",
         "bystander_loss",

@@ -30,7 +30,7 @@ from blockscan.model.losses import token_losses
 from blockscan.store import Run, ScoreStore
 from blockscan.tokens import TokenLosses, TokenSequence
 from blockscan.transaction import Transaction, call_count
-from pipelines.before import Earlier, Reread, nothing_yet, remember_before
+from pipelines.before import Earlier, Reread, enter, nothing_yet, remember_before
 from pipelines.decoding import name_evidence, name_frames
 from pipelines.drift import DriftTests, drift_line
 from pipelines.groups import groups_of
@@ -102,7 +102,7 @@ def score(
     ended: list[str] = []
     counts: Counter[str] = Counter()
     begun: set[str] = set()
-    before = nothing_yet(detector.calibration)
+    before = nothing_yet(detector)
     drifts = DriftTests(detector.calibration, np.random.default_rng(0))
     for group in groups_of(shards):
         begun |= remember_before(before, group.transactions, store, reread, detector, begun=begun)
@@ -154,16 +154,17 @@ def judge_all(
     Trees are painted for p-values up to KEPT_P. `before` is what is known of the time before the first of
     them; it is kept up to date.
     """
-    known = nothing_yet(detector.calibration) if before is None else before
+    known = nothing_yet(detector) if before is None else before
     for transaction, seen in zip(transactions, _look(transactions, detector, label), strict=True):
         account = account_of(transaction.chain, transaction.sender), transaction.time
         history = detector.history
         facts, dealing = facts_of(transaction, history), dealing_in(transaction, history)
-        joint = joint_of(facts, known.recent.dealings(*account), dealing, history)
+        joint = joint_of(facts, known.recent.dealings(*account), dealing, known.books)
         mix = known.mixes.add(transaction.chain, transaction.source.value, facts["calls"].value)
         carrying, earlier = known.recent.carried(*account), Before(joint=joint, mix=mix)
         scored = _judge(transaction, seen, facts, carrying, earlier, detector, KEPT_P)
         known.recent.add(*account, scored.score.value, dealing)
+        enter(known.books, transaction, dealing)
         yield scored
 
 

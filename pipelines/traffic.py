@@ -16,6 +16,7 @@ from blockscan.archive import Archive, covered_ranges
 from blockscan.chains.families import main_target
 from blockscan.chains.networks import NETWORKS
 from blockscan.detect.accounts import account_of
+from blockscan.detect.books import Books
 from blockscan.detect.dealings import Dealing, dealing_in, dealings_facts
 from blockscan.detect.facts import FACTS, fact_values, facts_of
 from blockscan.detect.history import History, latest
@@ -75,7 +76,8 @@ class Target:
 class Census:
     """Notes the transactions that pass: by key facts (F,), dealing, contract and account, and where.
 
-    `fitted` is the last block by chain that the tokenizer was fitted on, where that is known.
+    `fitted` is the last block by chain that the tokenizer was fitted on, where that is known; `lasts` the
+    last one noted.
     """
 
     history: History
@@ -84,9 +86,11 @@ class Census:
     dealings: dict[tuple[str, str], Dealing] = field(default_factory=dict)
     contracts: dict[tuple[str, str], str] = field(default_factory=dict)
     accounts: dict[tuple[str, str], tuple[str, int | None]] = field(default_factory=dict)
+    blocks: dict[tuple[str, str], int | None] = field(default_factory=dict)
     sources: Counter[str] = field(default_factory=Counter)
     chains: set[str] = field(default_factory=set)
     _places: set[tuple[int | None, int | None]] = field(default_factory=set)
+    lasts: dict[str, int] = field(default_factory=dict)
     _firsts: dict[str, int] = field(default_factory=dict)
 
     def watching(self, shards: Sequence[Shard], exclude: Collection[str] = ()) -> list[Shard]:
@@ -109,12 +113,15 @@ class Census:
             self.contracts[transaction.key] = main_target(transaction) or ""
             account = account_of(transaction.chain, transaction.sender)
             self.accounts[transaction.key] = account, transaction.time
+            self.blocks[transaction.key] = transaction.block_number
             self.sources[transaction.source.value] += 1
             self.chains.add(transaction.chain)
             self._places.add((transaction.block_number, transaction.time))
             if transaction.block_number is not None:
                 first = self._firsts.get(transaction.chain, transaction.block_number)
                 self._firsts[transaction.chain] = min(first, transaction.block_number)
+                last = self.lasts.get(transaction.chain, transaction.block_number)
+                self.lasts[transaction.chain] = max(last, transaction.block_number)
 
     def require_later(self) -> None:
         """Refuse transactions of blocks that the past was counted in: to those a model is too kind.
@@ -134,14 +141,20 @@ class Census:
                     f"calibrate on later ones: --blocks {until + 1}:"
                 )
 
-    def facts_after(self, key: tuple[str, str], earlier: Sequence[Dealing]) -> NDArray[np.float64]:
-        """The facts (F,) of a transaction, with what it shows together with earlier ones of its account."""
-        found = self.facts[key]
-        if earlier:
-            found = found.copy()
-            joint = dealings_facts(earlier, self.dealings[key], self.history)
-            for name, fact in joint.items():
-                found[FACTS.index(name)] = fact.value
+    def facts_after(
+        self, key: tuple[str, str], earlier: Sequence[Dealing], books: Books
+    ) -> NDArray[np.float64]:
+        """The facts (F,) of a transaction, with what it shows together with earlier ones; it is entered.
+
+        Args:
+            key: chain and hash.
+            earlier: what its account did in the last minutes, oldest first.
+            books: of all transactions before.
+        """
+        found, dealing = self.facts[key].copy(), self.dealings[key]
+        for name, fact in dealings_facts(earlier, dealing, books).items():
+            found[FACTS.index(name)] = fact.value
+        books.add((key[0], self.blocks[key]), dealing.sender, dealing.made, dealing.transfers)
         return found
 
     def traffic(self, covered: Blocks, *, transactions_per_day: float | None = None) -> Traffic:

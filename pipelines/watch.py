@@ -7,8 +7,9 @@ orphaned in the store, with its alerts; nothing is deleted.
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 
@@ -16,17 +17,19 @@ from blockscan.archive import RawBlock, read_part
 from blockscan.archive_compact import compact
 from blockscan.chains.families import parse
 from blockscan.detect.accounts import SECONDS
+from blockscan.detect.books import Books
 from blockscan.errors import ChainError
 from blockscan.safetext import safe_text
 from blockscan.store import Run, ScoredBlock, ScoreStore
 from blockscan.store_chain import LastValue
 from blockscan.transaction import Transaction
-from pipelines.before import nothing_yet, remember, remember_sizes
+from pipelines.before import catch_up, nothing_yet, remember, remember_sizes
 from pipelines.block_writer import BlockWriter
 from pipelines.head import Finality, Latencies, Looks
 from pipelines.model_dir import Detector
 from pipelines.prefetch import Answer, prefetch
-from pipelines.progress import console
+from pipelines.progress import hushed
+from pipelines.ranges import BlockRange
 from pipelines.repaired import repaired_since
 from pipelines.score import Scored, judge_all
 from pipelines.watch_report import is_blank, say_alerts, say_blank, say_corrections
@@ -73,7 +76,7 @@ class Watcher:
         self._clock = clock
         self._seen: dict[int, float] = {}  # blocks that came while this run looked, not those before
         self._head: int | None = None
-        self._before = nothing_yet(detector.calibration)
+        self._before = nothing_yet(detector)
         self._uncompacted = 0
         self._looks = Looks()
         self._blank = False  # whether nothing of the last block with transactions could be judged
@@ -104,7 +107,7 @@ class Watcher:
             self._reconcile(number - 1)
             number = self._writer.next
         self._score_leftovers(number)
-        self._remember()
+        self._remember(self._books(number))
         if self._store.first_block(self._node.chain) is None:  # from here on blocks are to be scored
             self._store.put_blocks([ScoredBlock(self._node.chain, number - 1, "before", ())])
         return number
@@ -213,20 +216,26 @@ class Watcher:
         stamp = int(self._clock())
         hashes = [block_hash for _, block_hash in gone]
         say_corrections(self._store.orphan_blocks(self._node.chain, hashes, now=stamp))
-        self._remember()
+        self._before.books.take_back(numbers[0])
+        self._remember(self._before.books)
 
-    def _remember(self) -> None:
+    def _remember(self, books: Books) -> None:
         """What is known of the time before, of other runs as well, on the chain as it is now."""
         known = self._store.last_values(self._node.chain, self._detector.calibrated_as, SECONDS)
-        self._recall(self._writer.next, known)
+        self._recall(self._writer.next, known, books)
 
-    def _recall(self, block: int, known: Sequence[LastValue]) -> None:
+    def _books(self, block: int) -> Books:
+        """The books of contracts as they were before a block."""
+        books = nothing_yet(self._detector).books
+        catch_up(books, self._node.chain, block, lambda blocks: self._transactions(blocks, blocks.start))
+        return books
+
+    def _recall(self, block: int, known: Sequence[LastValue], books: Books) -> None:
         """Forget all but what is known of the time before a block."""
-        chain, self._before = self._node.chain, nothing_yet(self._detector.calibration)
+        chain, self._before = self._node.chain, replace(nothing_yet(self._detector), books=books)
         remember_sizes(self._before.mixes, chain, block, self._store, self._detector)
         numbers = {each.block_number for each in known if each.block_number is not None}
-        raws = self._archived(lambda number, _: number in numbers, min(numbers, default=0))
-        earlier = (each for raw in raws for each in parse(raw))
+        earlier = self._transactions(numbers, min(numbers, default=0))
         remember(self._before.recent, chain, known, earlier, self._detector)
 
     def _score_leftovers(self, stop: int) -> None:
@@ -254,8 +263,13 @@ class Watcher:
         if times:  # slots without a block have none
             since, as_calibrated = min(times) - SECONDS, self._detector.calibrated_as
             known = self._store.values_before(chain, as_calibrated, block=first, since=since)
-        self._recall(first, known)
+        self._recall(first, known, self._books(first))
         self._score(blocks)
+
+    def _transactions(self, blocks: BlockRange | Collection[int], first: int) -> Iterator[Transaction]:
+        """The archive's transactions of some blocks, of which `first` is the first."""
+        for raw in self._archived(lambda number, _: number in blocks, first):
+            yield from parse(raw)
 
     def _archived(self, wanted: Callable[[int, str], bool], first: int) -> Iterator[RawBlock]:
         """The archive's blocks from `first` on whose number and hash are wanted, in order."""
@@ -274,7 +288,7 @@ class Watcher:
                 before, self._blank = self._blank, is_blank(own, calibrated)
                 if self._blank:
                     say_blank(raw.number or 0, own, calibrated, again=before)
-        with _hushed():
+        with hushed():
             found = judge_all(transactions, self._detector, before=self._before)
             judged = list(found) if transactions else []
         stamp = int(self._clock())
@@ -334,13 +348,3 @@ def watch(watcher: Watcher, *, first: int | None, until: int | None, poll: float
             log.warning("node: %s", safe_text(str(error), limit=600))
         if until is None or number is None or number <= until:
             time.sleep(min(LONGEST_PAUSE, poll * 2.0 ** min(failures, 10)))
-
-
-@contextmanager
-def _hushed() -> Iterator[None]:
-    """Without progress bars: a log of blocks is no place for them."""
-    before, console.quiet = console.quiet, True
-    try:
-        yield
-    finally:
-        console.quiet = before

@@ -11,11 +11,10 @@ Two needs follow for a target alpha:
 - above all n values means FPR <= alpha, 95 %:  (1 - alpha)^n <= 0.05   (299 for 1 %, 2,995 for 0.1 %)
 
 p allows for a change of how large transactions are, see blockscan.detect.mix. A budget of alerts a day is a
-share of a day's benign transactions, see blockscan.detect.levels. With `per_contract` p is taken among
-transactions to the same contract, see blockscan.detect.contracts.
-To a value part of those of the same account's last minutes is added (blockscan.detect.accounts), in
-calibration as later. `recalibrate` replaces the held-out values by newer ones and keeps what gives the
-value, so that values and thresholds of before and after are on one scale.
+share of a day's benign transactions, see blockscan.detect.levels. With `per_contract` p is taken among those
+to the same contract, see blockscan.detect.contracts. To a value part of those of the same account's last
+minutes is added (blockscan.detect.accounts), in calibration as later. `recalibrate` renews the held-out
+values and keeps what gives the value, so that thresholds of before and after are on one scale.
 """
 
 import math
@@ -29,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockscan.detect.accounts import Carrying, Recent
+from blockscan.detect.books import NOTHING, Entered
 from blockscan.detect.contracts import comparable, split
 from blockscan.detect.dealings import JOINT_GAIN
 from blockscan.detect.density import Density, fit_density
@@ -82,8 +82,7 @@ class Judgement:
 
     `token_p` float64 (T,): see FieldCalibration.p_values. `rarities`: -log10 p by part of the score.
     `views`: what the value is the sum of, by view, and "carried", from the account's recent transactions.
-    `size`: log of the number of calls. `value` is +inf for a truncated trace, `p_value` None where the trace
-    source has no calibration.
+    `size`: log of number of calls. `value`: +inf for a truncated trace; `p_value`: None for other sources.
     """
 
     size: float
@@ -98,13 +97,13 @@ class Judgement:
 class Calibration:
     """All that benign data taught: fields, score model, and per source the values (n,) ascending.
 
-    `alarm_level` is the p-value at or under which a transaction is an alarm, the FPR asked for.
-    `parents` are the fingerprints of the checkpoint and the tokenizer whose losses these were, `scoring`
-    the settings under which they were computed: a judgement needs losses of the same kind. A calibration
-    that replaces another names it among its parents, as "calibration". `contracts`, where p-values are taken
-    within contracts, holds the values by source and contract; `density` gives the part of that name.
-    `periods` counts alarms by source and part of the time, see levels.alarms_by_period. `sizes` has the class
-    of each of the values (n,), see blockscan.detect.mix, where p-values over the source allow for the mix.
+    `alarm_level` is the p-value at or under which a transaction is an alarm, the FPR asked for. `parents` are
+    the fingerprints of the checkpoint and the tokenizer whose losses these were, `scoring` the settings under
+    which they were computed: a judgement needs losses of the same kind. A calibration that replaces another
+    names it among its parents, as "calibration". `contracts`, where p-values are taken within contracts, has
+    the values by source and contract; `density` gives the part of that name. `periods` counts alarms by
+    source and part of the time, see levels.alarms_by_period; `sizes` has the class of each of the values
+    (n,), see blockscan.detect.mix; `books` what all this entered in those of contracts.
     """
 
     fields: FieldCalibration
@@ -118,6 +117,7 @@ class Calibration:
     density: Density | None = None
     periods: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     sizes: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    books: Entered = NOTHING
 
     def recent(self) -> Recent:
         """Nothing known of any account yet; give it values in time order."""

@@ -1,9 +1,9 @@
 """A Calibration on disk: artifact of kind "calibration", all arrays in one safetensors file.
 
 Array names say what they are: "field/target/address/values", "part/fisher/3/scale", "view/size/values",
-"benign/callTracer", "sizes/callTracer", "contract/callTracer/0x1234", "density/references". A model directory
-holds `calibration` and, after others, `calibration-2` and so on: each is complete, a recalibration names
-the one before among its parents, and the last one counts.
+"benign/callTracer", "sizes/callTracer", "contract/callTracer/0x1234", "density/references", "books/keys". A
+model directory holds `calibration` and, after others, `calibration-2` and so on: each is complete, a
+recalibration names the one before among its parents, and the last one counts.
 """
 
 import hashlib
@@ -17,17 +17,19 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from blockscan import artifact
+from blockscan.detect.books import Entered
 from blockscan.detect.calibrate import Calibration
 from blockscan.detect.density import KINDS, Density
 from blockscan.detect.levels import Traffic
 from blockscan.detect.mix import CLASSES
 from blockscan.detect.score import PARTS, ScoreModel, view_of
 from blockscan.detect.surprise import FieldCalibration, Survival
+from blockscan.detect.tally import Sums
 from blockscan.errors import ArtifactError
 from blockscan.tokens import Field, Modality
 
 KIND = "calibration"
-FACTS_AS = 11
+FACTS_AS = 12
 """What facts and views of blockscan.detect mean; thresholds on values of another meaning would be wrong."""
 ARRAYS = "calibration.safetensors"
 
@@ -96,6 +98,9 @@ def load_calibration(path: Path) -> Calibration:
         density = _density(arrays, manifest.config["density"]) if "density" in manifest.config else None
         periods = {source: tuple(each) for source, each in manifest.config.get("periods", {}).items()}
         sizes = _sizes(arrays, values)
+        until = {str(chain): int(block) for chain, block in manifest.config["books_until"].items()}
+        sums = Sums(arrays["books/keys"], arrays["books/totals"])
+        books = Entered(sums, arrays["books/made"], until)
     except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise ArtifactError(
             f"{path} is no calibration this program can read: {error}; move it away and calibrate again"
@@ -112,6 +117,7 @@ def load_calibration(path: Path) -> Calibration:
         density,
         periods,
         sizes,
+        books,
     )
 
 
@@ -130,6 +136,7 @@ def _config(calibration: Calibration) -> dict[str, Any]:
     return optional | {
         "facts": FACTS_AS,
         "alarm_level": calibration.alarm_level,
+        "books_until": dict(sorted(calibration.books.until.items())),
         "scoring": dict(calibration.scoring),
         "parts": list(calibration.score.tails),
         "transactions": {source: len(values) for source, values in sorted(calibration.values.items())},
@@ -155,6 +162,8 @@ def _arrays(calibration: Calibration) -> Arrays:
     if calibration.density is not None:
         arrays |= {f"density/{name}": array for name, array in calibration.density.arrays.items()}
     arrays |= {f"sizes/{source}": classes for source, classes in calibration.sizes.items()}
+    sums = calibration.books.sums
+    arrays |= {"books/keys": sums.keys, "books/totals": sums.totals, "books/made": calibration.books.made}
     return arrays | {f"benign/{source}": values for source, values in calibration.values.items()}
 
 

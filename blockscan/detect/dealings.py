@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from blockscan.detect.books import Books, withdrawn
 from blockscan.detect.fact import (
     EACH,
     Fact,
@@ -23,7 +24,7 @@ from blockscan.detect.fact import (
     rarity_of,
     worst_of,
 )
-from blockscan.detect.flow import ZERO, Frames, Transfer, frames_of, noticed_by
+from blockscan.detect.flow import ZERO, Frames, Transfer, created_by, frames_of, noticed_by
 from blockscan.detect.gains import Side, own_side, possible_tool
 from blockscan.detect.history import History
 from blockscan.detect.lookalikes import lookalike
@@ -31,8 +32,8 @@ from blockscan.findings import Joint
 from blockscan.transaction import CallKind, Transaction
 
 JOINT_GAIN = "joint_gain"
-JOINT = ("overdrawn", JOINT_GAIN, "lookalike")
-"""The facts that several transactions show together."""
+JOINT = ("overdrawn", JOINT_GAIN, "lookalike", "withdrawn")
+"""The facts that a transaction shows together with earlier ones."""
 MOST_TRANSFERS = 1000
 """Transfers of a transaction that are remembered; the rest is forgotten, not the transaction."""
 
@@ -41,13 +42,15 @@ MOST_TRANSFERS = 1000
 class Dealing:
     """One transaction's part: who acted for the sender for sure, who perhaps, and what moved.
 
-    `noticed` has (holder, asset) for each holder that called the asset.
+    `noticed` has (holder, asset) for each holder that called the asset, `made` the contracts that the `sender` created.
     """
 
     own: Side
     tools: Side
     transfers: tuple[Transfer, ...]
     noticed: frozenset[tuple[str, str]] = frozenset()
+    made: frozenset[str] = frozenset()
+    sender: str = ""
 
 
 def dealing_of(frames: Frames, transaction: Transaction, history: History) -> Dealing:
@@ -57,7 +60,8 @@ def dealing_of(frames: Frames, transaction: Transaction, history: History) -> De
     """
     own = own_side(frames, transaction)
     moved = () if transaction.root.kind is CallKind.INSTRUCTION else frames.transfers[:MOST_TRANSFERS]
-    return Dealing(own, possible_tool(transaction, history) - own, tuple(moved), noticed_by(frames))
+    tools = possible_tool(transaction, history) - own
+    return Dealing(own, tools, tuple(moved), noticed_by(frames), created_by(frames), transaction.sender)
 
 
 def dealing_in(transaction: Transaction, history: History) -> Dealing:
@@ -70,19 +74,22 @@ def with_joint(facts: Facts, joint: Iterable[Joint]) -> Facts:
     return facts | {each.name: Fact(each.value, each.node, each.found) for each in joint}
 
 
-def joint_of(facts: Facts, earlier: Sequence[Dealing], now: Dealing, history: History) -> tuple[Joint, ...]:
+def joint_of(facts: Facts, earlier: Sequence[Dealing], now: Dealing, books: Books) -> tuple[Joint, ...]:
     """What a transaction shows together with earlier ones, and by itself, as `facts` say, does not."""
-    found = dealings_facts(earlier, now, history) if earlier else {}
-    return tuple(Joint(name, *fact) for name, fact in found.items() if fact.value != facts[name].value)
+    found = dealings_facts(earlier, now, books).items()
+    differ = ((name, fact) for name, fact in found if fact.value != facts[name].value)
+    return tuple(Joint(name, *fact) for name, fact in differ if not math.isnan(fact.value))
 
 
-def dealings_facts(earlier: Sequence[Dealing], now: Dealing, history: History) -> Facts:
+def dealings_facts(earlier: Sequence[Dealing], now: Dealing, books: Books) -> Facts:
     """overdrawn: more taken out of somebody than put in, who got nothing else, by transactions until now.
 
     joint_gain: a gain without a payment of the transactions together; NaN for one alone, whose `free_gain`
     says as much, for what several show is rare or not among several. Both count what this transaction takes
     part in, in decades of how rare such an amount is. lookalike: see blockscan.detect.lookalikes.
+    withdrawn: see blockscan.detect.books, which the earlier transactions are to be in.
     """
+    history = books.history
     every = (*earlier, now)
     own = frozenset[str]().union(*(each.own for each in every))
     sides = dict.fromkeys((own, own.union(*(each.tools for each in every))))
@@ -93,7 +100,11 @@ def dealings_facts(earlier: Sequence[Dealing], now: Dealing, history: History) -
         _seen_from(replace(all_of_it, own=side), now, history, together=bool(earlier)) for side in sides
     )
     before = moved[: len(moved) - len(now.transfers)]
-    return taken | {"lookalike": lookalike(before, now.transfers, own, history)}
+    others = (withdrawn(now.transfers, now.noticed, now.sender, side, books) for side in sides)
+    return taken | {
+        "lookalike": lookalike(before, now.transfers, own, history),
+        "withdrawn": max(others, key=by_value),
+    }
 
 
 def _seen_from(every: Dealing, now: Dealing, history: History, *, together: bool) -> Facts:

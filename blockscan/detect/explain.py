@@ -88,11 +88,13 @@ _FACT_WORDS = {
     "rare_report": "number that the event hardly ever reports in this sense,",
     "overdrawn": "more taken out within minutes than put in,",
     "joint_gain": "gain without a payment within minutes,",
+    "withdrawn": "withdrawal of what others had put in,",
     "lookalike": "payment to another address that looks like one paid before,",
 }
 """What a fact of blockscan.detect.facts is called in a reason."""
 _DEEDS = (
-    "reentry", "bystander_loss", "drained", "loss", "emptied", "overdrawn", "joint_gain", "free_gain", "gain",
+    "reentry", "bystander_loss", "drained", "withdrawn", "loss", "emptied", "overdrawn", "joint_gain",
+    "free_gain", "gain",
 )  # fmt: skip
 """Facts of what is done to whom: whose loss it is, whose gain."""
 WHOLE = ("calls", "input_bytes")

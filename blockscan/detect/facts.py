@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from blockscan.detect.books import Books
 from blockscan.detect.dealings import dealing_of, dealings_facts
 from blockscan.detect.fact import ESTABLISHED, MEASURED, Fact, Facts, by_value
 from blockscan.detect.flow import Frames, frames_of
@@ -55,6 +56,7 @@ FACTS = (
     "overdrawn",
     "joint_gain",
     "lookalike",
+    "withdrawn",
 )
 _RARE = 2.0
 """Nats; what an established party does more often than that adds nothing to a sum."""
@@ -85,7 +87,7 @@ def facts_of(transaction: Transaction, history: History) -> Facts:
         | _arguments(frames, history)
         | _habits(frames, transaction, history)
         | gains_and_losses(frames, transaction, history)
-        | dealings_facts((), dealing_of(frames, transaction, history), history)
+        | dealings_facts((), dealing_of(frames, transaction, history), Books(history))
     )
 
 

@@ -23,6 +23,7 @@ _SAFE_TRANSFER_CALLS = (bytes.fromhex("42842e0e"), bytes.fromhex("b88d4fde"))
 _DEPOSIT_CALL = bytes.fromhex("d0e30db0")
 _WITHDRAW_CALL = bytes.fromhex("2e1a7d4d")
 _WORD = 32
+CREATES = (CallKind.CREATE, CallKind.CREATE2)
 LARGEST = 1 << 128
 """Amounts from here on are not sums of anything: ids, masks, or a token made to confuse."""
 ENDS = 3
@@ -87,6 +88,12 @@ def frames_of(transaction: Transaction) -> Frames:
     return frames
 
 
+def created_by(frames: Frames) -> frozenset[str]:
+    """The contracts that a transaction created."""
+    steps = zip(frames.calls, frames.ok, strict=True)
+    return frozenset(call.target for call, ok in steps if ok and call.target and call.kind in CREATES)
+
+
 def noticed_by(frames: Frames) -> frozenset[tuple[str, str]]:
     """(holder, asset) for each holder that called an asset which moved."""
     assets = {each.asset for each in frames.transfers}
@@ -103,6 +110,19 @@ def payees_of(transfers: Iterable[Transfer], payers: Set[str]) -> dict[tuple[str
         if each.giver in payers and each.taker not in payers and each.taker not in (each.asset, ZERO):
             found.setdefault((each.giver, each.taker), each.node)
     return found
+
+
+def entries_of(transfers: Iterable[Transfer]) -> Iterator[tuple[str, tuple[str, ...], int]]:
+    """What transfers change in the books about each holder: whose books, which entry, by how much.
+
+    An entry is ("held", holder, asset), what he has of it, or ("put", account, holder, asset), what an
+    account gave him less what it got from him.
+    """
+    for each in transfers:
+        pair = each.taker, each.giver
+        for (holder, other), amount in ((pair, each.amount), (pair[::-1], -each.amount)):
+            yield holder, ("held", holder, each.asset), amount
+            yield holder, ("put", other, holder, each.asset), amount
 
 
 def ends_of(address: str) -> str:

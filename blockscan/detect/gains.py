@@ -20,7 +20,7 @@ from blockscan.detect.fact import (
     rarity_of,
     worst_of,
 )
-from blockscan.detect.flow import ZERO, Frames, Transfer, noticed_by, shares_lost
+from blockscan.detect.flow import CREATES, ZERO, Frames, Transfer, noticed_by, shares_lost
 from blockscan.detect.habits import in_words
 from blockscan.detect.history import History, asked_by, unsigned_losers
 from blockscan.transaction import CallKind, Transaction
@@ -28,12 +28,11 @@ from blockscan.transaction import CallKind, Transaction
 Side = frozenset[str]
 
 _BALANCE_OF = bytes.fromhex("70a08231")
-_CREATES = (CallKind.CREATE, CallKind.CREATE2)
 
 
 def own_side(frames: Frames, transaction: Transaction) -> Side:
     """Who acts for the sender for sure: himself, whoever signs, and the contracts that he creates."""
-    created = {call.target for call in frames.calls if call.kind in _CREATES and call.target}
+    created = {call.target for call in frames.calls if call.kind in CREATES and call.target}
     return frozenset({transaction.sender, *transaction.root.accounts, *created})
 
 

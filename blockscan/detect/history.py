@@ -9,7 +9,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from blockscan.chains.solana_layouts import SYSTEM
-from blockscan.detect.flow import LARGEST, Frames, Transfer, ends_of, frames_of, payees_of
+from blockscan.detect.flow import (
+    LARGEST,
+    Frames,
+    Transfer,
+    created_by,
+    ends_of,
+    entries_of,
+    frames_of,
+    payees_of,
+)
 from blockscan.detect.habits import (
     Function,
     company_of,
@@ -20,6 +29,7 @@ from blockscan.detect.habits import (
 )
 from blockscan.detect.tally import (
     SIGNED_BINS_PER_DECADE,
+    Sums,
     Tally,
     amount_bin,
     count_all,
@@ -47,6 +57,7 @@ KINDS = (
     "role",
     "report",
     "paid",
+    "made",
 )
 """What is counted, per transaction that shows it: edge (caller, callee); caller and callee of any edge;
 callers: different callers of a callee; function (callee, selector); use (function, caller); users: different
@@ -56,7 +67,8 @@ per ("", name of a function on whatever contract, place in the calldata). On Sol
 unsigned, holders that lost something without their signature. Of names (blockscan.detect.habits): company
 (name, name); sequence (name that another follows) and (name, name); role (name, place) and (name, place,
 role); report (event, place) and (event, place, what its number is). By payer: paid, different payees of
-(payer), and (payer, payee) and (payer, how the payee looks) of each, see blockscan.detect.lookalikes."""
+(payer), and (payer, payee) and (payer, how the payee looks) of each, see blockscan.detect.lookalikes. made:
+(contract) that was created, and (contract, sender) who had it created."""
 
 Argument = tuple[bytes, int]
 """Name of a function and place in its calldata."""
@@ -69,12 +81,14 @@ ARGUMENTS = 8
 class History:
     """Frozen counts by KINDS, and the number of transactions they are from.
 
-    `until` is by chain the last block that was counted, or that the model beside them was trained on.
+    `until` is by chain the last block that was counted, or that the model beside them was trained on. `books`
+    are what contracts that were created in these transactions hold, and from whom, see flow.entries_of.
     """
 
     tallies: dict[str, Tally]
     transactions: int
     until: Mapping[str, int] = field(default_factory=dict)
+    books: Sums = field(default_factory=lambda: Sums.of({}))
 
     def seen(self, kind: str, *parts: str | bytes | int) -> int:
         """In how many transactions of the past something was seen."""
@@ -95,10 +109,14 @@ class History:
         return self.tallies[kind].amounts(key_of(*parts))
 
 
-def history_of(transactions: Iterable[Transaction]) -> History:
-    """Count in one pass; the order of the transactions changes nothing."""
+def history_of(transactions: Iterable[Transaction], base: History | None = None) -> History:
+    """Count in one pass; the order of the transactions changes nothing but the books, which want time.
+
+    `base` has seen earlier contracts created, whose books go on here.
+    """
     counts: dict[str, dict[int, int]] = {kind: {} for kind in KINDS}
     number, until = 0, dict[str, int]()
+    books: dict[int, int] = {}
     for transaction in transactions:
         number += 1
         if transaction.block_number is not None:
@@ -110,7 +128,10 @@ def history_of(transactions: Iterable[Transaction]) -> History:
         _count_habits(counts, frames, transaction)
         _count_payees(counts["paid"], frames, transaction)
         count_all(counts["unsigned"], map(key_of, unsigned_losers(frames, transaction)))
-    return History({kind: Tally.of(counts[kind]) for kind in KINDS}, number, until)
+        for contract in created_by(frames):
+            count_all(counts["made"], (key_of(contract), key_of(contract, transaction.sender)))
+        _book(books, frames, counts["made"], base)
+    return History({kind: Tally.of(counts[kind]) for kind in KINDS}, number, until, Sums.of(books))
 
 
 def edges_of(frames: Frames) -> dict[tuple[str, str], int]:
@@ -199,13 +220,22 @@ def _count_amounts(counts: dict[str, dict[int, int]], frames: Frames) -> None:
     count_all(counts["outflow"], (key_of(holder, asset) + amount_bin(lost) for holder, asset, lost in losses))
 
 
+def _book(books: dict[int, int], frames: Frames, made: Mapping[int, int], base: History | None) -> None:
+    """Enter what moved in the books of contracts whose creation was seen: nobody knows what others had."""
+    for holder, entry, amount in entries_of(frames.transfers):
+        if key_of(holder) in made or (base is not None and base.seen("made", holder)):
+            key = key_of(*entry)
+            books[key] = books.get(key, 0) + amount
+
+
 def merged(one: History, other: History) -> History:
     """The counts of two histories together.
 
     Callers of a contract or function that both saw are counted twice among its different callers.
     """
     tallies = {kind: tally.plus(other.tallies[kind]) for kind, tally in one.tallies.items()}
-    return History(tallies, one.transactions + other.transactions, latest(one.until, other.until))
+    until, books = latest(one.until, other.until), one.books.plus(other.books)
+    return History(tallies, one.transactions + other.transactions, until, books)
 
 
 def latest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

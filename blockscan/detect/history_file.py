@@ -13,7 +13,7 @@ from safetensors.numpy import save as save_arrays
 
 from blockscan import artifact
 from blockscan.detect.history import KINDS, History
-from blockscan.detect.tally import Tally
+from blockscan.detect.tally import Sums, Tally
 from blockscan.errors import ArtifactError
 
 KIND = "history"
@@ -50,7 +50,8 @@ def load_history(path: Path) -> History:
     try:
         arrays = load_arrays((path / ARRAYS).read_bytes())
         tallies = {kind: Tally(arrays[f"{kind}/keys"], arrays[f"{kind}/before"]) for kind in KINDS}
-        return History(tallies, int(manifest.config["transactions"]), _until(manifest))
+        books = Sums(arrays["books/keys"], arrays["books/totals"])
+        return History(tallies, int(manifest.config["transactions"]), _until(manifest), books)
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise ArtifactError(
             f"{path} is no history this program can read ({error!r:.120}); count it anew: "
@@ -63,7 +64,7 @@ def _until(manifest: artifact.Manifest) -> dict[str, int]:
 
 
 def _bytes(history: History) -> bytes:
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, NDArray[Any]] = {"books/keys": history.books.keys, "books/totals": history.books.totals}
     for kind, tally in history.tallies.items():
         arrays |= {f"{kind}/keys": tally.keys, f"{kind}/before": tally.before}
     return bytes(save_arrays(arrays))

@@ -49,9 +49,9 @@ PART_SCALE_SHARE = 0.3
 # known. From there on a fact counts for the logarithm of what it claims, but for one whose scale is known:
 # of shares of balances (on Solana their sum over all victims) one is a whole balance.
 FACT_BEYOND = 1.0
-SHARES = ("drained",)
+SHARES = ("drained", "withdrawn")
 # Of all facts the one that harmless transactions show least: more taken out of a contract than put in.
-TWICE = ("overdrawn",)
+TWICE = ("overdrawn", "withdrawn")
 
 
 def strongest(p: NDArray[np.float64]) -> float:

@@ -7,7 +7,7 @@ the same thing stand next to each other.
 
 import math
 from bisect import bisect_left
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -104,6 +104,33 @@ class Tally:
         keys = self.keys.data  # bisecting a memoryview is three times as fast as np.searchsorted of one key
         begin = bisect_left(keys, low)
         return begin, bisect_left(keys, high + 1, begin)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sums:
+    """Frozen sums of amounts of either sign: `keys` uint64 (K,) strictly ascending, `totals` float64 (K,)."""
+
+    keys: NDArray[np.uint64]
+    totals: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, totals: Mapping[int, int]) -> "Sums":
+        """From sums by key; those that came to nothing are left out."""
+        kept = {key: total for key, total in totals.items() if total}
+        keys = np.fromiter(kept, np.uint64, len(kept))
+        order = np.argsort(keys)
+        return cls(keys[order], np.fromiter(map(float, kept.values()), np.float64, len(kept))[order])
+
+    def plus(self, other: "Sums") -> "Sums":
+        """The sums of both."""
+        keys, place = np.unique(np.concatenate((self.keys, other.keys)), return_inverse=True)
+        totals = np.bincount(place, np.concatenate((self.totals, other.totals)), len(keys))
+        return Sums(keys, totals.astype(np.float64))
+
+    def total(self, key: int) -> float:
+        """The sum of one key, 0 where there is none."""
+        place = bisect_left(self.keys.data, key)
+        return float(self.totals[place]) if place < len(self.keys) and self.keys[place] == key else 0.0
 
 
 def count_all(counts: dict[int, int], keys: Iterable[int]) -> None:

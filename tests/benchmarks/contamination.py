@@ -22,6 +22,7 @@ import numpy as np
 
 from blockscan.config import ScoreConfig
 from blockscan.detect.accounts import Recent
+from blockscan.detect.books import Books
 from blockscan.detect.calibrate import Observed, fit_calibration, judge
 from blockscan.detect.history_file import load_history
 from blockscan.model.losses import token_losses
@@ -68,10 +69,10 @@ def main() -> None:
     incident = [label.incident if (label := of[each.sequence.tx_hash]) else "" for each in tested]
     everything = [*past, *tested]
     losses = token_losses(model, [each.sequence for each in everything], ScoreConfig())
-    observed, recent = [], Recent(0.0)
+    observed, recent, books = [], Recent(0.0), Books(census.history)
     for each, loss in zip(everything, losses, strict=True):
         account, when = census.accounts[each.key]
-        facts = census.facts_after(each.key, recent.dealings(account, when))
+        facts = census.facts_after(each.key, recent.dealings(account, when), books)
         recent.add(account, when, 0.0, census.dealings[each.key])
         observed.append(
             Observed(each.sequence, loss, facts, each.source, each.status, account=account, time=when)

@@ -11,6 +11,7 @@ from scipy.stats import betabinom, binom
 from blockscan.artifact import read_manifest
 from blockscan.config import ScoreConfig
 from blockscan.detect import calibration_file
+from blockscan.detect.books import Entered
 from blockscan.detect.calibrate import fit_calibration, judge, recalibrate
 from blockscan.detect.calibration_file import (
     fingerprint,
@@ -34,6 +35,7 @@ from blockscan.detect.levels import (
 )
 from blockscan.detect.mix import size_class
 from blockscan.detect.score import PARTS, kept_parts, view_of
+from blockscan.detect.tally import Sums
 from blockscan.errors import ArtifactError, ConfigError
 from blockscan.findings import Evidence, TxScore
 
@@ -448,6 +450,11 @@ def test_saved_calibration_comes_back_bit_for_bit(calibration, benign, tmp_path)
     assert manifest.parents == PARENTS and loaded.alarm_level == 0.01 and loaded.scoring == SCORING
     assert loaded.periods == calibration.periods and loaded.periods
     assert len(set(loaded.sizes["callTracer"].tolist())) > 1
+    booked = Entered(Sums.of({1024: 5, 2048: -(10**30)}), np.array([7], np.uint64), {"ethereum": 9})
+    save_calibration(dataclasses.replace(calibration, books=booked), tmp_path / "booked")
+    books = load_calibration(tmp_path / "booked").books
+    assert (books.sums.total(1024), books.sums.total(2048), books.made.tolist()) == (5.0, -1e30, [7])
+    assert books.until == {"ethereum": 9}
     for each in benign[-50:]:
         before, after = (judge(which, each, mix=(1, 2, 3)) for which in (calibration, loaded))
         assert (before.value, before.p_value) == (after.value, after.p_value)

@@ -6,7 +6,15 @@ from dataclasses import replace
 import pytest
 
 from blockscan.detect.accounts import MOST_DEALINGS, SECONDS, Recent
-from blockscan.detect.dealings import MOST_TRANSFERS, dealing_in, dealings_facts, joint_of, with_joint
+from blockscan.detect.books import Books
+from blockscan.detect.dealings import (
+    JOINT,
+    MOST_TRANSFERS,
+    dealing_in,
+    dealings_facts,
+    joint_of,
+    with_joint,
+)
 from blockscan.detect.fact import EACH, MEASURED, Fact
 from blockscan.detect.facts import facts_of
 from blockscan.detect.flow import ZERO
@@ -57,7 +65,7 @@ def history():
 def together(history, *transactions: Transaction):
     """The joint facts of the last one after the others."""
     *earlier, last = (dealing_in(each, history) for each in transactions)
-    return dealings_facts(earlier, last, history)
+    return dealings_facts(earlier, last, Books(history))
 
 
 def put(amount: int, *others: Log) -> Transaction:
@@ -242,7 +250,7 @@ def test_solana_has_shares_of_balances_not_amounts():
 
     past = history_of([message(("mint", 1000 + n), ("usdc", -n - 1)) for n in range(40)])
     ins, outs = message(("mint", -1000)), message(("mint", 10**5))
-    assert together(past, ins, outs) == dict.fromkeys(("overdrawn", "joint_gain", "lookalike"), Fact(0.0))
+    assert together(past, ins, outs) == dict.fromkeys(JOINT, Fact(0.0))
     found = facts_of(outs, past)
     assert {found[name].value for name in ("gain", "free_gain", "more_in_than_out", "loss")} == {0.0}
     assert found["drained"].value == pytest.approx(10**5 / (10**5 + 10**6))
@@ -251,17 +259,17 @@ def test_solana_has_shares_of_balances_not_amounts():
 
 def test_only_what_others_add_is_joint(history):
     first, last = put(10), take(1000)
-    facts, dealing = facts_of(last, history), dealing_in(last, history)
-    joint = joint_of(facts, [dealing_in(first, history)], dealing, history)
+    facts, dealing, books = facts_of(last, history), dealing_in(last, history), Books(history)
+    joint = joint_of(facts, [dealing_in(first, history)], dealing, books)
     assert [each.name for each in joint] == ["overdrawn", "joint_gain"]
     assert joint[1].value > 0 and math.isnan(facts["joint_gain"].value)
     told = with_joint(facts, joint)
     assert told["overdrawn"].value == joint[0].value > 0 == facts["overdrawn"].value
     assert told["gain"] == facts["gain"]
-    assert joint_of(facts, [], dealing, history) == ()
+    assert joint_of(facts, [], dealing, books) == ()
     unrelated = dealing_in(at(OTHER), history)
-    assert [each.name for each in joint_of(facts, [unrelated], dealing, history)] == ["joint_gain"]
-    nothing = joint_of(facts_of(put(10), history), [unrelated], dealing_in(put(10), history), history)
+    assert [each.name for each in joint_of(facts, [unrelated], dealing, books)] == ["joint_gain"]
+    nothing = joint_of(facts_of(put(10), history), [unrelated], dealing_in(put(10), history), books)
     assert nothing == (Joint("joint_gain", 0.0, 0, ""),), "it could have been one"
 
 

@@ -10,17 +10,21 @@ from typing import Any
 import pytest
 
 from blockscan.detect.accounts import SECONDS, Recent, account_of
-from blockscan.detect.history import history_of
+from blockscan.detect.books import NOTHING, Books
+from blockscan.detect.flow import ETHER
+from blockscan.detect.history import History, history_of
 from blockscan.detect.mix import Mixes
 from blockscan.findings import TxScore
 from blockscan.store import open_store
 from blockscan.transaction import Call, CallKind, LogOrder, TraceSource, Transaction
-from pipelines.before import Earlier, remember_before
+from pipelines.before import Earlier, catch_up, remember_before
 from pipelines.ranges import BlockRange
 
 EVE = "0x" + "e" * 40
 DETECTOR: Any = SimpleNamespace(
-    calibrated_as="c", history=history_of([]), calibration=SimpleNamespace(values={"callTracer": ()})
+    calibrated_as="c",
+    history=history_of([]),
+    calibration=SimpleNamespace(values={"callTracer": ()}, books=NOTHING),
 )
 
 
@@ -60,7 +64,7 @@ def test_the_minutes_before_the_first_block_are_known(
         read.append(blocks)
         yield from (each for each in (*judged, *elsewhere) if (each.block_number or 0) in blocks)
 
-    known = Earlier(Recent(0.5), Mixes())
+    known = Earlier(Recent(0.5), Mixes(), Books(DETECTOR.history))
     with open_store(tmp_path / "s.sqlite") as store:
         others = [score(transaction(99, "base")), score(transaction(98), "another")]
         store.write((each, None, None) for each in (*map(score, judged), *others))
@@ -76,3 +80,57 @@ def test_the_minutes_before_the_first_block_are_known(
     scored_before = sum(each.block_number < first for each in judged if each.block_number) + (first > 98)
     assert known.mixes.add("ethereum", "callTracer", math.log(2)) == (scored_before, 1, 0)
     assert known.mixes.add("base", "callTracer", math.log(10)) == (0, 0, 1)
+
+
+VAULT = "0x" + "d" * 40
+PUT = Call(CallKind.CALL, EVE, VAULT, b"", b"", 7, None, None, ())
+MADE = Call(CallKind.CREATE, EVE, VAULT, b"", b"", 0, None, None, ())
+
+
+def known_until(block: int) -> History:
+    """A past in which the vault was created, and that ends with a block."""
+    return history_of([replace(transaction(block), root=MADE)])
+
+
+@pytest.mark.parametrize(
+    ("until", "each_block", "asked", "entered"),
+    [
+        (9100, 1, [(9101, 9103)], 2),
+        (9102, 1, [], 0),
+        (9000, 1, [(9001, 9103)], 102),
+        (7000, 1, [(8853, 9103), (7853, 8853), (7001, 7853)], 2102),
+        (7000, 45, [(8853, 9103), (7853, 8853)], 45 * 1250),
+    ],
+)
+def test_the_books_are_brought_up_to_a_block(
+    until: int, each_block: int, asked: list[tuple[int, int]], entered: int
+) -> None:
+    """All that came since the history, or what is not long ago; more and more blocks while few are found."""
+    read: list[tuple[int, int | None]] = []
+
+    def reread(blocks: BlockRange) -> Iterator[Transaction]:
+        read.append((blocks.start, blocks.stop))
+        for block in range(blocks.start, blocks.stop or 0):
+            yield replace(transaction(block, "bsc"), root=PUT)
+            yield from [replace(transaction(block), root=PUT)] * each_block
+
+    books = Books(known_until(until))
+    catch_up(books, "ethereum", 9103, reread)
+    assert read == asked
+    assert books.put(EVE, VAULT, ETHER) == 7 * entered
+    catch_up(books, "base", 9103, reread)
+    assert read == asked, "where the history ends there, nobody knows"
+
+
+def test_of_solana_no_books_are_kept() -> None:
+    """Its blocks are not even read further than to the first transaction."""
+    root = Call(CallKind.INSTRUCTION, EVE, EVE, b"", b"", 7, None, None, ())
+    read: list[BlockRange] = []
+
+    def reread(blocks: BlockRange) -> Iterator[Transaction]:
+        read.append(blocks)
+        yield replace(transaction(2), root=root)
+        raise AssertionError
+
+    catch_up(Books(known_until(1)), "ethereum", 10**6, reread)
+    assert len(read) == 1

@@ -19,6 +19,8 @@ from blockscan.chains.pool import Pool
 from blockscan.chains.rpc import EthereumNode
 from blockscan.chains.transport import Endpoint
 from blockscan.detect.accounts import CARRIED_SECONDS, Recent, account_of
+from blockscan.detect.books import NOTHING, Books
+from blockscan.detect.dealings import dealing_in
 from blockscan.detect.history import history_of
 from blockscan.detect.levels import Traffic
 from blockscan.detect.mix import Mix
@@ -27,7 +29,7 @@ from blockscan.findings import TxScore
 from blockscan.store import ScoreStore, Search, open_store
 from blockscan.transaction import Transaction
 from pipelines import watch as step
-from pipelines.before import Earlier
+from pipelines.before import Earlier, enter
 from pipelines.block_writer import BlockWriter
 from pipelines.head import LOOKS
 from pipelines.ingest import open_for, repair_node
@@ -43,7 +45,11 @@ DETECTOR: Any = SimpleNamespace(
     calibrated_as="c",
     history=history_of([]),
     calibration=SimpleNamespace(
-        alarm_level=0.01, traffic=Traffic((2, 7)), recent=lambda: Recent(0.0), values={"callTracer+logs": ()}
+        alarm_level=0.01,
+        traffic=Traffic((2, 7)),
+        recent=lambda: Recent(0.0),
+        values={"callTracer+logs": ()},
+        books=NOTHING,
     ),
 )
 
@@ -354,6 +360,7 @@ def test_what_left_the_chain_is_not_remembered(
         for one, scored in zip(transactions, judge(transactions, detector, before=before), strict=True):
             before.recent.add(account_of(one.chain, one.sender), one.time, scored.score.value)
             before.mixes.add(one.chain, one.source.value, 0.0)
+            enter(before.books, one, dealing_in(one, detector.history))
             yield scored
 
     def known(watching: Watcher) -> tuple[dict[str, list[tuple[int, float]]], Mix]:
@@ -361,16 +368,23 @@ def test_what_left_the_chain_is_not_remembered(
         values = {who: [(x.time, x.value) for x in each] for who, each in past.items()}
         return values, mixes.add("ethereum", "callTracer+logs", 0.0)
 
+    def booked(watching: Watcher) -> dict[int, int]:
+        return {key: total for key, total in watching._before.books._since.items() if total}
+
     monkeypatch.setattr(step, "judge_all", remembering)
+    monkeypatch.setattr(Books, "known", lambda *_: True)
+    monkeypatch.setattr(DETECTOR, "history", replace(history_of([]), until={"ethereum": 0}))
     watching = watcher(server, tmp_path, store)
     watching.start(1)
     watching.step()
+    first = booked(watching)
     server.chain.reorganise(3, 4)
     watching.step()
     again = watcher(server, tmp_path, store)
     again.start(None)
     found = known(again)
     assert found == known(watching) and any(found[0].values()) and found[1][0] > 2
+    assert booked(again) == booked(watching) != first
 
 
 def test_a_run_knows_what_accounts_did_in_the_last_minutes_of_the_one_before(

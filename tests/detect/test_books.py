@@ -1,0 +1,184 @@
+"""What contracts hold and who put it there: from the history on, through what is scored, and back again."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from blockscan.detect import books as module
+from blockscan.detect.books import Books
+from blockscan.detect.dealings import dealing_in, joint_of
+from blockscan.detect.fact import Fact
+from blockscan.detect.facts import facts_of
+from blockscan.detect.flow import ETHER, ZERO
+from blockscan.detect.history import history_of, merged
+from blockscan.detect.history_file import load_history, save_history
+from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, Transaction
+from pipelines.before import enter
+
+USER, THIEF, MAKER, VAULT, YOUNG, TOKEN, GOLD, TOOL, OLD = ("0x" + letter * 40 for letter in "abcdef789")
+TRANSFER = bytes.fromhex("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef")
+
+
+def word(value: int | str) -> bytes:
+    return value.to_bytes(32) if isinstance(value, int) else bytes.fromhex(value[2:]).rjust(32, b"\0")
+
+
+def moved(giver: str, taker: str, amount: int, asset: str = TOKEN) -> Log:
+    return Log(asset, (TRANSFER, word(giver), word(taker)), word(amount))
+
+
+def call(caller: str, target: str, *steps: Call | Log, kind=CallKind.CALL, value=0, error=None) -> Call:
+    return Call(kind, caller, target, b"\1\2\3\4", b"", value, error, None, steps)
+
+
+def at(root: Call, block: int = 9, chain: str = "ethereum") -> Transaction:
+    return Transaction(
+        chain, f"0x{block:x}", block, None, 0, block, root.caller, True, None, root,
+        TraceSource.CALL_TRACER_LOGS, LogOrder.EXACT,
+    )  # fmt: skip
+
+
+def make(contract: str, maker: str = MAKER, block: int = 1, **how) -> Transaction:
+    return at(call(maker, TOOL, call(TOOL, contract, kind=CallKind.CREATE2, **how)), block)
+
+
+def put(amount: int, user: str = USER, block: int = 2, contract: str = VAULT) -> Transaction:
+    return at(call(user, contract, moved(user, contract, amount)), block)
+
+
+def take(amount: int, user: str = THIEF, *others: Log, block: int = 9, contract: str = VAULT) -> Transaction:
+    return at(call(user, contract, moved(contract, user, amount), *others), block)
+
+
+PAST = [make(VAULT), put(700), put(300, THIEF), put(1000, USER, 3, OLD), at(call(USER, VAULT, value=50), 3)]
+
+
+@pytest.fixture
+def books() -> Books:
+    return Books(history_of(PAST))
+
+
+def share(books: Books, transaction: Transaction) -> float:
+    """The fact as it is scored: by itself what the history knows, together what came since."""
+    facts, dealing = facts_of(transaction, books.history), dealing_in(transaction, books.history)
+    joint = {each.name: each.value for each in joint_of(facts, [], dealing, books)}
+    return joint.get("withdrawn", facts["withdrawn"].value)
+
+
+def note(books: Books, *transactions: Transaction) -> None:
+    for each in transactions:
+        enter(books, each, dealing_in(each, books.history))
+
+
+def test_who_takes_what_others_put_in(books: Books) -> None:
+    assert share(books, take(900)) == pytest.approx(0.6), "300 of it were his"
+    assert share(books, take(1000, TOOL)) == 1.0
+    assert share(books, take(300)) == share(books, take(700, USER)) == 0.0
+    assert share(books, at(call(THIEF, VAULT, call(VAULT, THIEF, value=50)))) == 1.0, "ether as well"
+    said = facts_of(take(1000, TOOL), books.history)["withdrawn"]
+    assert said.found == f"100% of what {VAULT} had, 1e+03 units of {TOKEN} to the sender" and said.node == 0
+    assert share(books, make(YOUNG, THIEF, 9)) == 0.0
+    assert share(books, take(5000, TOOL)) == 1.0, "a token that keeps other books"
+
+
+def test_it_does_not_matter_where_it_is_sent(books: Books) -> None:
+    elsewhere = at(call(THIEF, VAULT, moved(VAULT, TOOL, 400), moved(VAULT, USER, 600)))
+    assert share(books, elsewhere) == pytest.approx(0.4), "700 were the user's"
+    said = facts_of(elsewhere, books.history)["withdrawn"].found
+    assert said == f"40% of what {VAULT} had, 400 units of {TOKEN} to {TOOL}"
+    bought = at(call(THIEF, VAULT, moved(VAULT, TOOL, 400), call(TOOL, OLD, value=5)))
+    assert share(books, bought) == 0.0, "the taker gave something for it"
+    made = at(call(MAKER, VAULT, moved(VAULT, TOOL, 400)))
+    assert share(books, made) == 0.0, "who had it created may send it where he likes"
+
+
+def test_who_pays_or_made_it_takes_nothing(books: Books) -> None:
+    paid = moved(THIEF, VAULT, 5, GOLD)
+    known = Books(
+        history_of([*PAST, *(at(call(USER, TOOL, moved(USER, TOOL, 5 + n, GOLD)), 3) for n in range(12))])
+    )
+    assert share(known, take(1000, TOOL)) == 1.0
+    assert share(known, take(900, THIEF, paid)) == 0.0
+    assert share(books, take(900, THIEF, paid)) > 0, "with a token that nobody knows"
+    by_another = take(900, THIEF, moved(USER, VAULT, 5, GOLD))
+    assert share(known, by_another) == 0.0, "the vault was paid, whoever did it"
+    assert share(books, take(1000, MAKER)) == 0.0
+    assert share(books, take(1000, TOOL, contract=OLD)) == 0.0, "what it had at first nobody knows"
+    assert share(books, take(1000, TOOL, moved(TOOL, VAULT, 1000))) == 0.0, "and gives it back"
+    passed_on = at(call(TOOL, VAULT, moved(USER, VAULT, 900), moved(VAULT, TOOL, 900)))
+    assert share(books, passed_on) == 0.0, "the vault had as much after as before"
+
+
+def test_the_books_go_on_with_what_is_scored(books: Books) -> None:
+    note(books, put(4000, TOOL, 5))
+    assert share(books, take(4000, TOOL)) == 0.0
+    assert share(books, take(2500, THIEF)) == pytest.approx(2200 / 5000)
+    note(books, take(4000, TOOL, block=6))
+    assert share(books, take(500, TOOL)) == 0.5, "he has got back what was his"
+    note(books, make(YOUNG, block=6), put(10, USER, 7, YOUNG))
+    assert share(books, take(10, THIEF, contract=YOUNG)) == 1.0
+    assert share(books, take(10, MAKER, contract=YOUNG)) == 0.0
+    failed = at(call(MAKER, TOOL, call(TOOL, GOLD, kind=CallKind.CREATE, error="reverted")), 7)
+    note(books, failed, put(10, USER, 7, GOLD))
+    assert not books.known(GOLD)
+
+
+def test_the_past_is_entered_once(books: Books) -> None:
+    note(books, put(700), replace(put(700), block_number=3))
+    assert share(books, take(1000, TOOL)) == 1.0 and books.held(VAULT, TOKEN) == 1000
+    note(books, put(500, TOOL, 4))
+    assert books.held(VAULT, TOKEN) == 1500
+    note(books, replace(put(500, TOOL, 3), chain="base"))
+    assert books.held(VAULT, TOKEN) == 2000, "of another chain nothing was counted"
+    note(books, replace(put(500, TOOL), block_number=None))
+    assert books.held(VAULT, TOKEN) == 2500
+
+
+def test_blocks_that_left_the_chain_are_taken_back(books: Books) -> None:
+    note(books, put(5, TOOL, 4), put(70, TOOL, 5), put(900, TOOL, 6), take(3, TOOL, block=6))
+    books.take_back(5)
+    assert books.held(VAULT, TOKEN) == 1005 and books.put(TOOL, VAULT, TOKEN) == 5
+    books.take_back(1)
+    assert books.held(VAULT, TOKEN) == 1000 and books.put(TOOL, VAULT, TOKEN) == 0
+
+
+def test_what_changed_last_is_remembered(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST", 4)
+    note(books, *(put(1, f"0x{n:040x}", 5) for n in range(9)))
+    assert books.held(VAULT, TOKEN) == 1009, "it changed with each of them"
+    assert [books.put(f"0x{n:040x}", VAULT, TOKEN) for n in range(9)] == [0] * 6 + [1] * 3
+    note(books, *(make(f"0x{n:040x}", block=6) for n in range(6)))
+    assert [books.known(f"0x{n:040x}") for n in range(6)] == [False] * 4 + [True] * 2
+
+
+def test_others_go_on_where_these_end(books: Books) -> None:
+    note(books, make(YOUNG, block=5), put(10, USER, 5, YOUNG), put(4000, TOOL, 6))
+    on = Books(books.history, books.entered({"ethereum": 6}))
+    for each in (books, on):
+        assert each.held(VAULT, TOKEN) == 5000 and each.put(TOOL, VAULT, TOKEN) == 4000
+        assert each.made_by(YOUNG, MAKER) and each.known(YOUNG) and not each.known(OLD)
+    note(on, put(1, block=6), put(1, block=7))
+    assert on.held(VAULT, TOKEN) == 5001 and on.until == {"ethereum": 6}
+    later = Books(on.history, on.entered({"ethereum": 7, "base": 3}))
+    assert later.held(VAULT, TOKEN) == 5001 and later.put(USER, YOUNG, TOKEN) == 10
+    assert later.until == {"ethereum": 7, "base": 3} and later.made_by(YOUNG, MAKER)
+    assert later.entered({}).until == later.until
+
+
+def test_books_of_the_past_from_disk_and_together(tmp_path: Path) -> None:
+    save_history(history_of(PAST), tmp_path / "one")
+    first = history_of(PAST[:2])
+    together = merged(first, history_of(PAST[2:], first))
+    for known in (load_history(tmp_path / "one"), together):
+        books = Books(known)
+        assert (books.held(VAULT, TOKEN), books.put(THIEF, VAULT, TOKEN)) == (1000, 300)
+        assert books.held(VAULT, ETHER) == 50 and books.held(OLD, TOKEN) == 0
+        assert books.known(VAULT) and books.made_by(VAULT, MAKER) and not books.made_by(VAULT, USER)
+        assert not books.known(OLD) and not books.known(ZERO)
+
+
+def test_what_a_token_says_of_itself_is_nobodys(books: Books) -> None:
+    note(books, make(TOKEN, block=5), at(call(USER, TOKEN, moved(ZERO, TOKEN, 50)), 5))
+    assert share(books, at(call(THIEF, TOKEN, moved(TOKEN, THIEF, 50)))) == 0.0
+    assert facts_of(at(call(THIEF, VAULT)), books.history)["withdrawn"] == Fact(0.0)
