@@ -8,6 +8,7 @@ only.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Set
 
 from blockscan.detect.fact import Fact, by_value
@@ -20,6 +21,8 @@ def lookalike(
 ) -> Fact:
     """Decades of how unlikely it is that an address never paid looks by chance like one that was.
 
+    Chance has one try for each pair of an address paid now for the first time and one paid before.
+
     Args:
         before: what moved in the payers' transactions of the last minutes.
         now: what moves in this one.
@@ -27,13 +30,20 @@ def lookalike(
         history: knows whom he paid in the past.
     """
     lately = payees_of(before, payers)
-    facts = [Fact(0.0)]
+    known: dict[str, set[str]] = defaultdict(set)
+    for payer, payee in lately:
+        known[payer].add(payee)
+    looks = {payer: set(map(ends_of, payees)) for payer, payees in known.items()}
+    strangers: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for (payer, payee), node in payees_of(now, payers).items():
-        if (payer, payee) in lately or history.seen("paid", payer, payee):
-            continue
-        others = {other for who, other in lately if who == payer}
-        if history.seen("paid", payer, ends_of(payee)) or ends_of(payee) in map(ends_of, others):
-            chance = 2 * ENDS * math.log10(16) - math.log10(1 + history.seen("paid", payer) + len(others))
-            text = f"{payee} begins and ends like an address that {payer} paid before"
-            facts.append(Fact(max(chance, 0.0), node, text))
+        if (payer, payee) not in lately and not history.seen("paid", payer, payee):
+            strangers[payer].append((payee, node))
+    facts = [Fact(0.0)]
+    for payer, paid in strangers.items():
+        pairs = len(paid) * (1 + history.seen("paid", payer) + len(known[payer]))
+        chance = max(2 * ENDS * math.log10(16) - math.log10(pairs), 0.0)
+        for payee, node in paid:
+            if history.seen("paid", payer, ends_of(payee)) or ends_of(payee) in looks.get(payer, ()):
+                text = f"{payee} begins and ends like an address that {payer} paid before"
+                facts.append(Fact(chance, node, text))
     return max(facts, key=by_value)

@@ -1,14 +1,18 @@
 """Payments to addresses that look like others."""
 
 import math
+import time
+from collections.abc import Iterable
 
 import pytest
 
+from blockscan.detect.books import Books
 from blockscan.detect.dealings import dealing_in, dealings_facts
 from blockscan.detect.fact import MEASURED
 from blockscan.detect.facts import facts_of
 from blockscan.detect.flow import ETHER, Transfer, ends_of, payees_of
 from blockscan.detect.history import history_of, merged
+from blockscan.detect.lookalikes import lookalike
 from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, Transaction
 
 PAYER, FRIEND, TOKEN = ("0x" + letter * 40 for letter in "abc")
@@ -59,9 +63,10 @@ def test_nobody_else_is(history):
 def test_what_was_paid_minutes_ago_counts_as_well():
     nothing = history_of([])
     earlier, now = (dealing_in(payment(payee), nothing) for payee in (FRIEND, DOUBLE))
-    assert dealings_facts([earlier], now, nothing)["lookalike"].value == pytest.approx(CHANCE - math.log10(2))
-    assert dealings_facts([now, earlier], now, nothing)["lookalike"].value == 0.0, "it was paid before"
-    assert dealings_facts([], now, nothing)["lookalike"].value == 0.0
+    books = Books(nothing)
+    assert dealings_facts([earlier], now, books)["lookalike"].value == pytest.approx(CHANCE - math.log10(2))
+    assert dealings_facts([now, earlier], now, books)["lookalike"].value == 0.0, "it was paid before"
+    assert dealings_facts([], now, books)["lookalike"].value == 0.0
 
 
 def test_the_more_one_pays_the_less_a_likeness_says():
@@ -71,6 +76,30 @@ def test_the_more_one_pays_the_less_a_likeness_says():
     assert found == pytest.approx(CHANCE - math.log10(1 + 1001 - 1)), "the zero address is nobody"
     twice = merged(busy, history_of([payment("0x" + "d" * 40)]))
     assert facts_of(payment(DOUBLE), twice)["lookalike"].value < found
+
+
+def paid_by(payees: Iterable[str]) -> list[Transfer]:
+    return [Transfer(ETHER, PAYER, payee, 1, 0) for payee in payees]
+
+
+def test_the_more_are_paid_at_once_the_less_a_likeness_says():
+    others, nothing = [f"0x{n:040x}" for n in range(1, 10)], history_of([])
+
+    def found(before: Iterable[str], now: Iterable[str]) -> float:
+        return lookalike(paid_by(before), paid_by(now), {PAYER}, nothing).value
+
+    assert found([FRIEND], [DOUBLE]) == pytest.approx(CHANCE - math.log10(2))
+    assert found([FRIEND], [DOUBLE, *others]) == pytest.approx(CHANCE - math.log10(2 * 10))
+    assert found([FRIEND, *others], [DOUBLE, *others]) == pytest.approx(CHANCE - math.log10(11)), "one is new"
+
+
+def test_large_payouts_one_after_the_other_take_no_longer_than_they_are():
+    """The most that is remembered of an account: pairs of 32,000 and 1,000 payees would take seconds."""
+    payees = [f"0x{n:08x}{'0' * 24}{n:08x}" for n in range(1, 33001)]
+    before, now, nothing = paid_by(payees[1000:]), paid_by(payees[:1000]), history_of([])
+    begun = time.process_time()
+    lookalike(before, now, {PAYER}, nothing)
+    assert time.process_time() - begun < 1
 
 
 def test_burning_and_giving_to_the_token_itself_pay_nobody():
