@@ -79,10 +79,11 @@ Row = tuple[TxScore, str | None, Sequence[Frame] | None]
 
 
 def open_store(location: str | Path, *, read_only: bool = False) -> "ScoreStore":
-    """Open a store by path or sqlite:/// URL, creating it unless `read_only`.
+    """Open a store by path or sqlite:/// URL, creating it unless `read_only`; an older one is migrated.
 
     Raises:
-        StoreError: another kind of URL, no such directory or file, not a store, or a newer schema.
+        StoreError: another kind of URL, no such directory or file, not a store, a newer schema, or an older
+            one where nothing can be written.
     """
     return ScoreStore(Database(file_of(location, read_only=read_only), read_only=read_only))
 

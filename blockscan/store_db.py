@@ -46,8 +46,12 @@ class Database:
     def __init__(self, path: Path, *, read_only: bool) -> None:
         """Open `path`, or create it (mode 0600) unless `read_only`.
 
+        An older schema is brought up to date, also for one who only reads: that takes a moment, and whoever
+        upgrades may look at the alerts of before at once.
+
         Raises:
-            StoreError: not a store, a newer schema, or a file that cannot be opened.
+            StoreError: not a store, a newer schema, an older one where nothing can be written, or a file that
+                cannot be opened.
         """
         self.path = path
         self._counted = 0
@@ -140,10 +144,7 @@ class Database:
                 f"{len(MIGRATIONS)}); upgrade BlockScan, or give another path"
             )
         if read_only and version < len(MIGRATIONS):
-            raise StoreError(
-                f"{self.path} has schema {version}, older than {len(MIGRATIONS)}; "
-                "run `blockscan score` on it once to bring it up to date"
-            )
+            self._migrate_to_read(version)
         if not read_only:
             self.execute("PRAGMA journal_mode = WAL")
             self.execute("PRAGMA synchronous = FULL")
@@ -174,6 +175,20 @@ class Database:
         if not found or not str(found[0][0]).isdecimal():
             raise StoreError(f"{self.path} does not say which schema it has; restore it from a backup")
         return int(found[0][0])
+
+    def _migrate_to_read(self, version: int) -> None:
+        """Bring the schema up to date for one who only reads, by a connection of its own.
+
+        Raises:
+            StoreError: the file cannot be written, or another one is writing for long.
+        """
+        try:
+            Database(self.path, read_only=False).close()
+        except StoreError as error:
+            raise StoreError(
+                f"{self.path} has schema {version}, older than {len(MIGRATIONS)}, and cannot be brought up "
+                f"to date: {error}; open it, or a copy of it, where it can be written"
+            ) from error
 
     def _migrate(self) -> None:
         """Bring the schema up to date; each step leaves a row in `meta` with its time."""

@@ -462,20 +462,45 @@ def test_a_newer_schema_is_refused(path: Path) -> None:
         open_store(path)
 
 
-def test_an_older_schema_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+LATER = (*store_db.MIGRATIONS, ("CREATE TABLE later (name TEXT)",))
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_an_older_schema_is_brought_up_to_date_by_whoever_opens_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch, *, read_only: bool
+) -> None:
     with open_store(path) as store:
         store.write(rows(range(9)))
         before = exported(store)
-    monkeypatch.setattr(store_db, "MIGRATIONS", (*store_db.MIGRATIONS, ("CREATE TABLE later (name TEXT)",)))
+    monkeypatch.setattr(store_db, "MIGRATIONS", LATER)
     newest = len(store_db.MIGRATIONS)
-    with pytest.raises(StoreError, match=f"schema {newest - 1}, older than {newest}"):
-        open_store(path, read_only=True)
     for _ in range(2):
-        with open_store(path) as store:
+        with open_store(path, read_only=read_only) as store:
+            assert store._db.rows("SELECT * FROM later") == []
             assert exported(store) == before
             names = [name for (name,) in store._db.rows("SELECT name FROM meta ORDER BY name")]
             steps = [f"migration_{number}" for number in range(1, newest + 1)]
             assert names == sorted([*steps, "schema_version"])
+
+
+def test_an_older_schema_that_cannot_be_brought_up_to_date_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "s.sqlite"
+        open_store(path).close()
+        monkeypatch.setattr(store_db, "MIGRATIONS", LATER)
+        named = rf"schema {len(LATER) - 1}, older than {len(LATER)}, and cannot be brought up to date: .*"
+        with (
+            nothing_can_be_written(path.parent),
+            pytest.raises(StoreError, match=rf"{named}cannot be written; .*; open it, or a copy"),
+        ):
+            open_store(path, read_only=True)
+        monkeypatch.setattr(store_db, "_BUSY_SECONDS", 0.1)
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreError, match=rf"{named}locked by another writer"):
+                open_store(path, read_only=True)
 
 
 def test_missing_places_and_other_urls_are_named(path: Path, tmp_path: Path) -> None:
