@@ -70,13 +70,18 @@ def load_calibration(path: Path) -> Calibration:
     """Read the artifact back, every array bit for bit.
 
     Raises:
-        ArtifactError: it is missing, changed, of another kind, or names parts this program lacks.
+        ArtifactError: it is missing, changed, of another kind or version, or names parts this program lacks.
     """
     manifest = artifact.read_manifest(path, KIND)
     try:
         arrays = load_arrays((path / ARRAYS).read_bytes())
         if manifest.config.get("facts", 1) != FACTS_AS:
-            raise ValueError("it judges by values that this version computes otherwise")
+            raise ArtifactError(
+                f"{path} is of another version of this program, and judges by values that this one computes "
+                "otherwise; where its history is too old, too, first count the past anew (blockscan recount "
+                "ARCHIVE --model MODEL --out NEW) and go on with NEW; then run `blockscan calibrate` with "
+                "--replace, then score"
+            )
         parts: list[str] = manifest.config["parts"]
         if unknown := set(parts) - set(PARTS):
             raise ValueError(f"unknown parts {sorted(unknown)}")
