@@ -30,7 +30,8 @@ from pipelines.table_lines import digest_of, read_table_lines, tables_among
 class IngestReport:
     """What one run did, and what the archive holds after it; `unwanted`, `more_rejected` as in PartInfo.
 
-    `all_degraded`: how many blocks came with less than the node offers, where no other had a transaction.
+    `all_degraded`: how many blocks came with less than the node offers, or are still so after a repair, where
+    no other had a transaction.
     """
 
     added: int
@@ -113,7 +114,9 @@ def repair_node(node: Node, out: Path) -> IngestReport:
         for number, answer in answers:
             writer.replace(number, answer)
             bar.advance(1)
-    return IngestReport(writer.added, 0, tuple(writer.quarantined), archive.coverage())
+    after = archive.coverage()
+    degraded = 0 if writer.whole else len(after.degraded)
+    return IngestReport(writer.added, 0, tuple(writer.quarantined), after, all_degraded=degraded)
 
 
 def ingest_files(

@@ -225,6 +225,12 @@ def test_an_ingest_of_degraded_blocks_only_says_so_at_the_end(cli: Any, server: 
         said = " ".join(result.stderr.split())
         assert ("all 3 blocks fetched are degraded" in said) == bool(status)
         assert not status or said.endswith("and fetch them again with --repair")
+    arguments = ["ingest", "ethereum", "--rpc", server.url, "--repair", "--out", tmp_path / "a"]
+    result = cli(*arguments)
+    assert result.exit_code == 3, result.output
+    assert "all 5 blocks fetched are degraded" in " ".join(result.stderr.split())
+    server.chain.change = lambda method, params, result: result
+    assert [cli(*arguments).exit_code for _ in range(2)] == [0, 0], "mended, and nothing to mend"
 
 
 def test_chains_are_expected_by_name_or_id(cli: Any, server: Any, tmp_path: Path) -> None:
