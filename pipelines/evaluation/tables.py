@@ -52,7 +52,7 @@ def render(evaluation: Evaluation) -> RenderableType:
     parts.append(_level_table(evaluation))
     tables = alarm_tables(evaluation.alarms, whole=False)
     parts += [_counted_table(title, rows) for title, rows in tables.items()]
-    return Group(*parts, *(Text(line) for line in notes(evaluation)))
+    return Group(*parts, *(Text(line) for line in [*_out_of_reach(evaluation), *notes(evaluation)]))
 
 
 def detector_table(evaluation: Evaluation, metrics: Sequence[str], *, title: str) -> Table:
@@ -106,11 +106,13 @@ def supported(found: Comparison) -> Comparison:
 
     def figure(metric: str, each: Estimate) -> Estimate:
         level = metric.partition("@fpr=")[2]
-        if not level or _allows_one(float(level), found.benign):
-            return each
-        return replace(each, value=math.nan, low=math.nan, high=math.nan, runs=())
+        return each if not level or _allows_one(float(level), found.benign) else _unknown(each)
 
     return replace(found, detectors=shown(found.detectors), differences=shown(found.differences))
+
+
+def _unknown(each: Estimate) -> Estimate:
+    return replace(each, value=math.nan, low=math.nan, high=math.nan, runs=())
 
 
 def _allows_one(level: float, benign: int) -> bool:
@@ -202,6 +204,23 @@ def _published_table(pools: Pools) -> Table:
     return table
 
 
+def _unreached(evaluation: Evaluation) -> dict[str, float]:
+    """The levels below the calibration's own that are below all p-values too: no alarm says nothing there."""
+    return {
+        name: each.level
+        for name, each in evaluation.alarm_levels.items()
+        if each.level < evaluation.alarms.level and not each.realised_fpr.value and not each.recall.value
+    }
+
+
+def _out_of_reach(evaluation: Evaluation) -> list[str]:
+    return [
+        f"Alarms at p <= {name} are a dash: no p-value is so small, nor can one be with fewer than "
+        f"{math.ceil(1 / level - 1e-9) - 1:,} held-out transactions (--json has the zeros)."
+        for name, level in _unreached(evaluation).items()
+    ]
+
+
 def _level_table(evaluation: Evaluation) -> Table:
     levels = evaluation.alarm_levels
     rows: dict[str, dict[str, Estimate]] = {
@@ -213,7 +232,12 @@ def _level_table(evaluation: Evaluation) -> Table:
     present = {name: each for name, each in hard.items() if each is not None}
     if present:
         rows["hard-benign FPR, times the nominal"] = present
-    return _table("Alarms by level", rows, {name: f"p <= {name}" for name in levels}, first="figure")
+    unreached = _unreached(evaluation)
+    shown = {
+        figure: {name: _unknown(each) if name in unreached else each for name, each in estimates.items()}
+        for figure, estimates in rows.items()
+    }
+    return _table("Alarms by level", shown, {name: f"p <= {name}" for name in levels}, first="figure")
 
 
 def alarm_tables(alarms: Alarms, *, whole: bool) -> dict[str, Rows]:

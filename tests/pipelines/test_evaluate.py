@@ -80,6 +80,31 @@ def test_recall_at_a_share_of_less_than_one_benign_transaction_is_a_dash():
     assert page.count("<td>-<small>N 1</small></td>") == 3, "of three detectors one figure each"
 
 
+def test_alarms_at_a_level_that_no_p_value_reaches_are_a_dash():
+    labels = {f"0x{i:02x}": Label("attack" if i > 1 else "benign") for i in range(4)}
+
+    def shown(p_values, alarm_level=0.01):
+        """What is said of it, and the line of the table."""
+        result = run(make_rows(range(4), p_values), labels, alarm_level=alarm_level)
+        assert result.to_dict()["alarm_levels"]["0.001"]["recall"]["value"] in (0.0, 0.5)
+        out = io.StringIO()
+        Console(file=out, width=200).print(render(result))
+        table = out.getvalue().partition("Alarms by level")[2].splitlines()
+        (recall,) = [line.split("│")[2:-1] for line in table if "recall of exploits" in line][:1]
+        return [line for line in table if line.startswith("Alarms at")], [cell.strip() for cell in recall]
+
+    said, recall = shown([0.9, 0.4, 0.008, 0.005])
+    assert recall == ["-", "1.000"]
+    assert [line.strip() for line in said] == [
+        "Alarms at p <= 0.001 are a dash: no p-value is so small, nor can one be with fewer than 999 "
+        "held-out transactions (--json has the zeros)."
+    ]
+    assert shown([0.9, 0.4, 0.008, 0.001]) == ([], ["0.500", "1.000"])
+    assert shown([0.9, 0.001, 0.008, 0.005]) == ([], ["0.000", "1.000"]), "by a benign one"
+    said, recall = shown([0.9, 0.4, 0.008, 0.005], alarm_level=0.001)
+    assert not said and recall[0] == "0.000", "it was calibrated for that, which its data supported"
+
+
 def test_small_set_by_hand():
     result = run(SMALL_ROWS, SMALL_LABELS)
     coverage = result.coverage
