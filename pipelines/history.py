@@ -16,6 +16,7 @@ from pipelines.encode import watched
 from pipelines.model_dir import ModelDir
 from pipelines.progress import console
 from pipelines.sources import Shard
+from tokenizer.txtokenizer import fitted_until
 
 
 def fit_history(
@@ -75,9 +76,17 @@ def _counted(transaction: Transaction, base: History) -> bool:
 
 
 def _known_until(model: ModelDir, chains: Iterable[str]) -> dict[str, int]:
-    """The last block by chain that a model was trained on or has counted."""
+    """The last block by chain that a model was trained on or has counted.
+
+    Where its history is lost or damaged, which counting anew is to mend, the checkpoint knows one number. A
+    tokenizer that was fitted up to it has seen the same transactions, and says of which chain each last one
+    is; else the number counts for every chain, rather than letting one off.
+    """
     try:
         return history_until(model.history)
-    except ArtifactError:  # lost or damaged, which counting anew is to mend; the checkpoint knows one number
+    except ArtifactError:
         last = read_manifest(model.checkpoint, CHECKPOINT).config.get("data", {}).get("last_block")
-        return {} if last is None else dict.fromkeys(chains, int(last))
+        fitted = fitted_until(model.tokenizer)
+        if last is None or int(last) in fitted.values():
+            return fitted
+        return dict.fromkeys({*fitted, *chains}, int(last))

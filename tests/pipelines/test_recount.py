@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from blockscan.artifact import read_manifest
+from blockscan.artifact import create, read_manifest
 from blockscan.detect.history import KINDS, History, history_of
 from blockscan.detect.history_file import load_history, save_history
 from blockscan.detect.tally import Tally
@@ -58,6 +59,27 @@ def test_fewer_counts_do_not_free_blocks_that_the_weights_were_trained_on(
     assert "block 40 is not later than block 89" in result.stderr and "--blocks 90:" in result.stderr
     later = cli("recount", road.archive, "--model", out, "--blocks", "100:120", "--out", tmp_path / "later")
     assert later.exit_code == 0 and load_history(tmp_path / "later" / "history").until == {"evm-7001": 119}
+
+
+@pytest.mark.parametrize(
+    ("fitted", "until"),
+    [
+        ({"ethereum": 5, "bsc": 40}, {"ethereum": 5, "bsc": 40, "base": 1}),
+        ({"ethereum": 5, "bsc": 30}, {"ethereum": 40, "bsc": 40, "base": 40}),  # of another past
+        ({}, {"ethereum": 40, "base": 40}),  # of an earlier version
+    ],
+)
+def test_without_a_history_no_chain_is_held_to_the_last_block_of_another(
+    tmp_path: Path, fitted: dict[str, int], until: dict[str, int]
+) -> None:
+    model = ModelDir(tmp_path / "model")
+    for kind, config in (("tokenizer", {"until": fitted}), ("checkpoint", {"data": {"last_block": 40}})):
+        with create(model.path / kind, kind, config=config, parents={}):
+            pass
+    known = [replace(_call("0x1", 3, "0xb"), chain=chain) for chain in ("ethereum", "base")]
+    known[1] = replace(known[1], block_number=1)
+    fit_history([Shard("s", lambda: iter(known), 2)], tmp_path / "history", trained=model, parents={})
+    assert load_history(tmp_path / "history").until == until
 
 
 def test_the_same_past_gives_the_same_history(road: Any, cli: Any, tmp_path: Path) -> None:
