@@ -166,7 +166,8 @@ def _train(
             if on_step and run.world.first:
                 on_step(report)
             if asked() and run.step < run.config.steps:
-                save(work, run, identity)
+                if run.step % run.config.checkpoint_every:  # else `steps` has just stored it
+                    save(work, run, identity)
                 raise KeyboardInterrupt
     return Pretrained(out, "", run.step, run.tokens, fmean(run.losses), run.validation)
 

@@ -116,11 +116,13 @@ def _heard():
 
 
 @pytest.mark.usefixtures("_heard")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_run_after_the_step_at_work_and_loses_none(tmp_path, number, capfd):
+@pytest.mark.parametrize(
+    ("number", "every"), [(signal.SIGINT, 100), (signal.SIGTERM, 100), (signal.SIGTERM, 2)]
+)
+def test_a_signal_ends_the_run_after_the_step_at_work_and_loses_none(tmp_path, number, every, capfd):
     whole, parts = [], []
     handlers = [signal.getsignal(each) for each in SIGNALS]
-    first = _run(tmp_path / "whole", on_step=whole.append, checkpoint_every=100)
+    first = _run(tmp_path / "whole", on_step=whole.append, checkpoint_every=every)
 
     def ask(report):
         parts.append(report)
@@ -128,11 +130,11 @@ def test_a_signal_ends_the_run_after_the_step_at_work_and_loses_none(tmp_path, n
             os.kill(os.getpid(), number)
 
     with pytest.raises(KeyboardInterrupt):
-        _run(tmp_path / "parts", on_step=ask, checkpoint_every=100)
+        _run(tmp_path / "parts", on_step=ask, checkpoint_every=every)
     assert [signal.getsignal(each) for each in SIGNALS] == handlers
     assert "stopping after this step" in capfd.readouterr().err
     assert [path.name for path in (tmp_path / "parts.work").iterdir()] == ["step-000000004"]
-    second = _run(tmp_path / "parts", on_step=parts.append, resume=True, checkpoint_every=100)
+    second = _run(tmp_path / "parts", on_step=parts.append, resume=True, checkpoint_every=every)
     assert [report.step for report in parts] == list(range(1, 13))
     assert [report.loss for report in parts] == [report.loss for report in whole]
     assert first.fingerprint == second.fingerprint
