@@ -42,7 +42,8 @@ LEAST = {"callTracer": Plan.TRACE_TRANSACTION, "trace_block": Plan.TRACE_BLOCK, 
 """What `least` may be: the poorest trace source that is taken."""
 PATIENCE = 1800.0
 """Seconds that a tracer which answers nothing, not even for the genesis block, is waited for, while all else
-answers. Then blocks are taken without traces: an outage says nothing of any transaction."""
+answers. Then blocks are taken with lesser traces of other endpoints, or with none: an outage says nothing of
+any transaction."""
 ASK_AGAIN = 600.0
 """Seconds after which a tracer that was given up is asked again: each time costs two timeouts."""
 
@@ -80,8 +81,10 @@ class EthereumNode:
         self._pool = Pool([endpoints]) if isinstance(endpoints, Endpoint) else endpoints
         self._offers: dict[Endpoint, frozenset[Plan]] = {}
         self._lock = threading.Lock()
-        self._silent: float | None = None  # since when tracers have answered nothing
-        self._ask_again = 0.0  # when a tracer that was given up is asked next
+        # Of endpoints that offer a plan, together: since when their tracers have answered nothing, and when
+        # they are asked next once they were given up.
+        self._silent: dict[tuple[Endpoint, ...], float] = {}
+        self._ask_again: dict[tuple[Endpoint, ...], float] = {}
         self._least = LEAST[least]
         self._expected = chain_id
         errors = self._probe_all()
@@ -146,9 +149,9 @@ class EthereumNode:
     def fetch(self, number: int) -> RawBlock:
         """One block with receipts and traces, as a node sent them, checked.
 
-        Where a node lacks a method or old state, a lesser plan is taken, and where its tracer is down for
-        long, receipts alone. Where the block itself is too much for a tracer that answers else, none is: its
-        transactions are told apart as untraced, which no attacker can hide behind.
+        Where a node lacks a method or old state, or its tracer is down for long, a lesser plan is taken, in
+        the end receipts alone. Where the block itself is too much for a tracer that answers else, none is:
+        its transactions are told apart as untraced, which no attacker can hide behind.
 
         Raises:
             InvalidAnswer: what the nodes answer for the block does not hold together; with the answers.
@@ -157,15 +160,15 @@ class EthereumNode:
         """
         refused: list[str] = []
         for plan in self._plans():
-            if plan is not Plan.RECEIPTS and self._given_up():
-                refused = refused or [f"{self._pool.shown}: the tracer has answered nothing for long"]
+            able = self._able(plan)
+            if plan is not Plan.RECEIPTS and self._given_up(able):
+                refused = refused or [f"{_shown(able)}: the tracer has answered nothing for long"]
                 continue
-            able = [endpoint for endpoint, offers in self._offers.items() if plan in offers]
             try:
                 raw = self._best(number, plan, able)
             except (MethodRefused, AnswerTooLarge, TracerDown) as error:
                 if isinstance(error, TracerDown):
-                    self._wait(error)
+                    self._wait(error, able)
                 refused.append(str(error))
                 continue
             lesser = bool(raw.tx_hashes) and plan.rank < self._plans()[0].rank
@@ -173,47 +176,70 @@ class EthereumNode:
             return replace(raw, degraded="; ".join(filter(None, reasons)))
         raise InvalidAnswer(f"block {number:,}: " + "; ".join(refused))
 
-    def _best(self, number: int, plan: Plan, able: Sequence[Endpoint]) -> RawBlock:
+    def _best(self, number: int, plan: Plan, able: tuple[Endpoint, ...]) -> RawBlock:
         try:
             raw = self._pool.attempt(partial(self._from, number, plan), able)
         except Untraceable as error:
             raw = self._pool.attempt(partial(self._from, number, plan, without=str(error)), able)
-        if raw.tx_hashes and plan is not Plan.RECEIPTS and self._silent is not None:
-            if self._ask_again:
-                log.warning("the tracer answers again; `blockscan ingest --repair` mends the blocks between")
-            self._silent, self._ask_again = None, 0.0
+        if raw.tx_hashes and plan is not Plan.RECEIPTS and self._silent:
+            self._heard(able)
         return raw
 
     def _unasked(self, raw: RawBlock, plan: Plan) -> str:
         """Which endpoints have never answered, where one of them may have better traces of a block."""
         best = plan.rank == max(each.rank for each in Plan)
-        silent = [each.shown for each in self._pool.endpoints if each not in self._offers]
-        return f"{', '.join(silent)} never answered" if raw.tx_hashes and silent and not best else ""
+        silent = [each for each in self._pool.endpoints if each not in self._offers]
+        return f"{_shown(silent)} never answered" if raw.tx_hashes and silent and not best else ""
 
-    def _wait(self, down: TracerDown) -> None:
-        """Pass on that the tracer is down, until patience is at an end; that is said once."""
+    def _wait(self, down: TracerDown, able: tuple[Endpoint, ...]) -> None:
+        """Pass on that tracers are down, until patience is at an end; that is said once."""
         now = time.monotonic()
-        self._silent = now if self._silent is None else self._silent
-        if now - self._silent < PATIENCE:
-            raise down
         with self._lock:
-            said, self._ask_again = bool(self._ask_again), now + ASK_AGAIN
+            if now - self._silent.setdefault(able, now) < PATIENCE:
+                raise down
+            said, self._ask_again[able] = able in self._ask_again, now + ASK_AGAIN
         if not said:
-            log.error(
-                "the tracer is down: %s. From block to block only receipts are taken until it answers: "
-                "their transactions cannot be judged, and an attack among them raises no alert; restart it",
-                down,
-            )
+            log.error("the tracer is down: %s. %s; restart it", down, self._instead())
 
-    def _given_up(self) -> bool:
-        """Whether the tracer is known to be down; from time to time one caller is told to ask again."""
+    def _instead(self) -> str:
+        """What becomes of blocks while tracers are given up."""
+        traced = [self._able(plan) for plan in self._plans() if plan is not Plan.RECEIPTS]
+        if any(able not in self._ask_again for able in traced):
+            return (
+                "Until it answers, lesser traces of other endpoints are taken: they are judged where the "
+                "model is calibrated for them"
+            )
+        if self._least is Plan.RECEIPTS:
+            return (
+                "From block to block only receipts are taken until it answers: their transactions cannot be "
+                "judged, and an attack among them raises no alert"
+            )
+        return "Every block is quarantined until it answers, and none of them is judged"
+
+    def _given_up(self, able: tuple[Endpoint, ...]) -> bool:
+        """Whether tracers are known to be down; from time to time one caller is told to ask again."""
         with self._lock:
-            if not self._ask_again:
+            if able not in self._ask_again:
                 return False
-            due = time.monotonic() >= self._ask_again
+            due = time.monotonic() >= self._ask_again[able]
             if due:
-                self._ask_again = time.monotonic() + ASK_AGAIN
+                self._ask_again[able] = time.monotonic() + ASK_AGAIN
             return not due
+
+    def _heard(self, able: tuple[Endpoint, ...]) -> None:
+        """Forget the silence of endpoints one of which has traced, and of all groups that contain them."""
+        with self._lock:
+            back = [group for group in self._silent if set(able) <= set(group)]
+            for group in back:
+                del self._silent[group]
+            again = [group for group in back if self._ask_again.pop(group, None) is not None]
+        if again:
+            log.warning("the tracer answers again; `blockscan ingest --repair` mends the blocks between")
+
+    def _able(self, plan: Plan) -> tuple[Endpoint, ...]:
+        """The endpoints that offer a plan."""
+        known = list(self._offers.items())  # another thread may be adding one
+        return tuple(endpoint for endpoint, offers in known if plan in offers)
 
     def _plans(self) -> list[Plan]:
         """The plans that some endpoint offers and that are good enough, best first."""
@@ -270,7 +296,7 @@ class EthereumNode:
         if without:
             traces: Traces | None = untraced(block, without)
         else:
-            if self._silent is not None and plan is not Plan.RECEIPTS:
+            if plan is not Plan.RECEIPTS and self._able(plan) in self._silent:
                 require_tracer(endpoint, plan)
             traces = fetch_traces(endpoint, plan, self._offers[endpoint], block)
         if traces is not None and not isinstance(traces.entries, list):
@@ -303,6 +329,10 @@ class EthereumNode:
             tx_hashes=tuple(str(each.get("hash")) for each in listed if isinstance(each, Mapping)),
             bodies={"block": body},
         )
+
+
+def _shown(endpoints: Sequence[Endpoint]) -> str:
+    return ", ".join(endpoint.shown for endpoint in endpoints)
 
 
 def _time(block: Mapping[str, Any]) -> int | None:

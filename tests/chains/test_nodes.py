@@ -419,11 +419,11 @@ def test_a_tracer_that_is_down_is_waited_for_but_not_for_ever(
     assert not node.fetch(0).degraded, "nothing of an empty block is missing"
     assert [each.levelname for each in caplog.records] == ["ERROR"] and "raises no alert" in caplog.text
     monkeypatch.setattr("blockscan.chains.rpc.PATIENCE", 1e9)
-    node._silent, node._ask_again = -1e9, 0.0
+    node._silent, node._ask_again = dict.fromkeys(node._silent, -1e9), {}
     assert statuses(node.fetch(5))[0] == RECEIPT, "the wait is the tracer's, not each block's"
     server.fault = lambda method, count: None
-    node._ask_again = time.monotonic()
-    assert set(statuses(node.fetch(5))) == {TRACED} and node._silent is None
+    node._ask_again = dict.fromkeys(node._ask_again, time.monotonic())
+    assert set(statuses(node.fetch(5))) == {TRACED} and not node._silent
     assert "answers again" in caplog.text
 
 
@@ -437,12 +437,12 @@ def test_one_transaction_that_breaks_a_living_tracer_is_untraced_however_long_it
     assert statuses(node.fetch(3)) == [RECEIPT] * 3
     server.fault = lambda method, count: None
     server.chain.change = bombed(server.chain, "internal error")
-    node._ask_again = time.monotonic()
+    node._ask_again = dict.fromkeys(node._ask_again, time.monotonic())
     assert statuses(node.fetch(4)) == [UNTRACED, TRACED, TRACED]
 
 
 def test_a_tracer_that_is_down_leaves_nothing_where_traces_are_required(
-    server: Any, monkeypatch: pytest.MonkeyPatch
+    server: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("blockscan.chains.rpc.PATIENCE", 0.0)
     node = EthereumNode(quick(server.url, timeout=0.3), least="callTracer")
@@ -450,6 +450,44 @@ def test_a_tracer_that_is_down_leaves_nothing_where_traces_are_required(
     for number in (4, 5):
         with pytest.raises(InvalidAnswer, match=f"block {number}: .*(504|nothing for long)"):
             node.fetch(number)
+    assert caplog.text.count("is quarantined until it answers") == 1 and "receipts" not in caplog.text
+
+
+def test_the_traces_of_another_endpoint_are_taken_where_one_tracer_is_down_for_long(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", logger="blockscan")
+    monkeypatch.setattr("blockscan.chains.rpc.PATIENCE", 0.0)
+    with serve(Chain()) as best, serve(Chain()) as lesser:
+        best.chain.absent, lesser.chain.absent = {"trace_block"}, set(TRACER)
+        node = EthereumNode(Pool([quick(best.url), quick(lesser.url)]))
+        best.fault = lambda method, count: Fault(status=504) if method in TRACER else None
+        for number in (3, 4):
+            raw = node.fetch(number)
+            assert sources(raw) == {TraceSource.TRACE_BLOCK_LOGS} and raw.degraded
+        down, well = (endpoint.shown for endpoint in node._pool.endpoints)
+        assert down in raw.degraded and well not in raw.degraded
+        assert caplog.text.count("is down") == caplog.text.count("lesser traces") == 1
+        lesser.fault = lambda method, count: Fault(status=504) if method == "trace_block" else None
+        assert sources(node.fetch(5)) == {TraceSource.RECEIPT} and "raises no alert" in caplog.text
+        lesser.fault = best.fault = lambda method, count: None
+        node._ask_again = dict.fromkeys(node._ask_again, time.monotonic())
+        assert sources(node.fetch(5)) == {TraceSource.CALL_TRACER_LOGS}
+
+
+def test_a_tracer_that_answers_another_thread_at_this_moment_ends_none(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Forgotten(dict[Any, float]):
+        """As another thread leaves it, which has got traces just now."""
+
+        def setdefault(self, key: Any, default: float = 0.0) -> float:
+            return default
+
+    node = EthereumNode(quick(server.url))
+    monkeypatch.setattr(node, "_silent", Forgotten())
+    with pytest.raises(TracerDown):
+        node._wait(TracerDown("no answer"), tuple(node._pool.endpoints))
 
 
 @pytest.mark.parametrize("other", [StateAbsent, Forbidden, Unanswered, AnswerTooLarge, RpcError])
