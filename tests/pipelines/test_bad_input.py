@@ -336,11 +336,12 @@ def test_what_cannot_be_trained_is_refused_before_a_transaction_is_read_and_in_a
 
 
 def test_two_trainings_do_not_work_in_one_model_directory(cli: Any, archive: Path, tmp_path: Path) -> None:
-    command = ["pretrain", archive, "--model", tmp_path, "--preset", "debug"]
-    with only_run(tmp_path):
-        assert f"another run is at work in {tmp_path}; wait" in refused(cli(*command))
-    assert "holds no tokenizer" in refused(cli(*command))
-    assert list(tmp_path.iterdir()) == []
+    for model in (tmp_path, tmp_path / "of" / "adapt"):  # the second is not there yet
+        command = ["pretrain", archive, "--model", model, "--preset", "debug"]
+        with only_run(model):
+            assert f"another run is at work in {model}; wait" in refused(cli(*command))
+        assert "holds no tokenizer" in refused(cli(*command))
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dry_run_of_pretraining_tells_the_tokens_of_a_step_with_all_its_batches(
