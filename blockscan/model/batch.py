@@ -19,6 +19,9 @@ from blockscan.model.tree_bias import lca_factors
 from blockscan.tokens import MASK_ID, TokenSequence, VocabularyShape, windows
 
 BUFFER = 4096  # windows that are packed together
+PACKING = 2
+"""Version of the batches that `epoch_batches` makes of the same windows and seed: a training does not change
+it on the way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from blockscan.config import ModelConfig, TrainConfig
 from blockscan.errors import ConfigError
-from blockscan.model.batch import content_digest
+from blockscan.model.batch import PACKING, content_digest
 from blockscan.model.work_state import load_work, read_progress, save_work
 from blockscan.tokens import TokenSequence, VocabularyShape
 from pipelines.training.run import Run
@@ -45,6 +45,7 @@ def identity_of(
         "vocabulary": asdict(shape),
         **parents,
         "data": digest.hexdigest(),
+        "packing": PACKING,
     }
     return dict(json.loads(json.dumps(described)))  # tuples become lists, as they will be when read back
 
@@ -107,5 +108,5 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], names: Seque
             old = before.get(name, {})
             parts += [f"{name}.{k} ({old.get(k)}, now {v})" for k, v in now[name].items() if old.get(k) != v]
         else:
-            parts.append(name)
+            parts.append("packing (of another version of this program)" if name == "packing" else name)
     return ", ".join(parts)

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 import os
 import signal
@@ -297,6 +298,21 @@ def test_an_unfinished_run_is_neither_overwritten_nor_mixed_with_another(tmp_pat
     with pytest.raises(ConfigError, match="has another tokenizer; resume with"):
         _run(out, resume=True, fingerprint="d4" * 32)
     assert _run(out, resume=True).steps == 12
+
+
+@pytest.mark.parametrize("before", [{}, {"packing": 1}])
+def test_a_run_whose_batches_were_packed_otherwise_is_not_taken_up(tmp_path, before):
+    """Some windows would come twice in the epoch, and others never."""
+    out = tmp_path / "model"
+    with pytest.raises(KeyboardInterrupt):
+        _run(out, on_step=_stop_at(4))
+    path = tmp_path / "model.work" / "step-000000003" / "progress.json"
+    state = json.loads(path.read_text())
+    state["progress"]["run"].pop("packing", None)
+    state["progress"]["run"] |= before
+    path.write_text(json.dumps(state))
+    with pytest.raises(ConfigError, match=r"has another packing \(of another version of this program\)"):
+        _run(out, resume=True)
 
 
 def test_a_damaged_work_checkpoint_is_refused(tmp_path):
