@@ -8,6 +8,7 @@ slot that it lacks in between; a later block that names it as its parent tells, 
 
 import json
 import logging
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -65,6 +66,7 @@ class SolanaNode:
         self.concurrent = self._pool.concurrent
         self._version = NEWEST_VERSION
         self._votes = votes
+        self._told: deque[int] = deque(maxlen=1000)  # slots of an unknown version that were told of
 
     def head(self, tag: str = "finalized") -> int:
         """Number of the newest slot: finalized, or confirmed for the tags latest and safe.
@@ -105,7 +107,10 @@ class SolanaNode:
                 raise
             header, body = self._block(number, "none")
             kept = None if header is None else self._raw(number, header, body)
-            if isinstance(error, MethodRefused):  # louder than one bad answer: there will be more of them
+            # Louder than one bad answer, as there will be more of them, but once each: a young slot is asked
+            # for again.
+            if isinstance(error, MethodRefused) and number not in self._told:
+                self._told.append(number)
                 log.error("slot %s holds a transaction of a version that is not known here", f"{number:,}")
             raise InvalidAnswer(f"slot {number:,}: {error}", kept) from None
         if block is None:
