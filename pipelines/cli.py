@@ -166,7 +166,7 @@ def pretrain(
     from pipelines.training.lock import only_run
     from pipelines.training.processes import first_process
 
-    config = preset_config(preset, set_, unread=ADAPTED if adapt else ("adapt",))
+    config = preset_config(preset, set_, unread=ADAPTED if adapt else ("adapt", "tokenizer"))
     shards, rejects = _shards(source, blocks)
     if dry_run:
         to, base, on = ModelDir(model), ModelDir(adapt) if adapt else None, device.value

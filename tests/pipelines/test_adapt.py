@@ -174,10 +174,20 @@ def test_names_that_the_base_was_given_go_with_its_tokenizer_and_newer_ones_stay
     assert {path.name for path in new.path.iterdir()} == {"tokenizer", "signatures.json", "idl"}
 
 
-@pytest.mark.parametrize("setting", ["model.layers=9", "train.steps=7", "tokenizer.words=1", "adapt.rank=2"])
-def test_a_setting_that_would_change_nothing_is_refused(cli, tmp_path, setting):
-    """`--adapt` has steps, rate and shape from elsewhere; without it there is nothing to adapt."""
-    adapt = [] if setting.startswith("adapt") else ["--adapt", tmp_path / "base"]
+@pytest.mark.parametrize(
+    ("setting", "from_base"),
+    [
+        ("model.layers=9", True),
+        ("train.steps=7", True),
+        ("tokenizer.words=1", True),
+        ("adapt.rank=2", False),
+        ("tokenizer.words=1", False),
+    ],
+)
+def test_a_setting_that_would_change_nothing_is_refused(cli, tmp_path, setting, from_base):
+    """`--adapt` has steps, rate and shape from elsewhere; without it there is nothing to adapt. The
+    tokenizer is there before either."""
+    adapt = ["--adapt", tmp_path / "base"] if from_base else []
     result = cli("pretrain", tmp_path, "--model", tmp_path / "new", *adapt, "--set", setting)
     assert result.exit_code == 1
     assert f"--set {setting.partition('=')[0]} would change nothing" in result.stderr
