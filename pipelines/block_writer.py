@@ -172,6 +172,8 @@ class BlockWriter:
                 self._retired.append((name, at, "orphaned"))
                 if block_hash != kept:
                     self.orphaned.append((at, block_hash))
+        if self._tail[0] > fork:  # what takes its place may be quarantined, and has no hash then
+            self._tail = (-1, "")
         self._first = min(self._first, fork + 1)
         self._next = fork + 1
         return self._next

@@ -691,6 +691,27 @@ def test_a_reorganisation_is_followed_through_quarantined_blocks(
     assert coverage.gaps == () and [number for number, _ in coverage.quarantined] == left
 
 
+def test_a_block_that_takes_the_place_of_another_and_is_quarantined_is_no_reorganisation_for_ever(
+    server: Any, tmp_path: Path, store: ScoreStore
+) -> None:
+    watching = watcher(server, tmp_path, store, clock=much_later)
+    watching.start(1)
+    assert watching.step() == 10
+    server.chain.reorganise(1, 1)
+    server.chain.change = lambda method, params, result: (
+        [] if method == "debug_traceBlockByNumber" and params[0] == "0x9" else result
+    )
+    for _ in range(3):
+        assert watching.step() == 10
+    archive = Archive(tmp_path / "archive")
+    assert len(archive.part_paths()) == 2, "the new block was fetched once"
+    missed = set(on_chain(server.chain, 9))
+    server.chain.grow(1)
+    assert watching.step() == 11
+    assert [number for number, _ in archive.coverage().quarantined] == [9] and archive.coverage().gaps == ()
+    assert live(store) == sorted(set(on_chain(server.chain)) - missed)
+
+
 def test_a_reorganisation_of_quarantined_blocks_alone_is_no_error(
     server: Any, tmp_path: Path, store: ScoreStore
 ) -> None:
