@@ -10,10 +10,8 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from itertools import groupby
-from operator import itemgetter
 
-from blockscan.archive import RawBlock, read_part
+from blockscan.archive import RawBlock
 from blockscan.archive_compact import compact
 from blockscan.chains.families import parse
 from blockscan.detect.accounts import SECONDS
@@ -30,7 +28,7 @@ from pipelines.model_dir import Detector
 from pipelines.prefetch import Answer, prefetch
 from pipelines.progress import hushed
 from pipelines.ranges import BlockRange
-from pipelines.repaired import repaired_since
+from pipelines.repaired import consecutive, read_blocks, repaired_since
 from pipelines.score import Scored, judge_all
 from pipelines.watch_report import is_blank, say_alerts, say_blank, say_corrections
 
@@ -227,7 +225,7 @@ class Watcher:
     def _books(self, block: int) -> Books:
         """The books of contracts as they were before a block."""
         books = nothing_yet(self._detector).books
-        catch_up(books, self._node.chain, block, lambda blocks: self._transactions(blocks, blocks.start))
+        catch_up(books, self._node.chain, block, lambda some: self._transactions(some, some.start, block - 1))
         return books
 
     def _recall(self, block: int, known: Sequence[LastValue], books: Books) -> None:
@@ -235,7 +233,7 @@ class Watcher:
         chain, self._before = self._node.chain, replace(nothing_yet(self._detector), books=books)
         remember_sizes(self._before.mixes, chain, block, self._store, self._detector)
         numbers = {each.block_number for each in known if each.block_number is not None}
-        earlier = self._transactions(numbers, min(numbers, default=0))
+        earlier = self._transactions(numbers, min(numbers, default=0), max(numbers, default=-1))
         remember(self._before.recent, chain, known, earlier, self._detector)
 
     def _score_leftovers(self, stop: int) -> None:
@@ -244,19 +242,18 @@ class Watcher:
         if first is None:
             return
         known = self._store.known_blocks(self._node.chain, first, stop)
-        known -= repaired_since(self._writer.archive, self._store)
-        fresh: list[RawBlock] = []
-        for raw in self._archived(lambda _, block_hash: block_hash not in known, first + 1):
-            follows = bool(fresh) and raw.number == (fresh[-1].number or 0) + 1
-            if fresh and (not follows or sum(len(each.tx_hashes) for each in fresh) >= TOGETHER):
-                self._score_late(fresh)
-                fresh = []
-            fresh.append(raw)
-        if fresh:
-            self._score_late(fresh)
+        known -= repaired_since(self._writer.archive, self._store, first)
+        stored = self._writer.archive.block_hashes(first + 1, stop - 1)
+        left = {number: name for number, (block_hash, name) in stored.items() if block_hash not in known}
+        follows = -1
+        for blocks in consecutive(read_blocks(self._writer.archive, left), TOGETHER):
+            if blocks[0].number != follows:
+                self._recall_before(blocks)
+            self._score(blocks)
+            follows = (blocks[-1].number or 0) + 1
 
-    def _score_late(self, blocks: Sequence[RawBlock]) -> None:
-        """Score consecutive blocks by what was before them alone: their own scores may be stored already."""
+    def _recall_before(self, blocks: Sequence[RawBlock]) -> None:
+        """Forget all but what was before these blocks: their own scores may be stored already."""
         chain, first = self._node.chain, blocks[0].number or 0
         times = [raw.time for raw in blocks if raw.time is not None]
         known: list[LastValue] = []
@@ -264,21 +261,15 @@ class Watcher:
             since, as_calibrated = min(times) - SECONDS, self._detector.calibrated_as
             known = self._store.values_before(chain, as_calibrated, block=first, since=since)
         self._recall(first, known, self._books(first))
-        self._score(blocks)
 
-    def _transactions(self, blocks: BlockRange | Collection[int], first: int) -> Iterator[Transaction]:
-        """The archive's transactions of some blocks, of which `first` is the first."""
-        for raw in self._archived(lambda number, _: number in blocks, first):
-            yield from parse(raw)
-
-    def _archived(self, wanted: Callable[[int, str], bool], first: int) -> Iterator[RawBlock]:
-        """The archive's blocks from `first` on whose number and hash are wanted, in order."""
+    def _transactions(
+        self, blocks: BlockRange | Collection[int], first: int, last: int
+    ) -> Iterator[Transaction]:
+        """The archive's transactions of those blocks from `first` to `last` that are among some."""
         archive = self._writer.archive
-        stored = sorted(archive.block_hashes(first, self._writer.next - 1).items())
-        rows = ((name, number) for number, (block_hash, name) in stored if wanted(number, block_hash))
-        for name, group in groupby(rows, key=itemgetter(0)):  # a repaired block lies in a part of its own
-            numbers = {number for _, number in group}
-            yield from read_part(archive.path / name, numbers.__contains__)
+        stored = archive.block_hashes(first, last).items()
+        for raw in read_blocks(archive, {number: name for number, (_, name) in stored if number in blocks}):
+            yield from parse(raw)
 
     def _score(self, blocks: Sequence[RawBlock]) -> None:
         transactions, calibrated = list[Transaction](), self._detector.calibration.values

@@ -42,7 +42,7 @@ MOST_TRANSFERS = 1000
 class Dealing:
     """One transaction's part: who acted for the sender for sure, who perhaps, and what moved.
 
-    `noticed` has (holder, asset) for each holder that called the asset, `made` the contracts that the `sender` created.
+    `noticed` has (holder, asset) for each holder that called the asset, `made` what `sender` had created.
     """
 
     own: Side

@@ -293,7 +293,7 @@ def test_a_run_killed_between_scores_and_block_scores_as_one_that_was_not(
 
 @pytest.mark.parametrize("lost", ["a trace", "all traces", "the block"])
 def test_a_block_that_was_repaired_is_scored_at_the_next_start(
-    server: Any, tmp_path: Path, store: ScoreStore, lost: str
+    server: Any, tmp_path: Path, store: ScoreStore, lost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bomb = server.chain.entries[5]["block"]["transactions"][1]["hash"]
 
@@ -323,8 +323,44 @@ def test_a_block_that_was_repaired_is_scored_at_the_next_start(
     assert known(store) == whole and live(store) == on_chain(server.chain, 4)
     assert again.blocks == (6 if lost == "all traces" else 1)
     once_more = watcher(server, tmp_path, store)
+    monkeypatch.setattr("pipelines.repaired.parse", lambda raw: 1 / 0)  # the store alone tells
     once_more.start(None)
     assert once_more.blocks == 0
+
+
+def test_blocks_that_are_scored_late_are_read_once_and_none_that_came_after_them(
+    server: Any, tmp_path: Path, store: ScoreStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many were repaired: each lies in a part of its own."""
+    monkeypatch.setattr(step, "TOGETHER", 1)
+    monkeypatch.setattr(DETECTOR, "history", replace(history_of([]), until={"ethereum": 0}))
+    watching = watcher(server, tmp_path, store, clock=much_later)
+    missing = {hex(number) for number in (2, 3, 4, 7)}
+    server.chain.change = lambda method, params, result: (
+        [] if method == "debug_traceBlockByNumber" and params[0] in missing else result
+    )
+    watching.start(1)
+    watching.step()
+    del watching
+    server.chain.change = lambda method, params, result: result
+    repair_node(EthereumNode(Endpoint(server.url, timeout=5, attempts=2, pause=0.001)), tmp_path / "archive")
+    listed: list[tuple[int, int]] = []
+    looked_up = Archive.block_hashes
+
+    def listening(archive: Archive, first: int, last: int) -> dict[int, tuple[str, str]]:
+        listed.append((first, last))
+        return looked_up(archive, first, last)
+
+    monkeypatch.setattr(Archive, "block_hashes", listening)
+    again = watcher(server, tmp_path, store, clock=much_later)
+    again.start(None)
+    assert again.blocks == 4 and live(store) == on_chain(server.chain)
+    before_2, before_7, before_the_head = [(1, 1)], [(1, 6)], [(1, 9)]
+    assert listed == [(9, 9), (1, 9), *2 * before_2, *2 * before_7, *2 * before_the_head]
+    with open_store(tmp_path / "new.sqlite") as new:
+        listed.clear()
+        watcher(server, tmp_path, new, clock=much_later).start(None)
+        assert (0, 9) not in listed
 
 
 def known(store: ScoreStore) -> set[str]:
