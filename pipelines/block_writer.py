@@ -1,6 +1,7 @@
 """Blocks of a node on their way into an archive: linked by parent hash, part by part."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -9,6 +10,7 @@ from blockscan.chains.checks import InvalidAnswer
 from blockscan.chains.rpc import Block
 from blockscan.chains.solana_rpc import parent_slot
 from blockscan.errors import ChainError
+from pipelines.repaired import read_blocks
 
 log = logging.getLogger("blockscan.writer")
 
@@ -228,26 +230,61 @@ class BlockWriter:
     def replace(self, number: int, answer: RawBlock | InvalidAnswer) -> None:
         """Store a block that was fetched again, where it is better than what is there.
 
+        A slot that it proves not to have been skipped is fetched again, too, and so on.
+
         Raises:
             ArtifactError: the disk refused.
+            ChainError: the node failed; what was stored until then is kept.
         """
+        while (slot := self._replace(number, answer)) is not None:
+            number = slot
+            try:
+                answer = self.node.fetch(slot)
+            except InvalidAnswer as error:
+                answer = error
+
+    def _replace(self, number: int, answer: RawBlock | InvalidAnswer) -> int | None:
+        """See `replace`; the slot that the block follows, where it is stored as a skipped one."""
         parent = self.hash_of(number - 1)
         if isinstance(answer, RawBlock) and _is_skipped(answer):  # it was there when it was quarantined
             answer = InvalidAnswer(f"slot {number:,}: the node still calls it skipped; give another --rpc")
         if isinstance(answer, RawBlock) and parent is not None and answer.parent_hash != parent:
+            if skipped := self._skipped_before(number, answer, parent):
+                return self._put_after(skipped, number, answer)
             answer = InvalidAnswer(
                 f"block {number:,}: its parent is not block {number - 1:,} of the archive (a reorg?)", answer
             )
         if isinstance(answer, InvalidAnswer):
             self._refuse(number, answer)
             self._refused = []
-            return
+            return None
         old = self.archive.block_hashes(number, number).get(number)
         if old is not None and answer.degraded:
-            return
+            return None
         if old is not None:
             self._retired.append((old[1], number, "replaced" if old[0] == answer.hash else "orphaned"))
         self._append(number, number, [answer])
+        return None
+
+    def _skipped_before(self, number: int, answer: RawBlock, parent: str) -> list[RawBlock]:
+        """Rows of skipped slots, from that which a block names as its parent on; empty where one is none."""
+        slot = parent_slot(answer)
+        if slot is None or slot >= number or self.hash_of(slot) != parent:
+            return []
+        stored = self.archive.block_hashes(slot, number - 1).items()
+        rows = list(read_blocks(self.archive, {at: name for at, (_, name) in stored}))
+        return rows if len(rows) == number - slot and all(map(_is_skipped, rows)) else []
+
+    def _put_after(self, skipped: Sequence[RawBlock], number: int, answer: RawBlock) -> int:
+        """Store a block with the skipped slots before it; the number of the first, which it follows."""
+        slot, parent = number - len(skipped), answer.parent_hash
+        why = f"slot {slot:,}: the node called it skipped, and slot {number:,} follows it"
+        self._refused.append((slot, why))
+        stored = self.archive.block_hashes(slot, number).items()
+        self._retired += [(name, at, "orphaned") for at, (_, name) in stored]
+        after = [replace(row, hash=parent, parent_hash=parent) for row in skipped[1:]]
+        self._append(slot, number, [*after, answer])
+        return slot
 
     def _refuse(self, number: int, error: InvalidAnswer) -> None:
         self.archive.quarantine(number, str(error), error.raw)

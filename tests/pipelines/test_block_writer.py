@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from blockscan.archive import Archive
+from blockscan.chains.checks import InvalidAnswer
 from blockscan.chains.pool import read_endpoints
 from blockscan.chains.solana_rpc import SolanaNode
 from blockscan.errors import ChainError
@@ -62,6 +63,43 @@ def test_a_slot_that_a_later_block_proves_not_to_be_skipped_is_quarantined(
     mended = repair_node(node, tmp_path)
     assert mended.coverage.quarantined == () and mended.coverage.blocks == ((5, 10),)
     assert hashes(tmp_path)[7] == "h7"
+
+
+@pytest.mark.parametrize("skipped", [(), (7,), (6,), (8,), (6, 7)])
+def test_of_missing_slots_in_a_row_each_that_is_repaired_proves_the_one_before(
+    tmp_path: Path, skipped: tuple[int, ...]
+) -> None:
+    """A node that has started from a snapshot lacks a run of slots, and calls each of them skipped."""
+    there = [slot for slot in range(5, 11) if slot not in skipped]
+    chain = {slot: block(slot, before) for before, slot in zip([4, *there], there, strict=False)}
+    slots = {slot: each for slot, each in chain.items() if slot not in (6, 7, 8)}
+    with serve(slots) as url:
+        node = SolanaNode(read_endpoints([url]))
+        ingest_node(node, BlockRange(5, 11), tmp_path)
+        slots |= {slot: each for slot, each in chain.items() if slot == there[-3]}
+        once = repair_node(node, tmp_path)
+        lacking = there[-4]
+        if lacking > 5:
+            assert f"slot {lacking}: the node still calls it skipped" in once.rejected[0]
+        assert [number for number, _ in once.coverage.quarantined] == [lacking] * (lacking > 5)
+        slots |= chain
+        mended = repair_node(node, tmp_path)
+    assert mended.rejected == () == mended.coverage.quarantined and mended.coverage.gaps == ()
+    assert hashes(tmp_path) == {
+        slot: f"h{max(each for each in there if each <= slot)}" for slot in range(5, 11)
+    }
+
+
+def test_a_repaired_slot_that_follows_another_fork_takes_no_block_away(tmp_path: Path) -> None:
+    with serve({5: block(5, 4), 6: block(6, 5), 7: block(7, 6, "other"), 8: block(8, 7)}) as url:
+        node = SolanaNode(read_endpoints([url]))
+        writer = BlockWriter(open_for(node, tmp_path), node)
+        for number in range(writer.begin(5), 9):
+            writer.add(number, InvalidAnswer("damaged") if number == 7 else node.fetch(number))
+        writer.flush()
+        writer.replace(7, node.fetch(7))
+    assert "its parent is not block 6" in writer.quarantined[-1]
+    assert hashes(tmp_path) == {5: "h5", 6: "h6", 8: "h8"}
 
 
 def test_it_is_quarantined_where_it_is_stored_already_and_orphans_no_block(
