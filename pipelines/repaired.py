@@ -31,6 +31,16 @@ def repaired_since(archive: Archive, store: ScoreStore, first: int) -> set[str]:
     return found
 
 
+def orphaned_hashes(archive: Archive) -> set[str]:
+    """Hashes of all rows that are retired because their blocks left the chain; some may have come back."""
+    found = set[str]()
+    for path, _, retired in archive.live_parts():
+        if "orphaned" in retired.values():
+            rows = read_columns(path, "number", "hash")
+            found |= {str(block_hash) for number, block_hash in rows if retired.get(number) == "orphaned"}
+    return found
+
+
 def read_blocks(archive: Archive, names: Mapping[int, str]) -> Iterator[RawBlock]:
     """The rows of some blocks, in order; `names` gives each one's part file: a repaired block has its own."""
     for name, numbers in groupby(sorted(names), key=names.__getitem__):

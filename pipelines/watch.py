@@ -28,7 +28,7 @@ from pipelines.model_dir import Detector
 from pipelines.prefetch import Answer, prefetch
 from pipelines.progress import hushed
 from pipelines.ranges import BlockRange
-from pipelines.repaired import consecutive, read_blocks, repaired_since
+from pipelines.repaired import consecutive, orphaned_hashes, read_blocks, repaired_since
 from pipelines.score import Scored, judge_all
 from pipelines.watch_report import is_blank, say_alerts, say_blank, say_corrections
 
@@ -237,16 +237,22 @@ class Watcher:
         remember(self._before.recent, chain, known, earlier, self._detector)
 
     def _score_leftovers(self, stop: int) -> None:
-        """Score blocks that are stored, and that no run scored, or none since they were repaired."""
-        first = self._store.first_block(self._node.chain)
+        """Score blocks that are stored, and that no run scored, or none since they were repaired.
+
+        What a repair found to have left the chain, and only the archive knows of, is orphaned.
+        """
+        chain, archive = self._node.chain, self._writer.archive
+        first = self._store.first_block(chain)
         if first is None:
             return
-        known = self._store.known_blocks(self._node.chain, first, stop)
-        known -= repaired_since(self._writer.archive, self._store, first)
-        stored = self._writer.archive.block_hashes(first + 1, stop - 1)
+        known = self._store.known_blocks(chain, first, stop)
+        stored = archive.block_hashes(first + 1, stop - 1)
+        gone = known & orphaned_hashes(archive) - {block_hash for block_hash, _ in stored.values()}
+        say_corrections(self._store.orphan_blocks(chain, gone, now=int(self._clock())))
+        known -= repaired_since(archive, self._store, first)
         left = {number: name for number, (block_hash, name) in stored.items() if block_hash not in known}
         follows = -1
-        for blocks in consecutive(read_blocks(self._writer.archive, left), TOGETHER):
+        for blocks in consecutive(read_blocks(archive, left), TOGETHER):
             if blocks[0].number != follows:
                 self._recall_before(blocks)
             self._score(blocks)

@@ -328,6 +328,53 @@ def test_a_block_that_was_repaired_is_scored_at_the_next_start(
     assert once_more.blocks == 0
 
 
+def test_what_a_repair_finds_to_have_left_the_chain_is_orphaned_at_the_next_start(
+    server: Any, tmp_path: Path, store: ScoreStore
+) -> None:
+    watching = watcher(server, tmp_path, store, clock=much_later)
+    bomb = server.chain.entries[7]["block"]["transactions"][1]["hash"]
+
+    def change(method: str, params: list[Any], result: Any) -> Any:
+        if method.startswith("debug_trace") and params[0] in ("0x7", bomb):
+            raise Refuse(-32000, "execution timeout")
+        return result
+
+    server.chain.change = change
+    watching.start(1)
+    assert watching.step() == 10
+    del watching
+    gone = on_chain(server.chain, 7)
+    server.chain.change = lambda method, params, result: result
+    server.chain.reorganise(3, 5)
+    repair_node(EthereumNode(Endpoint(server.url, timeout=5, attempts=2, pause=0.001)), tmp_path / "archive")
+    for _ in range(2):
+        again = watcher(server, tmp_path, store, clock=much_later)
+        again.start(None)
+        again.step()
+        assert live(store) == on_chain(server.chain) and store.orphans("ethereum", gone) == {*gone}
+        assert alerts(store, "open") == [each for each in on_chain(server.chain) if alarming(each)]
+    for tx_hash in alerts(store, "orphaned"):
+        assert [each.what for each in store.history(f"ethereum:{tx_hash}")] == ["orphaned"]
+
+
+def test_a_block_that_left_the_chain_and_came_back_is_not_orphaned_at_the_next_start(
+    server: Any, tmp_path: Path, store: ScoreStore
+) -> None:
+    watching = watcher(server, tmp_path, store)
+    watching.start(1)
+    watching.step()
+    first = server.chain.entries[8:]
+    server.chain.reorganise(2, 3)
+    watching.step()
+    server.chain.entries[8:] = first
+    server.chain.salt += 1
+    server.chain.grow(3)
+    watching.step()
+    for _ in range(2):
+        assert live(store) == on_chain(server.chain)
+        watcher(server, tmp_path, store).start(None)
+
+
 def test_blocks_that_are_scored_late_are_read_once_and_none_that_came_after_them(
     server: Any, tmp_path: Path, store: ScoreStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
