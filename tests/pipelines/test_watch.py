@@ -291,6 +291,34 @@ def test_a_run_killed_between_scores_and_block_scores_as_one_that_was_not(
     assert found[0] == found[1] and len({value for value, _ in found[0].values()}) > 3
 
 
+@pytest.mark.parametrize("together", [1, 400])
+def test_what_was_repaired_is_scored_as_if_it_had_never_been_missed(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    """Blocks that do not follow one another: each is scored by what was before it alone."""
+    monkeypatch.setattr(step, "judge_all", depending)
+    monkeypatch.setattr(step, "TOGETHER", together)
+    monkeypatch.setattr(DETECTOR.calibration, "recent", lambda: Recent(0.9))
+    found = []
+    for name in ("whole", "repaired"):
+        missing = {hex(number) for number in (3, 4, 6, 9) if name == "repaired"}
+        server.chain.change = lambda method, params, result, missing=missing: (
+            [] if method == "debug_traceBlockByNumber" and params[0] in missing else result
+        )
+        with open_store(tmp_path / name) as store:
+            watching = watcher(server, tmp_path / f"{name}-archive", store, clock=much_later)
+            watching.start(1)
+            watching.step()
+            del watching
+            missing.clear()
+            node = EthereumNode(Endpoint(server.url, timeout=5, attempts=2, pause=0.001))
+            repair_node(node, tmp_path / f"{name}-archive" / "archive")
+            watcher(server, tmp_path / f"{name}-archive", store).start(None)
+            scores = [score for score in store.iter_scores() if score.block_number in (3, 4, 6, 9)]
+            found.append({score.tx_hash: (score.value, score.mix) for score in scores})
+    assert found[0] == found[1] and len({value for value, _ in found[0].values()}) > 3
+
+
 @pytest.mark.parametrize("lost", ["a trace", "all traces", "the block"])
 def test_a_block_that_was_repaired_is_scored_at_the_next_start(
     server: Any, tmp_path: Path, store: ScoreStore, lost: str, monkeypatch: pytest.MonkeyPatch
