@@ -290,7 +290,8 @@ class Watcher:
             judged = list(found) if transactions else []
         stamp = int(self._clock())
         written = self._store.write(((each.score, each.severity, each.frames) for each in judged), now=stamp)
-        noted = [ScoredBlock(raw.chain, raw.number or 0, str(raw.hash), raw.tx_hashes) for raw in blocks]
+        real = [raw for raw in blocks if raw.hash != raw.parent_hash]  # a skipped slot has another's
+        noted = [ScoredBlock(raw.chain, raw.number or 0, str(raw.hash), raw.tx_hashes) for raw in real]
         say_corrections(self._store.put_blocks(noted, now=stamp))
         self.blocks += len(blocks)
         self.counts["scored"] += len(judged)

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from blockscan.archive import Archive
-from blockscan.chains.pool import Pool
+from blockscan.chains.pool import Pool, read_endpoints
 from blockscan.chains.rpc import EthereumNode
+from blockscan.chains.solana_rpc import SolanaNode
 from blockscan.chains.transport import Endpoint
 from blockscan.detect.accounts import CARRIED_SECONDS, Recent, account_of
 from blockscan.detect.books import NOTHING, Books
@@ -34,6 +35,7 @@ from pipelines.block_writer import BlockWriter
 from pipelines.head import LOOKS
 from pipelines.ingest import open_for, repair_node
 from pipelines.score import Scored
+from pipelines.simulation.solana.server import serve as serve_solana
 from pipelines.watch import Finality, Watcher
 
 HERE = Path(__file__).resolve().parents[1] / "chains"
@@ -354,6 +356,39 @@ def test_a_block_that_was_repaired_is_scored_at_the_next_start(
     monkeypatch.setattr("pipelines.repaired.parse", lambda raw: 1 / 0)  # the store alone tells
     once_more.start(None)
     assert once_more.blocks == 0
+
+
+def test_a_slot_that_was_falsely_called_skipped_is_scored_once_it_is_repaired(
+    tmp_path: Path, store: ScoreStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The skipped slot after it has its hash, and is no block that was scored."""
+    caplog.set_level(logging.INFO)
+    rest = {"blockTime": 9, "transactions": list[Any]()}
+    chain = {
+        slot: json.dumps(
+            {"blockhash": f"h{slot}", "previousBlockhash": f"h{parent}", "parentSlot": parent, **rest}
+        ).encode()
+        for slot, parent in ((5, 4), (7, 5), (9, 7))
+    }
+    held = {slot: each for slot, each in chain.items() if slot != 7}
+    with serve_solana(held) as url:
+
+        def start() -> SolanaNode:
+            node = SolanaNode(read_endpoints([url]))
+            writer = BlockWriter(open_for(node, tmp_path / "archive"), node)
+            watching = Watcher(writer, DETECTOR, store, Finality(), clock=much_later)
+            watching.start(5)
+            while watching.step() < 10:
+                pass
+            return node
+
+        for _ in range(2):
+            start()
+        held |= chain
+        repair_node(start(), tmp_path / "archive")
+        caplog.clear()
+        start()
+    assert "block 7 to 8: 0 transactions scored" in caplog.text
 
 
 def test_what_a_repair_finds_to_have_left_the_chain_is_orphaned_at_the_next_start(
