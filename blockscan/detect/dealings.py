@@ -43,6 +43,7 @@ class Dealing:
     """One transaction's part: who acted for the sender for sure, who perhaps, and what moved.
 
     `noticed` has (holder, asset) for each holder that called the asset, `made` what `sender` had created.
+    `balances`: nobody knows who gave to whom, but what everybody gained or lost (Solana).
     """
 
     own: Side
@@ -51,17 +52,17 @@ class Dealing:
     noticed: frozenset[tuple[str, str]] = frozenset()
     made: frozenset[str] = frozenset()
     sender: str = ""
+    balances: bool = False
 
 
 def dealing_of(frames: Frames, transaction: Transaction, history: History) -> Dealing:
-    """What is to be remembered of a transaction.
-
-    On Solana, where balances say what each account gained or lost and not by whom, no transfer is.
-    """
+    """What is to be remembered of a transaction."""
     own = own_side(frames, transaction)
-    moved = () if transaction.root.kind is CallKind.INSTRUCTION else frames.transfers[:MOST_TRANSFERS]
+    moved = frames.transfers[:MOST_TRANSFERS]
     tools = possible_tool(transaction, history) - own
-    return Dealing(own, tools, tuple(moved), noticed_by(frames), created_by(frames), transaction.sender)
+    noticed, made = noticed_by(frames), created_by(frames)
+    balances = transaction.root.kind is CallKind.INSTRUCTION
+    return Dealing(own, tools, tuple(moved), noticed, made, transaction.sender, balances)
 
 
 def dealing_in(transaction: Transaction, history: History) -> Dealing:
@@ -95,16 +96,17 @@ def dealings_facts(earlier: Sequence[Dealing], now: Dealing, books: Books) -> Fa
     sides = dict.fromkeys((own, own.union(*(each.tools for each in every))))
     moved = [transfer for each in every for transfer in each.transfers]
     noticed = frozenset[tuple[str, str]]().union(*(each.noticed for each in every))
+    before = moved[: len(moved) - len(now.transfers)]
+    looks = {"lookalike": lookalike(before, now.transfers, own, history)}
+    if now.balances:  # prices move: who gave little and got much may have traded
+        nothing = dict.fromkeys(("overdrawn", "withdrawn"), Fact(0.0))
+        return looks | nothing | {JOINT_GAIN: Fact(0.0 if earlier else math.nan)}
     all_of_it = Dealing(own, frozenset(), tuple(moved), noticed)
     taken = worst_of(
         _seen_from(replace(all_of_it, own=side), now, history, together=bool(earlier)) for side in sides
     )
-    before = moved[: len(moved) - len(now.transfers)]
     others = (withdrawn(now.transfers, now.noticed, now.sender, side, books) for side in sides)
-    return taken | {
-        "lookalike": lookalike(before, now.transfers, own, history),
-        "withdrawn": max(others, key=by_value),
-    }
+    return taken | looks | {"withdrawn": max(others, key=by_value)}
 
 
 def _seen_from(every: Dealing, now: Dealing, history: History, *, together: bool) -> Facts:

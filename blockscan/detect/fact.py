@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Set
 from typing import NamedTuple
 
+from blockscan.chains.solana_layouts import SYSTEM
 from blockscan.detect.flow import ETHER
 from blockscan.detect.history import History
 
@@ -12,6 +13,9 @@ MEASURED = 10
 """Amounts that must be known of something before another one can be large or small."""
 EACH = 0.3
 """Decades; what an ordinary amount counts where having it at all is odd."""
+
+
+_COINS = {ETHER: (18, "ether"), SYSTEM: (9, "SOL")}
 
 
 class Fact(NamedTuple):
@@ -33,7 +37,8 @@ def by_value(fact: Fact) -> float:
 
 def amount_in_words(amount: int, asset: str) -> str:
     """For people; how many decimals a token has, nobody asks it here."""
-    return f"{amount / 10**18:.4g} ether" if asset == ETHER else f"{amount:.3g} units of {asset}"
+    decimals, name = _COINS.get(asset, (0, ""))
+    return f"{amount / 10**decimals:.4g} {name}" if name else f"{amount:.3g} units of {asset}"
 
 
 def worst_of(readings: Iterable[Facts]) -> Facts:

@@ -6,6 +6,7 @@ the calls that ask for them, so that trees without logs have a flow, too; frames
 ERC-721 token counts as one of its collection. On Solana the changes of balances are part of the log.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ LARGEST = 1 << 128
 """Amounts from here on are not sums of anything: ids, masks, or a token made to confuse."""
 ENDS = 3
 """Hexadecimal digits at either end of an address by which people know it; wallets show four and more."""
+_ENDS_58 = 4
+"""The same of Solana's digits, of which wallets show just so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +106,32 @@ def noticed_by(frames: Frames) -> frozenset[tuple[str, str]]:
 def payees_of(transfers: Iterable[Transfer], payers: Set[str]) -> dict[tuple[str, str], int]:
     """(payer, payee) of what some accounts gave to others, with the first frame that shows it.
 
-    Nobody is paid by burning a token, or by giving it to the token itself, which is all that Solana shows.
+    Nobody is paid by burning a token, or by giving it to the token itself. That is how Solana's balances are
+    read: who gains there what one of the payers loses is paid by him.
     """
     found: dict[tuple[str, str], int] = {}
-    for each in transfers:
-        if each.giver in payers and each.taker not in payers and each.taker not in (each.asset, ZERO):
-            found.setdefault((each.giver, each.taker), each.node)
+    moved = list(transfers)
+    lost: dict[str, str] = {}
+    for each in moved:
+        if each.giver in payers and each.taker == each.asset:
+            lost.setdefault(each.asset, each.giver)
+    for each in moved:
+        by_balance = each.giver == each.asset and not each.asset.startswith("0x")
+        giver = lost.get(each.asset, ZERO) if by_balance else each.giver
+        if giver in payers and each.taker not in payers and each.taker not in (each.asset, ZERO):
+            found.setdefault((giver, each.taker), each.node)
     return found
+
+
+def ends_of(address: str) -> str:
+    """What a glance at an address sees."""
+    on_evm = address.startswith("0x")
+    return address[2 : 2 + ENDS] + address[-ENDS:] if on_evm else address[:_ENDS_58] + address[-_ENDS_58:]
+
+
+def likeness(address: str) -> float:
+    """Decades of how unlikely it is that two addresses of this kind look alike at a glance."""
+    return 2 * (ENDS * math.log10(16) if address.startswith("0x") else _ENDS_58 * math.log10(58))
 
 
 def entries_of(transfers: Iterable[Transfer]) -> Iterator[tuple[str, tuple[str, ...], int]]:
@@ -125,17 +147,13 @@ def entries_of(transfers: Iterable[Transfer]) -> Iterator[tuple[str, tuple[str, 
             yield holder, ("put", other, holder, each.asset), amount
 
 
-def ends_of(address: str) -> str:
-    """What a glance at an Ethereum address sees."""
-    return address[2 : 2 + ENDS] + address[-ENDS:]
-
-
 def shares_lost(root: Call) -> Iterator[tuple[str, str, float]]:
     """Owner, token and lost share of each balance that fell, where the trace has balances (Solana)."""
     for step in root.steps:
         if isinstance(step, Log) and len(step.accounts) == 2 and len(step.data) == 3 * _WORD:
             change, left = int.from_bytes(step.data[:_WORD], signed=True), _number(step.data, 1)
-            if change < 0:
+            one_of_its_kind = (change, left, _number(step.data, 2)) == (-1, 0, 0)  # it has no shares
+            if change < 0 and not one_of_its_kind:
                 yield step.accounts[1], step.emitter, -change / (left - change)
 
 

@@ -45,9 +45,8 @@ _INSTRUCTIONS = {_instruction(layout) for layout in LAYOUTS.values()}
 def function_of(call: Call) -> Function:
     """What a frame runs: its target, and the selector (EVM), kind of creation or instruction (Solana).
 
-    An instruction is the name that a well-known program gives it, for its tag may be one byte, else the first
-    eight bytes, Anchor's discriminator. A message runs nothing of its payer's, nor does a program that calls
-    itself to write an event (Anchor).
+    An instruction is the name that a well-known program gives it, else its discriminator or tag. A message
+    runs nothing of its payer's, nor does a program that calls itself to write an event (Anchor).
     """
     target = call.target or ""
     if call.kind in (CallKind.CREATE, CallKind.CREATE2, CallKind.SELFDESTRUCT):
@@ -56,8 +55,18 @@ def function_of(call: Call) -> Function:
         if call.caller == target:
             return "", b""
         layout = layout_of(target, call.data)
-        return target, _instruction(layout) if layout else call.data[:_DISCRIMINATOR]
+        return target, _instruction(layout) if layout else _head_of(call.data)
     return target, call.data[:_SELECTOR] if len(call.data) >= _SELECTOR else b""
+
+
+def _head_of(data: bytes) -> bytes:
+    """What names an instruction of a program without a layout: Anchor's discriminator, or a tag.
+
+    A discriminator is a hash of eight bytes. Behind a tag, one byte, stand numbers, lengths and flags: two
+    bytes next to each other that are all zeros, or all ones, which one hash in five thousand has.
+    """
+    tagged = len(data) < _DISCRIMINATOR or any(pair in data[1:9] for pair in (b"\0\0", b"\xff\xff"))
+    return data[: 1 if tagged else _DISCRIMINATOR]
 
 
 def in_words(function: Function) -> str:

@@ -3,8 +3,7 @@
 A thief finds a key whose address begins and ends like that of somebody whom the victim pays, gets it into
 the victim's list of transactions, and waits for it to be copied from there (Tsuchiya et al. 2025, USENIX
 Security). The payment itself is as ordinary as any. Whom an account paid is counted by the history of the
-past, and known of its last minutes from what it gave there (blockscan.detect.accounts). Ethereum's addresses
-only.
+past, and known of its last minutes from what it gave there (blockscan.detect.accounts).
 """
 
 import math
@@ -12,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Set
 
 from blockscan.detect.fact import Fact, by_value
-from blockscan.detect.flow import ENDS, Transfer, ends_of, payees_of
+from blockscan.detect.flow import Transfer, ends_of, likeness, payees_of
 from blockscan.detect.history import History
 
 
@@ -41,8 +40,8 @@ def lookalike(
     facts = [Fact(0.0)]
     for payer, paid in strangers.items():
         pairs = len(paid) * (1 + history.seen("paid", payer) + len(known[payer]))
-        chance = max(2 * ENDS * math.log10(16) - math.log10(pairs), 0.0)
         for payee, node in paid:
+            chance = max(likeness(payee) - math.log10(pairs), 0.0)
             if history.seen("paid", payer, ends_of(payee)) or ends_of(payee) in looks.get(payer, ()):
                 text = f"{payee} begins and ends like an address that {payer} paid before"
                 facts.append(Fact(chance, node, text))

@@ -248,6 +248,7 @@ def test_letters_of_the_chain_are_no_name(target: str, code: bytes) -> None:
 
 def test_amounts_are_in_words():
     assert amount_in_words(12 * 10**18 + 5 * 10**17, ETHER) == "12.5 ether"
+    assert amount_in_words(54_600 * 10**9, "1" * 32) == "5.46e+04 SOL"
     assert amount_in_words(123456, TOKEN) == f"1.23e+05 units of {TOKEN}"
 
 
@@ -378,6 +379,13 @@ def test_an_instruction_is_known_by_its_name_not_by_its_amount():
     one, other = (instructed("payer", b"\3" + amount.to_bytes(8, "little")) for amount in (1, 2))
     assert function_of(one) == function_of(other) == (SPL_TOKEN, b"transfer")
     assert function_of(instructed("payer", b"12345678rest", PROGRAM)) == (PROGRAM, b"12345678")
+    swaps = (b"\x09" + amount.to_bytes(8, "little") + b"\1" * 8 for amount in (1, 10**6, 2**40 - 1))
+    assert {function_of(instructed("payer", swap, PROGRAM)) for swap in swaps} == {(PROGRAM, b"\x09")}
+    named = b"\x07\5\0\0\0hello and good bye"
+    assert function_of(instructed("payer", named, PROGRAM)) == (PROGRAM, b"\7")
+    signatures = b"\x07\3" + b"\xff" * 17
+    assert function_of(instructed("payer", signatures, PROGRAM)) == (PROGRAM, b"\7")
+    assert function_of(instructed("payer", b"\x09\1\2", PROGRAM)) == (PROGRAM, b"\x09")
     first, second = (message(payer, instructed(payer, b"\7")).root for payer in ("payer", "another"))
     assert function_of(first) == function_of(second)
 
@@ -411,6 +419,17 @@ def test_who_loses_without_signing_is_robbed_unless_it_always_does(pool):
     assert signed["bystander_loss"].value == 0.0
     assert (signed["drained"].value, signed["emptied"].value) == (0.0, 1.0)
     assert signed["emptied"].found.startswith(f"100% of the {MINT} in an account of ")
+
+
+def test_one_of_a_kind_has_no_shares(pool):
+    """Whoever sells an NFT always gives all of it."""
+    data = b"".join(each.to_bytes(32, signed=True) for each in (-1, 0, 0))
+    sold = Log(MINT, (), data, accounts=("account", VAULT))
+    assert facts_of(message("buyer", sold), pool)["drained"].value == 0.0
+    half = Log(MINT, (), data[:32] + (1).to_bytes(32) + data[64:], accounts=("account", VAULT))
+    assert facts_of(message("buyer", half), pool)["drained"].value == 0.5
+    coin = Log(MINT, (), data[:64] + (6).to_bytes(32), accounts=("account", VAULT))
+    assert facts_of(message("buyer", coin), pool)["drained"].value == 1.0
 
 
 def test_who_was_robbed_before_is_still_robbed():

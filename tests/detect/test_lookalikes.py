@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -58,6 +59,38 @@ def test_nobody_else_is(history):
         payment(DOUBLE, amount=0, token=True),
     ):
         assert facts_of(harmless, history)["lookalike"].value == 0.0
+
+
+def balances(*changes: tuple[str, int], signer: str = "payer") -> Transaction:
+    """A message on Solana, of which is known what each owner gained or lost of a token."""
+    logs = [
+        Log(
+            "mint",
+            (),
+            b"".join(x.to_bytes(32, signed=True) for x in (change, 50, 6)),
+            accounts=("account", who),
+        )
+        for who, change in changes
+    ]
+    root = Call(CallKind.INSTRUCTION, signer, signer, b"", b"", 7, None, None, tuple(logs), (signer,))
+    return replace(payment(OTHER, payer=signer), root=root, source=TraceSource.SOLANA_LOGS)
+
+
+def test_on_solana_who_gains_what_the_payer_loses_is_paid() -> None:
+    friend, double, other = "4Nd1" + "m" * 36 + "xYz9", "4Nd1" + "Q" * 36 + "xYz9", "4Nd1" + "Q" * 40
+    chance = 8 * math.log10(58)
+    past = history_of([balances(("payer", -5), (friend, 5)), balances(("payer", -5), ("another", 5))])
+    found = facts_of(balances(("payer", -5), (double, 5)), past)["lookalike"]
+    assert found.value == pytest.approx(chance - math.log10(1 + 2)) and double in found.found
+    harmless = balances(("payer", -5), (other, 5)), balances(("payer", 5), (double, -5))
+    stranger = balances(("stranger", -5), (double, 5), signer="stranger")
+    for each in (*harmless, stranger, balances((double, 5), (friend, -5))):
+        assert facts_of(each, past)["lookalike"].value == 0.0
+    nothing = history_of([])
+    earlier, now = (dealing_in(balances(("payer", -5), (to, 5)), nothing) for to in (friend, double))
+    lately = dealings_facts([earlier], now, Books(nothing))
+    assert lately["lookalike"].value == pytest.approx(chance - math.log10(2))
+    assert lately["overdrawn"].value == lately["withdrawn"].value == lately["joint_gain"].value == 0.0
 
 
 def test_what_was_paid_minutes_ago_counts_as_well():
