@@ -25,7 +25,8 @@ def ingest_solana(
 ) -> None:
     """Fetch finalized slots from a node, or read files of getTransaction results. Run it again to resume.
 
-    Slots are counted as blocks; a slot that its leader skipped has no transactions.
+    Slots are counted as blocks; a slot that its leader skipped has no transactions. A file has one result on
+    a line, bare or in the answer of the node.
 
     Examples:
 

@@ -151,7 +151,7 @@ def ingest_files(
     only_chain = None if only_chain is None else canonical(only_chain)
     readers = [
         _FileReader(archive, name, _identity(digest, only_chain, votes=votes), read, seen, only_chain, votes)
-        for name, digest, read in _inputs(files, only_chain)
+        for name, digest, read in _inputs(files, only_chain, family)
     ]
     with progress("ingest files", len(readers)) as bar:
         for reader in readers:
@@ -188,11 +188,13 @@ def _refuse_chain(wanted: str, others: Counter[str]) -> None:
         )
 
 
-def _inputs(files: Sequence[Path], only_chain: str | None) -> list[tuple[str, str, "_Read"]]:
+def _inputs(files: Sequence[Path], only_chain: str | None, family: str) -> list[tuple[str, str, "_Read"]]:
     """Name, digest and reader of each input: every file of records, and all tables as one."""
     tables = tables_among(files)
     inputs: list[tuple[str, str, _Read]] = [
-        (path.name, file_sha256(path), partial(read_lines, path)) for path in files if path not in tables
+        (path.name, file_sha256(path), partial(read_lines, path, family=family))
+        for path in files
+        if path not in tables
     ]
     if tables:
         read = partial(read_table_lines, tables, chain=only_chain or "ethereum")

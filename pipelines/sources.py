@@ -121,8 +121,11 @@ def place_of(transaction: Transaction) -> tuple[int, int]:
     return -1, -1 if transaction.time is None else transaction.time
 
 
-def read_lines(path: Path, *, after: int = 0) -> Iterator[Line]:
-    """The records of a JSONL file from line `after` + 1 on; a damaged gzip ends in a line of its own."""
+def read_lines(path: Path, *, after: int = 0, family: str = "evm") -> Iterator[Line]:
+    """The records of a JSONL file from line `after` + 1 on; a damaged gzip ends in a line of its own.
+
+    Records of every chain family are read; what is wrong with one of none is said as for `family`.
+    """
     number = 0
     try:
         with _open(path) as stream:
@@ -130,16 +133,16 @@ def read_lines(path: Path, *, after: int = 0) -> Iterator[Line]:
                 number += 1
                 raw = raw.removeprefix(BOM) if number == 1 else raw
                 if number > after and raw.strip():
-                    yield _read_line(path, number, raw)
+                    yield _read_line(path, number, raw, family)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         yield Line(number, b"", None, f"{path.name}: damaged or truncated gzip after line {number} ({error})")
 
 
-def _read_line(path: Path, number: int, raw: bytes) -> Line:
+def _read_line(path: Path, number: int, raw: bytes, family: str) -> Line:
     try:
         if len(raw) > LONGEST_LINE:
             raise ParseError(f"longer than {LONGEST_LINE:,} bytes")
-        return Line(number, raw, read_document(raw, parse_record))
+        return Line(number, raw, read_document(raw, partial(parse_record, family=family)))
     except ParseError as error:
         return Line(number, b"", None, f"{path.name}:{number}: {error}")
 

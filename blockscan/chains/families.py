@@ -19,19 +19,32 @@ def parse(raw: RawBlock) -> list[Transaction]:
     return solana.parse(raw) if raw.source in SOLANA_SOURCES else ethereum.parse(raw)
 
 
-def parse_record(record: object) -> Transaction:
+def parse_record(record: object, *, family: str = "evm") -> Transaction:
     """One transaction of a JSONL record, of whichever family it is.
+
+    Args:
+        record: parsed JSON.
+        family: whose parser says what is wrong with a record that is of neither family.
 
     Raises:
         ParseError: see the family's `parse_record`.
     """
-    return solana.parse_record(record) if is_solana(record) else ethereum.parse_record(record)
+    if is_solana(record) or (family == "solana" and not is_evm(record)):
+        return solana.parse_record(record)
+    return ethereum.parse_record(record)
 
 
 def is_solana(record: object) -> bool:
-    """Whether a record holds a getTransaction result, bare or under `tx`."""
-    inner = record.get("tx", record) if isinstance(record, Mapping) else None
+    """Whether a record holds a getTransaction result: bare, under `tx`, or in the answer of a node."""
+    if not isinstance(record, Mapping):
+        return False
+    inner = record.get("result") if "jsonrpc" in record else record.get("tx", record)
     return isinstance(inner, Mapping) and "transaction" in inner and "meta" in inner
+
+
+def is_evm(record: object) -> bool:
+    """Whether a record holds a trace, as those of EVM chains do."""
+    return isinstance(record, Mapping) and "trace" in record
 
 
 def family_of(transaction: Transaction) -> str:

@@ -1,12 +1,13 @@
 """Solana: raw blocks and records -> Transactions. Pure; fetching is in `solana_rpc`.
 
 Two forms are read: `rpc` (the body `block` of getBlock) and `record` (one JSON object per transaction:
-a getTransaction result, or one under `tx` beside `signature`, `slot` and `block_time`). Encodings are
-`json` and `jsonParsed`; versions legacy, 0 (address lookup tables) and 1 (SIMD-0385).
+a getTransaction result, bare or in the node's answer, or one under `tx` beside `signature`, `slot` and
+`block_time`). Encodings are `json` and `jsonParsed`; versions legacy, 0 (address lookup tables) and 1
+(SIMD-0385).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 from blockscan.archive import RawBlock
 from blockscan.chains.decode import decode, read_document
@@ -59,14 +60,15 @@ def parse(raw: RawBlock, *, votes: bool = False) -> list[Transaction]:
 
 
 def parse_record(record: object) -> Transaction:
-    """One transaction from a JSONL record or a bare getTransaction result.
+    """One transaction from a JSONL record, a bare getTransaction result, or a node's answer that holds one.
 
     Only facts of the chain are read; any label that the record carries is never looked at.
 
     Raises:
-        ParseError: a required field is missing, or a field is not of its type.
+        ParseError: a required field is missing, or a field is not of its type; or the node answered an error,
+            nothing, or a block.
     """
-    outer = mapping(record, "a record")
+    outer = _result(mapping(record, "a record"))
     entry = mapping(outer["tx"], "`tx`") if "tx" in outer else outer
     slot = outer.get("slot") if outer.get("slot") is not None else entry.get("slot")
     time = outer.get("block_time") if outer.get("block_time") is not None else entry.get("blockTime")
@@ -99,6 +101,25 @@ def only_votes(transaction: Transaction) -> bool:
     """Whether a parsed transaction does nothing but vote."""
     programs = {step.target for step in transaction.root.steps if isinstance(step, Call)}
     return VOTE in programs and programs <= {VOTE, COMPUTE_BUDGET}
+
+
+def _result(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record, taken out of the JSON-RPC answer that it may have come in."""
+    if "jsonrpc" in record:
+        if record.get("error") is not None:
+            said = mapping(record["error"], "`error`").get("message")
+            raise ParseError(f"the node answered an error, {str(said)[:200]!r}; ask it again")
+        if record.get("result") is None:
+            raise ParseError("the node answered no transaction (`result` is null); ask one that keeps it")
+        record = mapping(record["result"], "`result`")
+    if "transaction" in record or "tx" in record:
+        return record
+    if "transactions" in record:
+        raise ParseError(
+            "a block of getBlock does not say its slot; give answers of getTransaction, one on a line, or "
+            "fetch the slots with --rpc URL --blocks A:B"
+        )
+    raise ParseError("the record has no `transaction`; give answers of getTransaction, one on a line")
 
 
 def _signature(entry: object) -> object:

@@ -124,6 +124,32 @@ def test_records_of_another_family_are_rejected_with_a_reason(cli: Any, tmp_path
     assert refused.exit_code == 1 and "is an archive of solana, not evm" in refused.stderr
 
 
+def test_what_a_node_answered_is_read_or_refused_with_what_to_give(cli: Any, tmp_path: Path) -> None:
+    def answered(**body: Any) -> dict[str, Any]:
+        return {"jsonrpc": "2.0", "id": 1} | body
+
+    refused = {
+        "does not say its slot; give answers of getTransaction": answered(
+            result=json.loads(block("h5", "h4", entry("pay", SYSTEM)))
+        ),
+        "`result` is null": answered(result=None),
+        "an error, 'Transaction version (0) is not": answered(
+            error={"code": -32015, "message": "Transaction version (0) is not supported"}
+        ),
+        "`result` must be an object, not list": answered(result=["x"]),
+        "give answers of getTransaction, one on a line": {"signature": "x"},
+        "a record must be an object, not list": [answered(result=entry("batch", SYSTEM))],
+    }
+    path = lines(tmp_path / "answers.jsonl", answered(result=entry("pay", SYSTEM)), *refused.values())
+    result = cli("ingest", "solana", "--from", path, "--out", tmp_path / "a", "--json")
+    rejected = json.loads(result.stdout)["rejected"]
+    assert result.exit_code == 3 and names(tmp_path / "a") == ["pay"]
+    assert len(rejected) == len(refused) and "callTracer" not in "".join(rejected)
+    for number, (line, reason) in enumerate(zip(rejected, refused, strict=True), 2):
+        assert line.startswith(f"answers.jsonl:{number}: ") and reason in line
+    assert [one.block_number for raw in Archive(tmp_path / "a").raw_blocks() for one in parse(raw)] == [7]
+
+
 def test_the_recording_answers_and_gaps_name_the_command(cli: Any, tmp_path: Path) -> None:
     blocks = recorded_blocks(RECORDING)
     first, out = min(blocks), tmp_path / "archive"
