@@ -26,7 +26,8 @@ def ingest_solana(
     """Fetch finalized slots from a node, or read files of getTransaction results. Run it again to resume.
 
     Slots are counted as blocks; a slot that its leader skipped has no transactions. A file has one result on
-    a line, bare or in the answer of the node.
+    a line, bare or in the answer of the node. Transactions of one slot are taken in the order of `tx_index`,
+    `transactionIndex` or `index`, and by their signatures where a file has none of these.
 
     Examples:
 

@@ -19,6 +19,8 @@ from blockscan.errors import ParseError
 from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, Transaction
 
 NOT_RUN = "not executed"
+_PLACES = ("tx_index", "transactionIndex", "index")
+"""Names under which records say a transaction's place in its slot, counted from 0."""
 _VERSIONS = (None, "legacy", 0, 1, "0", "1")
 _MAINNET = ("", "mainnet", "mainnet-beta", "mainnet_likely")
 
@@ -72,13 +74,15 @@ def parse_record(record: object) -> Transaction:
     entry = mapping(outer["tx"], "`tx`") if "tx" in outer else outer
     slot = outer.get("slot") if outer.get("slot") is not None else entry.get("slot")
     time = outer.get("block_time") if outer.get("block_time") is not None else entry.get("blockTime")
+    given = ((name, each.get(name)) for each in (outer, entry) for name in _PLACES)
+    places = (count(value, name) for name, value in given if value is not None)
     network = str(outer.get("network") or "").lower()
     return _transaction(
         entry,
         chain="solana" if network in _MAINNET else f"solana-{network}"[:40],
         slot=None if slot is None else count(slot, "slot"),
         block_hash=None,
-        index=None,
+        index=next(places, None),
         time=None if time is None else count(time, "blockTime"),
         signature=outer.get("signature"),
     )

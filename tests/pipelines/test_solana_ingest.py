@@ -12,6 +12,7 @@ from blockscan.chains.base58 import b58encode
 from blockscan.chains.families import parse
 from blockscan.chains.solana_layouts import COMPUTE_BUDGET, SYSTEM, VOTE
 from pipelines.simulation.solana.server import recorded_blocks, serve
+from pipelines.sources import Rejects, open_shards, read_transactions, time_order
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "solana" / "transactions.jsonl.gz"
 RECORDING = Path(__file__).resolve().parents[2] / "pipelines" / "simulation" / "solana" / "recording"
@@ -148,6 +149,24 @@ def test_what_a_node_answered_is_read_or_refused_with_what_to_give(cli: Any, tmp
     for number, (line, reason) in enumerate(zip(rejected, refused, strict=True), 2):
         assert line.startswith(f"answers.jsonl:{number}: ") and reason in line
     assert [one.block_number for raw in Archive(tmp_path / "a").raw_blocks() for one in parse(raw)] == [7]
+
+
+@pytest.mark.parametrize("name", ["tx_index", "transactionIndex", "index"])
+def test_transactions_of_a_slot_keep_the_places_that_records_give(
+    cli: Any, tmp_path: Path, name: str
+) -> None:
+    early, late = entry("zz", SYSTEM) | {name: 0}, entry("aa", SYSTEM) | {name: 3}
+    for number, records in enumerate(
+        ([early, late], [late, early], [{"tx": late}, {"jsonrpc": "2.0", "result": early}])
+    ):
+        out = tmp_path / str(number)
+        path = lines(tmp_path / f"{number}.jsonl", *records)
+        assert cli("ingest", "solana", "--from", path, "--out", out).exit_code == 0
+        found = sorted(read_transactions(open_shards(out, Rejects())), key=time_order)
+        assert [(one.hash, one.index) for one in found] == [("zz", 0), ("aa", 3)]
+    path = lines(tmp_path / "in.jsonl", early | {name: -1})
+    result = cli("ingest", "solana", "--from", path, "--out", tmp_path / "a", "--json")
+    assert f"`{name}` is not a whole number" in json.loads(result.stdout)["rejected"][0]
 
 
 def test_the_recording_answers_and_gaps_name_the_command(cli: Any, tmp_path: Path) -> None:
