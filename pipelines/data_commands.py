@@ -17,7 +17,7 @@ from pipelines.ingest import IngestReport, ingest_files, ingest_node, open_for, 
 from pipelines.ingest_plan import missing_blocks, require_files, require_known, require_same_chain
 from pipelines.progress import console
 from pipelines.ranges import parse_range
-from pipelines.render import coverage_table, pairs, plain, print_json, to_stdout
+from pipelines.render import coverage_table, pairs, plain, print_json, spans_text, to_stdout
 from pipelines.table_lines import tables_among
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def coverage_tables(coverage: Coverage, found: Sequence[Problem]) -> list[Table]
     held = pairs(
         {
             "transactions": coverage.transactions,
-            "blocks": _spans(coverage.blocks) or "none",
+            "blocks": spans_text(coverage.blocks, most=SHOWN) or "none",
             "chain ids": ", ".join(map(str, coverage.chain_ids)) or "not recorded",
             "chains": ", ".join(f"{name} {count:,}" for name, count in sorted(coverage.chains.items())),
             "trace sources": ", ".join(
@@ -273,12 +273,6 @@ def coverage_tables(coverage: Coverage, found: Sequence[Problem]) -> list[Table]
     for column in ("what", "blocks", "reason", "command"):
         table.add_column(column, overflow="fold")
     for problem in shown:
-        span = _spans([(problem.first, problem.last)])
+        span = spans_text([(problem.first, problem.last)], most=1)
         table.add_row(problem.kind, span, plain(problem.reason), plain(problem.command))
     return [held, table]
-
-
-def _spans(ranges: Sequence[tuple[int, int]]) -> str:
-    texts = [f"{first:,}" if first == last else f"{first:,}-{last:,}" for first, last in ranges[:SHOWN]]
-    more = f" and {len(ranges) - SHOWN:,} more" if len(ranges) > SHOWN else ""
-    return ", ".join(texts) + more

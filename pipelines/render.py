@@ -52,19 +52,23 @@ def pairs(rows: dict[str, object], title: str, *, missing: str = "none") -> Tabl
     return table
 
 
+def spans_text(spans: Sequence[tuple[int, int]], *, most: int) -> str:
+    """The first `most` of some block ranges, a block that stands alone as one number; "" without any."""
+    texts = [f"{first:,}" if first == last else f"{first:,}-{last:,}" for first, last in spans[:most]]
+    more = f" and {len(spans) - most:,} more" if len(spans) > most else ""
+    return ", ".join(texts) + more
+
+
 def coverage_table(coverage: Coverage, *, rejected: int) -> Table:
     """What an archive holds after a run, and how much of what the run was given was rejected.
 
     The archive itself does not tell: it keeps no part, and so no record, where nothing was taken.
     """
-    spans = ", ".join(f"{first:,}-{last:,}" for first, last in coverage.blocks[:4])
-    more = f" and {len(coverage.blocks) - 4:,} more ranges" if len(coverage.blocks) > 4 else ""
-    gaps = ", ".join(f"{first:,}-{last:,}" for first, last in coverage.gaps[:4]) or "none"
     return pairs(
         {
             "transactions": coverage.transactions,
-            "blocks": spans + more or "unknown",
-            "gaps": gaps,
+            "blocks": spans_text(coverage.blocks, most=4) or "unknown",
+            "gaps": spans_text(coverage.gaps, most=4) or "none",
             "chains": _counts(coverage.chains),
             "trace sources": _counts(coverage.sources),
             "duplicates left out": coverage.duplicates,

@@ -169,6 +169,16 @@ def test_transactions_of_a_slot_keep_the_places_that_records_give(
     assert f"`{name}` is not a whole number" in json.loads(result.stdout)["rejected"][0]
 
 
+def test_the_summary_of_single_slots_names_each_once_and_stays_short(cli: Any, tmp_path: Path) -> None:
+    slots = [*range(11, 29, 2), 12]
+    records = [entry(f"pay{slot}", SYSTEM) | {"slot": slot} for slot in slots]
+    result = cli(
+        "ingest", "solana", "--from", lines(tmp_path / "in.jsonl", *records), "--out", tmp_path / "a"
+    )
+    assert "11-13, 15, 17, 19 and 4 more " in result.stdout
+    assert "11-13, 15, 17, 19, 21, 23, 25, 27 " in cli("coverage", tmp_path / "a").stdout
+
+
 def test_the_recording_answers_and_gaps_name_the_command(cli: Any, tmp_path: Path) -> None:
     blocks = recorded_blocks(RECORDING)
     first, out = min(blocks), tmp_path / "archive"
