@@ -24,10 +24,10 @@ Reread = Callable[[BlockRange], Iterable[Transaction]]
 """The transactions of some blocks, as far as they are at hand."""
 
 
-REREAD = 50_000
+REREAD = 200_000
 """Transactions before a range after which no older ones are read for the books of contracts."""
 _BLOCKS = 250
-"""How many blocks are read for them at first; if those hold too few, four times as many."""
+"""How many blocks are read for them at first, and how many may be missing; then four times as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +53,33 @@ def enter(books: Books, transaction: Transaction, dealing: Dealing) -> None:
 
 
 def catch_up(books: Books, chain: str, block: int, reread: Reread) -> None:
-    """Enter what came between the calibration and a block, as far as it is at hand, and not long ago.
+    """Enter what came between where the books have come to and a block, as far as it is at hand.
 
-    No books are kept of Solana, where no program holds what it pays out.
+    Where that is too much, or not at hand, or where the books have gone beyond the block already, they begin
+    anew: somebody's deposit may be among what is missing. No books are kept of Solana, whose records do not
+    say who gave to whom.
     """
-    first, stop, blocks, known = books.until.get(chain, block) + 1, block, _BLOCKS, 0
-    if first >= stop:
+    first, stop, blocks, known = books.reached.get(chain, block - 1) + 1, block, _BLOCKS, 0
+    if first == stop:
         return
+    chunks: list[list[tuple[Transaction, Dealing]]] = []
     with progress("earlier (books)", None) as bar:
         while first < stop and known < REREAD:
-            start = max(first, stop - blocks)
+            start, here = max(first, stop - blocks), list[tuple[Transaction, Dealing]]()
             for each in reread(BlockRange(start, stop)):
                 if each.root.kind is CallKind.INSTRUCTION:
                     return
                 if each.chain == chain:
-                    enter(books, each, dealing_in(each, books.history))
-                    known += 1
+                    here.append((each, dealing_in(each, books.history)))
                     bar.advance(1)
+            chunks.append(here)
+            known += len(here)
             stop, blocks = start, 4 * blocks
         bar.to(known, known)
+    if first != stop or not (known or block - first < _BLOCKS):
+        books.forget()
+    for transaction, dealing in (pair for here in reversed(chunks) for pair in here):
+        enter(books, transaction, dealing)
 
 
 def remember(
@@ -105,16 +113,19 @@ def remember_before(
 
     Chains that have `begun` before are left out. Returns those that begin here.
     """
-    starts: dict[str, tuple[int, int]] = {}
+    blocks: dict[str, int] = {}
+    times: dict[str, int] = {}
     for each in first:
-        if each.block_number is not None and each.time is not None and each.chain not in begun:
-            place = each.block_number, each.time
-            starts[each.chain] = min(starts.get(each.chain, place), place)
-    for chain, (block, time) in starts.items():
+        if each.chain not in begun and each.block_number is not None:
+            blocks[each.chain] = min(blocks.get(each.chain, each.block_number), each.block_number)
+            if each.time is not None:
+                times[each.chain] = min(times.get(each.chain, each.time), each.time)
+    for chain, block in blocks.items():
         remember_sizes(known.mixes, chain, block, store, detector)
         catch_up(known.books, chain, block, reread)
-        last = store.values_before(chain, detector.calibrated_as, block=block, since=time - SECONDS)
+        since = times.get(chain, SECONDS) - SECONDS
+        last = store.values_before(chain, detector.calibrated_as, block=block, since=since)
         numbers = [each.block_number for each in last if each.block_number is not None]
-        if numbers:
+        if numbers and chain in times:
             remember(known.recent, chain, last, reread(BlockRange(min(numbers), block)), detector)
-    return set(starts)
+    return set(blocks)

@@ -14,7 +14,7 @@ import numpy as np
 from blockscan.artifact import MANIFEST, read_manifest, require_empty
 from blockscan.config import ScoreConfig, config_from
 from blockscan.detect.accounts import Recent
-from blockscan.detect.books import Books
+from blockscan.detect.books import NOTHING, Books, Entered
 from blockscan.detect.calibrate import Calibration, Observed, fit_calibration
 from blockscan.detect.calibrate import recalibrate as renew
 from blockscan.detect.calibration_file import KIND, fingerprint, load_calibration, save_calibration, versions
@@ -28,6 +28,7 @@ from blockscan.model.embed import embeddings
 from blockscan.model.encoder import MaskedLM
 from blockscan.model.losses import token_losses
 from blockscan.model.replaced import cascade_threshold
+from pipelines.before import Reread, catch_up
 from pipelines.encode import Encoded, encode_all
 from pipelines.model_dir import ModelDir, load_model
 from pipelines.progress import console, progress
@@ -69,6 +70,7 @@ def calibrate(
     covered: Blocks = (),
     per_contract: bool = False,
     replace: bool = False,
+    reread: Reread = lambda _: (),
 ) -> Calibration:
     """Score benign transactions that are later than the training data and save the calibration.
 
@@ -82,6 +84,7 @@ def calibrate(
         covered: blocks that the shards hold in full, see `Census.traffic`.
         per_contract: take p-values within contracts, see blockscan.detect.contracts.
         replace: where the model is calibrated, put this one beside it, as the one that counts from now on.
+        reread: gives earlier transactions of the same source.
 
     Raises:
         ArtifactError: the model directory lacks a part, or is calibrated and nothing is to be replaced.
@@ -100,7 +103,7 @@ def calibrate(
     traffic = census.traffic(covered, transactions_per_day=target.transactions_per_day)
     level = target.level(traffic, otherwise=DEFAULT_FPR)
     require_enough(census.sources, level, halved=True)
-    books = Books(census.history)
+    books = _books(census, NOTHING, reread)
     observed = _observe(encoded, model, config, census, books)
     if config.mode == "cascade":  # one threshold from here on, so that no score depends on its company
         first_looks = [item.losses.replaced for item in observed if item.losses.replaced is not None]
@@ -119,7 +122,7 @@ def calibrate(
         traffic=traffic,
         per_contract=per_contract,
     )
-    calibration = changed(calibration, books=books.entered(census.lasts))
+    calibration = changed(calibration, books=books.entered())
     save_calibration(calibration, out)
     return calibration
 
@@ -150,6 +153,7 @@ def recalibrate(
     device: str,
     exclude: Collection[str] = (),
     covered: Blocks = (),
+    reread: Reread = lambda _: (),
 ) -> Renewed:
     """Replace the held-out values by newer ones, in a calibration of its own that counts from now on.
 
@@ -160,6 +164,7 @@ def recalibrate(
         device: where to compute.
         exclude: hashes to leave out.
         covered: blocks that the shards hold in full, see `Census.traffic`.
+        reread: gives earlier transactions of the same source.
 
     Raises:
         ArtifactError: the model directory lacks a part, or its parts do not belong together.
@@ -177,10 +182,10 @@ def recalibrate(
     level = target.level(traffic, otherwise=previous.alarm_level)
     require_newer(previous.traffic, traffic)
     require_enough(census.sources, level, halved=False)
-    books = Books(census.history, previous.books)
+    books = _books(census, previous.books, reread)
     observed = _observe(encoded, model, config, census, books)
     calibration = renew(previous, observed, fpr=level, parent=fingerprint(previous), traffic=traffic)
-    calibration = changed(calibration, books=books.entered(census.lasts))
+    calibration = changed(calibration, books=books.entered())
     out = place_for(directory, replace=True)
     save_calibration(calibration, out)
     return _compare(previous, calibration, out.name)
@@ -276,6 +281,14 @@ def _encode(
     if not encoded:
         raise ConfigError("no transaction to calibrate on; widen the block range or ingest more")
     return encoded
+
+
+def _books(census: Census, entered: Entered, reread: Reread) -> Books:
+    """The books of contracts as they were before the first transaction of each chain."""
+    books = Books(census.history, entered)
+    for chain, first in sorted(census.firsts.items()):
+        catch_up(books, chain, first, reread)
+    return books
 
 
 def _observe(

@@ -228,7 +228,7 @@ def calibrate(
     from pipelines import commands
     from pipelines.calibrate import place_for
     from pipelines.model_dir import ModelDir, load_model, trained_config
-    from pipelines.traffic import Target, covered_blocks
+    from pipelines.traffic import Target
 
     target = Target(fpr, alerts_per_day, transactions_per_day)
     shards, rejects = _shards(source, blocks)
@@ -249,7 +249,7 @@ def calibrate(
             config,
             exclude,
             target=target,
-            covered=covered_blocks(source),
+            source=source,
             per_contract=per_contract,
             replace=replace,
             device=device.value,

@@ -52,14 +52,12 @@ def recalibrate(
         blockscan recalibrate archive --model model --blocks 20M:21M
     """
     from pipelines import commands
-    from pipelines.traffic import Target, covered_blocks
+    from pipelines.traffic import Target
 
     target = Target(fpr, alerts_per_day, transactions_per_day)
     shards, rejects = commands.shards_of(source, blocks)
     with reported(rejects):
-        facts = commands.recalibrate(
-            shards, model, target, exclude, covered=covered_blocks(source), device=device.value
-        )
+        facts = commands.recalibrate(shards, model, target, exclude, source=source, device=device.value)
         commands.show(facts, "Recalibration", as_json=as_json)
 
 

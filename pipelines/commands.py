@@ -18,12 +18,12 @@ from blockscan.findings import Alert, Before
 from blockscan.safetext import safe_text
 from blockscan.store import ScoreStore, open_store
 from blockscan.store_labels import addresses_of
-from blockscan.transaction import Transaction
 from pipelines import calibrate as calibrate_step
 from pipelines import data_commands
 from pipelines import pretrain as pretrain_step
 from pipelines import score as score_step
 from pipelines.adapt import adopt, adopt_tokenizer
+from pipelines.before import Reread
 from pipelines.encode import encode_all, fit_tokenizer
 from pipelines.exclude import hashes_of
 from pipelines.explain import Explanation, Wanted, explain, find
@@ -38,7 +38,7 @@ from pipelines.render import pairs as pairs_table
 from pipelines.render import print_json, to_stdout
 from pipelines.render_explanation import as_dict, explanation
 from pipelines.sources import Rejects, Shard, open_shards, read_transactions
-from pipelines.traffic import Blocks, Target
+from pipelines.traffic import Target, covered_blocks
 from pipelines.training.event_log import event_log
 from pipelines.training.processes import first_process
 from tokenizer.txtokenizer import TxTokenizer
@@ -159,11 +159,11 @@ def calibrate(
     *,
     target: Target,
     device: str,
-    covered: Blocks = (),
+    source: Path | None = None,
     per_contract: bool = False,
     replace: bool = False,
 ) -> Facts:
-    """`blockscan calibrate`."""
+    """`blockscan calibrate`; which blocks are there in full, and what came before, `source` says."""
     made = calibrate_step.calibrate(
         shards,
         ModelDir(model),
@@ -171,9 +171,10 @@ def calibrate(
         target,
         device=device,
         exclude=hashes_of(exclude),
-        covered=covered,
+        covered=covered_blocks(source) if source else (),
         per_contract=per_contract,
         replace=replace,
+        reread=_reread(source),
     )
     return calibrate_step.facts(made)
 
@@ -202,13 +203,9 @@ def score(
     source: Path | None = None,
 ) -> Facts:
     """`blockscan score`; what accounts did just before is read from `source`."""
-
-    def reread(blocks: BlockRange) -> Iterator[Transaction]:
-        return read_transactions(open_shards(source, Rejects(), blocks) if source else [])
-
     detector = load_detector(ModelDir(model), device)
     with open_store(store) as results:
-        report = score_step.score(shards, detector, results, parquet=parquet, reread=reread)
+        report = score_step.score(shards, detector, results, parquet=parquet, reread=_reread(source))
     if report.without_p:
         console.print(
             f"{report.without_p:,} transactions have a trace source without calibration: no p-value"
@@ -223,6 +220,11 @@ def score(
         "seconds": round(report.seconds, 1),
         "store": str(store),
     }
+
+
+def _reread(source: Path | None) -> Reread:
+    """How earlier transactions of a source are read; there are none where it is no file."""
+    return lambda blocks: read_transactions(open_shards(source, Rejects(), blocks) if source else [])
 
 
 def explain_stored(tx_hash: str, store: Path, *, chain: str | None = None) -> Explanation:
@@ -325,10 +327,16 @@ def _key(label: str) -> str:
 
 
 def recalibrate(
-    shards: list[Shard], model: Path, target: Target, exclude: Path | None, *, covered: Blocks, device: str
+    shards: list[Shard], model: Path, target: Target, exclude: Path | None, *, source: Path, device: str
 ) -> Facts:
     """`blockscan recalibrate`."""
     renewed = calibrate_step.recalibrate(
-        shards, ModelDir(model), target, device=device, exclude=hashes_of(exclude), covered=covered
+        shards,
+        ModelDir(model),
+        target,
+        device=device,
+        exclude=hashes_of(exclude),
+        covered=covered_blocks(source),
+        reread=_reread(source),
     )
     return calibrate_step.renewed_facts(renewed)

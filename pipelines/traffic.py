@@ -76,8 +76,8 @@ class Target:
 class Census:
     """Notes the transactions that pass: by key facts (F,), dealing, contract and account, and where.
 
-    `fitted` is the last block by chain that the tokenizer was fitted on, where that is known; `lasts` the
-    last one noted.
+    `fitted` is the last block by chain that the tokenizer was fitted on, where that is known; `firsts` the
+    first one noted.
     """
 
     history: History
@@ -90,8 +90,7 @@ class Census:
     sources: Counter[str] = field(default_factory=Counter)
     chains: set[str] = field(default_factory=set)
     _places: set[tuple[int | None, int | None]] = field(default_factory=set)
-    lasts: dict[str, int] = field(default_factory=dict)
-    _firsts: dict[str, int] = field(default_factory=dict)
+    firsts: dict[str, int] = field(default_factory=dict)
 
     def watching(self, shards: Sequence[Shard], exclude: Collection[str] = ()) -> list[Shard]:
         """The same shards; transactions but those excluded are noted as they are read, in this process."""
@@ -118,10 +117,8 @@ class Census:
             self.chains.add(transaction.chain)
             self._places.add((transaction.block_number, transaction.time))
             if transaction.block_number is not None:
-                first = self._firsts.get(transaction.chain, transaction.block_number)
-                self._firsts[transaction.chain] = min(first, transaction.block_number)
-                last = self.lasts.get(transaction.chain, transaction.block_number)
-                self.lasts[transaction.chain] = max(last, transaction.block_number)
+                first = self.firsts.get(transaction.chain, transaction.block_number)
+                self.firsts[transaction.chain] = min(first, transaction.block_number)
 
     def require_later(self) -> None:
         """Refuse transactions of blocks that the past was counted in: to those a model is too kind.
@@ -132,7 +129,7 @@ class Census:
             ConfigError: some lie there; it says where training ends.
         """
         for chain, until in latest(self.history.until, self.fitted).items():
-            first = self._firsts.get(chain, until + 1)
+            first = self.firsts.get(chain, until + 1)
             if first <= until:
                 trained = until == self.history.until.get(chain)
                 what = "model was trained on or has counted" if trained else "tokenizer was fitted on"

@@ -105,6 +105,7 @@ class Watcher:
             self._reconcile(number - 1)
             number = self._writer.next
         self._score_leftovers(number)
+        self._before = nothing_yet(self._detector)
         self._remember(self._books(number))
         if self._store.first_block(self._node.chain) is None:  # from here on blocks are to be scored
             self._store.put_blocks([ScoredBlock(self._node.chain, number - 1, "before", ())])
@@ -214,18 +215,19 @@ class Watcher:
         stamp = int(self._clock())
         hashes = [block_hash for _, block_hash in gone]
         say_corrections(self._store.orphan_blocks(self._node.chain, hashes, now=stamp))
-        self._before.books.take_back(numbers[0])
+        self._before.books.take_back(self._node.chain, numbers[0])
         self._remember(self._before.books)
 
     def _remember(self, books: Books) -> None:
-        """What is known of the time before, of other runs as well, on the chain as it is now."""
+        """What is known of the time before, of other runs as well, on the chain as it is."""
         known = self._store.last_values(self._node.chain, self._detector.calibrated_as, SECONDS)
         self._recall(self._writer.next, known, books)
 
     def _books(self, block: int) -> Books:
-        """The books of contracts as they were before a block."""
-        books = nothing_yet(self._detector).books
-        catch_up(books, self._node.chain, block, lambda some: self._transactions(some, some.start, block - 1))
+        """The books of contracts as they were before a block; new ones if they have gone beyond it."""
+        books, chain = self._before.books, self._node.chain
+        books = books if books.reached.get(chain, -1) < block else nothing_yet(self._detector).books
+        catch_up(books, chain, block, lambda some: self._transactions(some, some.start, block - 1))
         return books
 
     def _recall(self, block: int, known: Sequence[LastValue], books: Books) -> None:

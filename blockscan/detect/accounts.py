@@ -76,7 +76,7 @@ class Recent:
         """Note a value, with what was carried over to it; an infinite one says nothing of the account."""
         if time is None:
             return
-        past = _Past(time, value if math.isfinite(value) else 0.0, dealing)
+        past = _Past(time, value if math.isfinite(value) else 0.0, dealing and dealing.shortened())
         insort(self._known.setdefault(account, []), past, key=_TIME)
         oldest = self._oldest.setdefault(account.rpartition(":")[0], [])
         heappush(oldest, (time, account))

@@ -7,8 +7,8 @@ those of the history and go on with what is calibrated on and scored, for whoeve
 may take it out the day after.
 """
 
-from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence, Set
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,22 +21,14 @@ from blockscan.detect.history import History, latest
 from blockscan.detect.tally import Sums, key_of
 
 MOST = 1 << 20
-"""Entries since the history that are remembered, those that changed last, and contracts."""
-UNDONE = 1 << 15
-"""Transactions that can be taken back."""
-
+"""Entries since the history that are remembered; the contract that changed longest ago is forgotten."""
 
 Place = tuple[str, int | None]
 """Chain and block number."""
-
-
 _SENDER = ""
 """All that act for the sender, as one party."""
-
-
-class _Booked(NamedTuple):
-    block: int
-    entries: tuple[tuple[int, int], ...]
+_OWN = 64
+"""Accounts of the sender's own that are asked for what they put in; how many he has is his choice."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,14 +36,24 @@ class Entered:
     """What came after the history, up to the last block by chain of `until`, to go on from elsewhere.
 
     `sums` changes those of the history; `made` uint64 (M,) are keys of contracts and of who had them created.
+    `whole`: nothing is missing in between; else the history's books say nothing any more.
     """
 
     sums: Sums
     made: NDArray[np.uint64]
     until: Mapping[str, int]
+    whole: bool = True
 
 
 NOTHING = Entered(Sums.of({}), np.empty(0, np.uint64), {})
+
+
+class _Booked(NamedTuple):
+    """What one transaction entered, to be taken back: contract, entry and amount; keys of what it created."""
+
+    block: int
+    entries: tuple[tuple[int, int, int], ...]
+    made: tuple[int, ...]
 
 
 class Books:
@@ -60,27 +62,36 @@ class Books:
     def __init__(self, history: History, entered: Entered = NOTHING) -> None:
         """Begin where the history ends, or where others have come to since."""
         self.history = history
-        self.until = latest(history.until, entered.until)
+        self.reached = latest(history.until, entered.until)
+        self._until: Mapping[str, int] = dict(self.reached)
+        self._whole = entered.whole
         self._before = entered.sums
-        self._since: dict[int, int] = {}
-        self._made = dict.fromkeys(entered.made.tolist())  # a set that keeps its order
-        self._last: deque[_Booked] = deque(maxlen=UNDONE)
+        self._old = frozenset(entered.made.tolist())
+        self._made: dict[int, None] = {}
+        self._since: OrderedDict[int, dict[int, int]] = (
+            OrderedDict()
+        )  # by contract, that changed last at the end
+        self._number = 0
+        self._lost: set[int] = set()
+        self._last: deque[_Booked] = deque()
+        self._undoable = 0
 
     def known(self, contract: str) -> bool:
         """Whether all that a contract ever got and gave is in the books."""
-        return key_of(contract) in self._made or self.history.seen("made", contract) > 0
+        key = key_of(contract)
+        return key not in self._lost and self._was_made(contract)
 
     def made_by(self, contract: str, account: str) -> bool:
         """Whether an account had the contract created."""
-        return key_of(contract, account) in self._made or self.history.seen("made", contract, account) > 0
+        return self._was_made(contract, account)
 
     def held(self, contract: str, asset: str) -> float:
         """What a contract holds of an asset."""
-        return self._total("held", contract, asset)
+        return self._total(contract, "held", contract, asset)
 
     def put(self, account: str, contract: str, asset: str) -> float:
         """What an account has put into a contract, less what it took out."""
-        return self._total("put", account, contract, asset)
+        return self._total(contract, "put", account, contract, asset)
 
     def add(self, place: Place, sender: str, made: Set[str], moved: Sequence[Transfer]) -> None:
         """Enter a transaction: which contracts the sender had created, and what moved.
@@ -88,39 +99,71 @@ class Books:
         What had been entered when these books began is in them already.
         """
         chain, block = place
-        if block is not None and block <= self.until.get(chain, -1):
-            return
-        self._made |= dict.fromkeys(key for one in made for key in (key_of(one), key_of(one, sender)))
-        while len(self._made) > MOST:
-            del self._made[next(iter(self._made))]
+        if block is not None:
+            if block <= self._until.get(chain, -1):
+                return
+            self.reached[chain] = max(block, self.reached.get(chain, block))
+        keys = [key for one in sorted(made) for key in (key_of(one), key_of(one, sender))]
+        new = tuple(key for key in keys if key not in self._made)
+        self._made |= dict.fromkeys(new)
         entries = entries_of(moved)
-        booked = [(key_of(*entry), amount) for holder, entry, amount in entries if self.known(holder)]
+        booked = [(key_of(who), key_of(*entry), amount) for who, entry, amount in entries if self.known(who)]
         self._enter(booked)
-        if booked and block is not None:
-            self._last.append(_Booked(block, tuple(booked)))
+        if block is not None and (booked or new):
+            self._last.append(_Booked(block, tuple(booked), new))
+            self._undoable += len(booked)
+            while self._undoable > MOST:
+                self._undoable -= len(self._last.popleft().entries)
 
-    def take_back(self, block: int) -> None:
+    def take_back(self, chain: str, block: int) -> None:
         """Forget what came last, from a block on: it has left the chain."""
         while self._last and self._last[-1].block >= block:
-            self._enter([(key, -amount) for key, amount in self._last.pop().entries])
+            gone = self._last.pop()
+            self._undoable -= len(gone.entries)
+            self._enter([(who, key, -amount) for who, key, amount in gone.entries])
+            for key in gone.made:
+                self._made.pop(key, None)
+        self.reached[chain] = min(block - 1, self.reached.get(chain, block - 1))
 
-    def entered(self, until: Mapping[str, int]) -> Entered:
-        """All that came since the history, up to the last block by chain of `until`."""
-        made = np.array(sorted(self._made), np.uint64)
-        return Entered(self._before.plus(Sums.of(self._since)), made, latest(self.until, until))
+    def forget(self) -> None:
+        """Know nothing but what is entered from now on: what came before is not known without a gap."""
+        self._whole, self._before, self._old = False, NOTHING.sums, frozenset()
+        self._until, self.reached, self._number = {}, {}, 0
+        for memory in (self._made, self._since, self._lost, self._last):
+            memory.clear()
 
-    def _enter(self, entries: list[tuple[int, int]]) -> None:
-        for key, amount in entries:
-            self._since[key] = self._since.pop(key, 0) + amount
-        while len(self._since) > MOST:
-            del self._since[next(iter(self._since))]
+    def entered(self) -> Entered:
+        """All that came since the history."""
+        sums = Sums.of({key: total for own in self._since.values() for key, total in own.items()})
+        made = np.array(sorted((self._old | self._made.keys()) - self._lost), np.uint64)
+        return Entered(self._before.plus(sums), made, dict(self.reached), self._whole and not self._lost)
 
-    def _total(self, *entry: str) -> float:
+    def _was_made(self, *parts: str) -> bool:
+        key = key_of(*parts)
+        in_history = self._whole and self.history.seen("made", *parts) > 0
+        return key in self._made or key in self._old or in_history
+
+    def _enter(self, entries: Iterable[tuple[int, int, int]]) -> None:
+        for contract, key, amount in entries:
+            own = self._since.setdefault(contract, {})
+            self._number -= len(own)
+            own[key] = own.get(key, 0) + amount
+            self._number += len(own)
+            self._since.move_to_end(contract)
+        while self._number > MOST:
+            contract, own = self._since.popitem(last=False)
+            self._number -= len(own)
+            self._lost.add(contract)
+
+    def _total(self, contract: str, *entry: str) -> float:
         key = key_of(*entry)
-        return self.history.books.total(key) + self._before.total(key) + self._since.get(key, 0)
+        since = self._before.total(key) + self._since.get(key_of(contract), {}).get(key, 0)
+        return since + (self.history.books.total(key) if self._whole else 0.0)
 
 
-def withdrawn(moved: Sequence[Transfer], noticed: Pairs, sender: str, own: Set[str], books: Books) -> Fact:
+def withdrawn(
+    moved: Sequence[Transfer], noticed: Pairs, own: Set[str], books: Books, *, sender: str, made: Set[str]
+) -> Fact:
     """The largest share of what a contract had that went to somebody who had not put it in.
 
     Whoever it went to, for a thief has more than one address; the sender's own are one party. 0 where the
@@ -129,9 +172,10 @@ def withdrawn(moved: Sequence[Transfer], noticed: Pairs, sender: str, own: Set[s
     Args:
         moved: what moved in the transaction.
         noticed: (holder, asset), see blockscan.detect.flow.noticed_by.
-        sender: whose transaction it is.
-        own: who acts for him.
+        own: who acts for the sender.
         books: of all that was before.
+        sender: whose transaction it is.
+        made: the contracts that it creates, which have put nothing anywhere.
     """
     party = dict.fromkeys(own, _SENDER)
     got: dict[tuple[str, str, str], int] = defaultdict(int)  # by giver, taker and asset
@@ -152,8 +196,7 @@ def withdrawn(moved: Sequence[Transfer], noticed: Pairs, sender: str, own: Set[s
             buyers.add(who)
         elif amount > 0 and pays(asset, books.history, noticed=who == asset or (who, asset) in noticed):
             paid.add(who)
-    # What is new has put nothing anywhere; to ask of each of his contracts would be his choice of work.
-    his_own = [one for one in own if one == sender or books.history.seen("caller", one)]
+    his_own = [sender, *sorted(own - {sender} - made)[:_OWN]]
     found = [Fact(0.0)]
     for (who, taker, asset), node in first.items():
         mine = who == _SENDER or any(books.made_by(who, one) for one in his_own)
@@ -163,7 +206,7 @@ def withdrawn(moved: Sequence[Transfer], noticed: Pairs, sender: str, own: Set[s
         his = sum(books.put(one, who, asset) for one in takers)
         surplus = got[who, taker, asset]
         taken, had = min(surplus - his, surplus, -net[who, asset]), books.held(who, asset)
-        if taken > 0 and had > 0:  # of contracts that are not in the books nothing is known to be held
+        if books.known(who) and taken > 0 and had > 0:
             share = min(taken / had, 1.0)
             to = "the sender" if taker == _SENDER else taker
             text = f"{share:.0%} of what {who} had, {amount_in_words(int(taken), asset)} to {to}"

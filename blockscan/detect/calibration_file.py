@@ -105,7 +105,7 @@ def load_calibration(path: Path) -> Calibration:
         sizes = _sizes(arrays, values)
         until = {str(chain): int(block) for chain, block in manifest.config["books_until"].items()}
         sums = Sums(arrays["books/keys"], arrays["books/totals"])
-        books = Entered(sums, arrays["books/made"], until)
+        books = Entered(sums, arrays["books/made"], until, manifest.config["books_whole"])
     except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise ArtifactError(
             f"{path} is no calibration this program can read: {error}; move it away and calibrate again"
@@ -142,6 +142,7 @@ def _config(calibration: Calibration) -> dict[str, Any]:
         "facts": FACTS_AS,
         "alarm_level": calibration.alarm_level,
         "books_until": dict(sorted(calibration.books.until.items())),
+        "books_whole": calibration.books.whole,
         "scoring": dict(calibration.scoring),
         "parts": list(calibration.score.tails),
         "transactions": {source: len(values) for source, values in sorted(calibration.values.items())},

@@ -54,15 +54,18 @@ class Dealing:
     sender: str = ""
     balances: bool = False
 
+    def shortened(self) -> "Dealing":
+        """What is remembered of it: not every transfer."""
+        return replace(self, transfers=self.transfers[:MOST_TRANSFERS])
+
 
 def dealing_of(frames: Frames, transaction: Transaction, history: History) -> Dealing:
     """What is to be remembered of a transaction."""
     own = own_side(frames, transaction)
-    moved = frames.transfers[:MOST_TRANSFERS]
     tools = possible_tool(transaction, history) - own
     noticed, made = noticed_by(frames), created_by(frames)
     balances = transaction.root.kind is CallKind.INSTRUCTION
-    return Dealing(own, tools, tuple(moved), noticed, made, transaction.sender, balances)
+    return Dealing(own, tools, tuple(frames.transfers), noticed, made, transaction.sender, balances)
 
 
 def dealing_in(transaction: Transaction, history: History) -> Dealing:
@@ -78,7 +81,11 @@ def with_joint(facts: Facts, joint: Iterable[Joint]) -> Facts:
 def joint_of(facts: Facts, earlier: Sequence[Dealing], now: Dealing, books: Books) -> tuple[Joint, ...]:
     """What a transaction shows together with earlier ones, and by itself, as `facts` say, does not."""
     found = dealings_facts(earlier, now, books).items()
-    differ = ((name, fact) for name, fact in found if fact.value != facts[name].value)
+    differ = (
+        (name, fact)
+        for name, fact in found
+        if fact.value != facts[name].value or (name == "withdrawn" and fact != facts[name])
+    )
     return tuple(Joint(name, *fact) for name, fact in differ if not math.isnan(fact.value))
 
 
@@ -105,7 +112,9 @@ def dealings_facts(earlier: Sequence[Dealing], now: Dealing, books: Books) -> Fa
     taken = worst_of(
         _seen_from(replace(all_of_it, own=side), now, history, together=bool(earlier)) for side in sides
     )
-    others = (withdrawn(now.transfers, now.noticed, now.sender, side, books) for side in sides)
+    others = (
+        withdrawn(now.transfers, now.noticed, side, books, sender=now.sender, made=now.made) for side in sides
+    )
     return taken | looks | {"withdrawn": max(others, key=by_value)}
 
 

@@ -125,7 +125,7 @@ class Sums:
         """The sums of both."""
         keys, place = np.unique(np.concatenate((self.keys, other.keys)), return_inverse=True)
         totals = np.bincount(place, np.concatenate((self.totals, other.totals)), len(keys))
-        return Sums(keys, totals.astype(np.float64))
+        return Sums(keys[totals != 0], totals[totals != 0].astype(np.float64))
 
     def total(self, key: int) -> float:
         """The sum of one key, 0 where there is none."""

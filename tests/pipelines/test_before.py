@@ -17,6 +17,7 @@ from blockscan.detect.mix import Mixes
 from blockscan.findings import TxScore
 from blockscan.store import open_store
 from blockscan.transaction import Call, CallKind, LogOrder, TraceSource, Transaction
+from pipelines import before as step
 from pipelines.before import Earlier, catch_up, remember_before
 from pipelines.ranges import BlockRange
 
@@ -82,7 +83,25 @@ def test_the_minutes_before_the_first_block_are_known(
     assert known.mixes.add("base", "callTracer", math.log(10)) == (0, 0, 1)
 
 
+def test_a_transaction_without_a_time_is_no_past_of_the_range_it_is_in(tmp_path: Path) -> None:
+    """It was read as what came before the first one with a time, and entered twice."""
+    first, later = replace(transaction(8), time=None), transaction(9)
+    asked: list[BlockRange] = []
+
+    def reread(blocks: BlockRange) -> tuple[()]:
+        asked.append(blocks)
+        return ()
+
+    detector: Any = SimpleNamespace(**vars(DETECTOR) | {"history": known_until(5)})
+    known = Earlier(Recent(0.0), Mixes(), Books(detector.history))
+    with open_store(tmp_path / "s.sqlite") as store:
+        remember_before(known, [later, first], store, reread, detector, begun=())
+    assert [(each.start, each.stop) for each in asked] == [(6, 8)]
+
+
 VAULT = "0x" + "d" * 40
+YOUNG = "0x" + "f" * 40
+YOURS = Call(CallKind.CALL, EVE, YOUNG, b"", b"", 7, None, None, ())
 PUT = Call(CallKind.CALL, EVE, VAULT, b"", b"", 7, None, None, ())
 MADE = Call(CallKind.CREATE, EVE, VAULT, b"", b"", 0, None, None, ())
 
@@ -99,7 +118,6 @@ def known_until(block: int) -> History:
         (9102, 1, [], 0),
         (9000, 1, [(9001, 9103)], 102),
         (7000, 1, [(8853, 9103), (7853, 8853), (7001, 7853)], 2102),
-        (7000, 45, [(8853, 9103), (7853, 8853)], 45 * 1250),
     ],
 )
 def test_the_books_are_brought_up_to_a_block(
@@ -120,6 +138,49 @@ def test_the_books_are_brought_up_to_a_block(
     assert books.put(EVE, VAULT, ETHER) == 7 * entered
     catch_up(books, "base", 9103, reread)
     assert read == asked, "where the history ends there, nobody knows"
+
+
+def test_books_are_entered_oldest_first_and_taken_back_newest_first() -> None:
+    """A contract that was created in between is known by what was put in later, however that is read."""
+
+    def reread(blocks: BlockRange) -> Iterator[Transaction]:
+        for block in range(blocks.start, blocks.stop or 0):
+            maker = Call(CallKind.CREATE, EVE, YOUNG, b"", b"", 0, None, None, ())
+            yield replace(transaction(block), root=maker if block == 8000 else YOURS)
+
+    books = Books(known_until(7000))
+    catch_up(books, "ethereum", 9103, reread)
+    assert books.put(EVE, YOUNG, ETHER) == 7 * 1102 and books.reached == {"ethereum": 9102}
+    books.take_back("ethereum", 9100)
+    assert books.put(EVE, YOUNG, ETHER) == 7 * 1099
+    catch_up(books, "ethereum", 9103, reread)
+    assert books.put(EVE, YOUNG, ETHER) == 7 * 1102
+
+
+@pytest.mark.parametrize(
+    ("until", "found", "whole"),
+    [
+        (9100, 0, True),
+        (8853, 0, True),
+        (8000, 0, False),
+        (8000, 1, True),
+        (8000, 300, False),
+        (9200, 1, False),
+    ],
+)
+def test_books_begin_anew_where_something_is_missing(
+    monkeypatch: pytest.MonkeyPatch, until: int, found: int, *, whole: bool
+) -> None:
+    """Too much to read, nothing at hand, or a range they have gone beyond; few empty blocks are no gap."""
+    monkeypatch.setattr(step, "REREAD", 1000)
+
+    def reread(blocks: BlockRange) -> Iterator[Transaction]:
+        for block in range(max(blocks.start, 8980), blocks.stop or 0):
+            yield from [replace(transaction(block), root=PUT)] * found
+
+    books = Books(known_until(until))
+    catch_up(books, "ethereum", 9103, reread)
+    assert books.known(VAULT) == whole
 
 
 def test_of_solana_no_books_are_kept() -> None:

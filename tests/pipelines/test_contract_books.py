@@ -43,7 +43,12 @@ def test_ranges_know_what_was_put_in_before_them(road: Any, cli: Any, tmp_path: 
 def test_what_was_calibrated_on_is_known_without_its_archive(road: Any, cli: Any, tmp_path: Path) -> None:
     """A file of later blocks alone; without the calibration's books what was put in is forgotten."""
     known = load_calibration(ModelDir(road.model).calibration)
-    assert known.books.until == {"evm-7001": 149} and len(known.books.sums.keys) and len(known.books.made)
+    assert (
+        known.books.until == {"evm-7001": 149}
+        and known.books.whole
+        and len(known.books.sums.keys)
+        and len(known.books.made)
+    )
     later = next(path for path in sorted(road.archive.glob("*.parquet")) if first_block(path) == FIRST)
     whole = withdrawn(cli, road.model, road.archive, tmp_path / "whole", f"{FIRST}:{MIDDLE}")
     assert withdrawn(cli, road.model, later, tmp_path / "later", f"{FIRST}:{MIDDLE}") == whole != {}
