@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from blockscan.detect.accounts import SECONDS, Recent, account_of
 from blockscan.detect.books import Books
 from blockscan.detect.dealings import Dealing, dealing_in
+from blockscan.detect.flow import Transfer
 from blockscan.detect.mix import LAST, Mixes
 from blockscan.store import ScoreStore
 from blockscan.store_chain import LastValue
@@ -24,10 +25,14 @@ Reread = Callable[[BlockRange], Iterable[Transaction]]
 """The transactions of some blocks, as far as they are at hand."""
 
 
-REREAD = 200_000
+REREAD = 100_000
 """Transactions before a range after which no older ones are read for the books of contracts."""
 _BLOCKS = 250
 """How many blocks are read for them at first, and how many may be missing; then four times as many."""
+
+
+_Moved = tuple[int | None, str, frozenset[str], tuple[Transfer, ...]]
+"""Of a transaction its block, sender, what it created and what moved: traces are too large to be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +67,16 @@ def catch_up(books: Books, chain: str, block: int, reread: Reread) -> None:
     first, stop, blocks, known = books.reached.get(chain, block - 1) + 1, block, _BLOCKS, 0
     if first == stop:
         return
-    chunks: list[list[tuple[Transaction, Dealing]]] = []
+    chunks: list[list[_Moved]] = []
     with progress("earlier (books)", None) as bar:
         while first < stop and known < REREAD:
-            start, here = max(first, stop - blocks), list[tuple[Transaction, Dealing]]()
+            start, here = max(first, stop - blocks), list[_Moved]()
             for each in reread(BlockRange(start, stop)):
                 if each.root.kind is CallKind.INSTRUCTION:
                     return
                 if each.chain == chain:
-                    here.append((each, dealing_in(each, books.history)))
+                    dealing = dealing_in(each, books.history)
+                    here.append((each.block_number, each.sender, dealing.made, dealing.transfers))
                     bar.advance(1)
             chunks.append(here)
             known += len(here)
@@ -78,8 +84,8 @@ def catch_up(books: Books, chain: str, block: int, reread: Reread) -> None:
         bar.to(known, known)
     if first != stop or not (known or block - first < _BLOCKS):
         books.forget()
-    for transaction, dealing in (pair for here in reversed(chunks) for pair in here):
-        enter(books, transaction, dealing)
+    for number, sender, made, moved in (one for here in reversed(chunks) for one in here):
+        books.add((chain, number), sender, made, moved)
 
 
 def remember(

@@ -22,6 +22,8 @@ from blockscan.detect.tally import Sums, key_of
 
 MOST = 1 << 20
 """Entries since the history that are remembered; the contract that changed longest ago is forgotten."""
+UNDONE = 1 << 16
+"""Transactions that can be taken back."""
 
 Place = tuple[str, int | None]
 """Chain and block number."""
@@ -67,10 +69,9 @@ class Books:
         self._whole = entered.whole
         self._before = entered.sums
         self._old = frozenset(entered.made.tolist())
-        self._made: dict[int, None] = {}
-        self._since: OrderedDict[int, dict[int, int]] = (
-            OrderedDict()
-        )  # by contract, that changed last at the end
+        self._made: OrderedDict[int, None] = OrderedDict()  # a set, the newest at the end
+        # Entries by contract, the one that changed last at the end.
+        self._since: OrderedDict[int, dict[int, int]] = OrderedDict()
         self._number = 0
         self._lost: set[int] = set()
         self._last: deque[_Booked] = deque()
@@ -106,13 +107,15 @@ class Books:
         keys = [key for one in sorted(made) for key in (key_of(one), key_of(one, sender))]
         new = tuple(key for key in keys if key not in self._made)
         self._made |= dict.fromkeys(new)
+        while len(self._made) > MOST:
+            self._made.popitem(last=False)
         entries = entries_of(moved)
         booked = [(key_of(who), key_of(*entry), amount) for who, entry, amount in entries if self.known(who)]
         self._enter(booked)
         if block is not None and (booked or new):
             self._last.append(_Booked(block, tuple(booked), new))
             self._undoable += len(booked)
-            while self._undoable > MOST:
+            while self._undoable > MOST or len(self._last) > UNDONE:
                 self._undoable -= len(self._last.popleft().entries)
 
     def take_back(self, chain: str, block: int) -> None:
@@ -128,7 +131,7 @@ class Books:
     def forget(self) -> None:
         """Know nothing but what is entered from now on: what came before is not known without a gap."""
         self._whole, self._before, self._old = False, NOTHING.sums, frozenset()
-        self._until, self.reached, self._number = {}, {}, 0
+        self._until, self.reached, self._number, self._undoable = {}, {}, 0, 0
         for memory in (self._made, self._since, self._lost, self._last):
             memory.clear()
 
@@ -153,7 +156,10 @@ class Books:
         while self._number > MOST:
             contract, own = self._since.popitem(last=False)
             self._number -= len(own)
-            self._lost.add(contract)
+            if contract in self._made:
+                del self._made[contract]
+            else:
+                self._lost.add(contract)
 
     def _total(self, contract: str, *entry: str) -> float:
         key = key_of(*entry)

@@ -170,6 +170,21 @@ def test_what_can_be_taken_back_is_bounded(books: Books, monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "MOST", 6)
     note(books, *(put(1, USER, block) for block in (5, 6, 7, 8)))
     assert [each.block for each in books._last] == [6, 7, 8]
+    monkeypatch.setattr(module, "UNDONE", 2)
+    note(books, make(OLD, block=9))
+    assert [each.block for each in books._last] == [8, 9]
+
+
+def test_of_very_many_new_contracts_the_newest_are_known(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST", 4)
+    note(books, *(make(f"0x{n:040x}", block=6) for n in range(6)))
+    assert [books.known(f"0x{n:040x}") for n in range(6)] == [False] * 4 + [True] * 2
+    assert books.known(VAULT) and books.made_by(VAULT, MAKER)
+    monkeypatch.setattr(module, "MOST", 2)
+    note(books, put(1, USER, 7, f"0x{5:040x}"), put(1, THIEF, 7))
+    assert not books.known(f"0x{5:040x}") and books.known(VAULT) and not books._lost
 
 
 def test_books_with_a_gap_know_only_what_was_made_since(books: Books) -> None:
