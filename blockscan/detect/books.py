@@ -195,26 +195,36 @@ def withdrawn(
     net: dict[tuple[str, str], int] = defaultdict(int)
     for (_, taker, asset), amount in got.items():
         net[taker, asset] += amount
-    known = known_to_others(noticed, [pair for pair, amount in net.items() if amount < 0], {*own, _SENDER})
-    buyers, paid = set[str](), set[str]()
-    for (who, asset), amount in net.items():
-        if amount < 0 and pays(asset, books.history, noticed=asset in known):
-            buyers.add(who)
-        elif amount > 0 and pays(asset, books.history, noticed=who == asset or (who, asset) in noticed):
-            paid.add(who)
+    buyers, paid = _traders(net, noticed, {*own, _SENDER}, books.history)
     his_own = [sender, *sorted(own - {sender} - made)[:_OWN]]
     found = [Fact(0.0)]
     for (who, taker, asset), node in first.items():
-        mine = who == _SENDER or any(books.made_by(who, one) for one in his_own)
-        if mine or who in paid or taker in buyers or ZERO in (who, taker) or asset in (who, taker):
+        if who in paid or taker in buyers or ZERO in (who, taker) or asset in (who, taker):
+            continue
+        # Whether it is known is asked first: how many give him something is his choice.
+        if who == _SENDER or not books.known(who) or any(books.made_by(who, one) for one in his_own):
             continue
         takers = his_own if taker == _SENDER else (taker,)
         his = sum(books.put(one, who, asset) for one in takers)
         surplus = got[who, taker, asset]
         taken, had = min(surplus - his, surplus, -net[who, asset]), books.held(who, asset)
-        if books.known(who) and taken > 0 and had > 0:
+        if taken > 0 and had > 0:
             share = min(taken / had, 1.0)
             to = "the sender" if taker == _SENDER else taker
             text = f"{share:.0%} of what {who} had, {amount_in_words(int(taken), asset)} to {to}"
             found.append(Fact(share, node, text))
     return max(found, key=by_value)
+
+
+def _traders(
+    net: Mapping[tuple[str, str], int], noticed: Pairs, own: Set[str], history: History
+) -> tuple[set[str], set[str]]:
+    """Who gives something that can be a payment, and who gets one; `net` by holder and asset."""
+    known = known_to_others(noticed, [pair for pair, amount in net.items() if amount < 0], own)
+    buyers, paid = set[str](), set[str]()
+    for (who, asset), amount in net.items():
+        if amount < 0 and pays(asset, history, noticed=asset in known):
+            buyers.add(who)
+        elif amount > 0 and pays(asset, history, noticed=who == asset or (who, asset) in noticed):
+            paid.add(who)
+    return buyers, paid

@@ -110,7 +110,7 @@ class History:
 
 
 def history_of(transactions: Iterable[Transaction], base: History | None = None) -> History:
-    """Count in one pass; the order of the transactions changes nothing but the books, which want time.
+    """Count in one pass; order changes nothing but the books, which want that of time.
 
     `base` has seen earlier contracts created, whose books go on here.
     """

@@ -216,6 +216,18 @@ def test_junk_in_front_hides_nothing(books: Books) -> None:
     assert books.held(VAULT, TOKEN) == 0
 
 
+def test_how_much_is_looked_up_is_not_his_choice(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every pair of his contracts and of who gives him something was."""
+    mine = [f"0x1{n:039x}" for n in range(60)]
+    gifts = [moved(f"0x2{n:039x}", THIEF, 1) for n in range(500)]
+    earlier = [dealing_in(make(one, THIEF, 8), books.history) for one in mine]
+    now = dealing_in(at(call(THIEF, TOOL, *gifts, moved(VAULT, THIEF, 1000))), books.history)
+    asked: list[str] = []
+    monkeypatch.setattr(Books, "made_by", lambda _, contract, account: asked.append(account) or False)
+    assert dealings_facts(earlier, now, books)["withdrawn"].value == pytest.approx(0.7)
+    assert 60 < len(asked) < 200, "not 60 times 500"
+
+
 def test_the_contract_that_is_named_is_the_one_by_all_that_is_known(books: Books) -> None:
     note(books, make(YOUNG, block=5), put(10, USER, 5, YOUNG), put(1000, TOOL, 5), take(1000, USER, block=6))
     both = at(call(TOOL, YOUNG, moved(VAULT, TOOL, 1000), moved(YOUNG, TOOL, 10)))
