@@ -43,7 +43,7 @@ def alerts(
     """
     from blockscan.incidents import MOST_ALERTS, read_incidents
     from blockscan.store import open_store
-    from pipelines.render import print_json, to_stdout
+    from pipelines.render import alert_facts, print_json, to_stdout
 
     with open_store(store, read_only=True) as results:
         total = results.count_alerts()
@@ -51,7 +51,7 @@ def alerts(
             found = results.alerts(limit=limit)
             lapsed = results.lapsed([alert.unique_key for alert in found])
             if as_json:
-                print_json({"alerts": [_alert_facts(alert, lapsed) for alert in found], "total": total})
+                print_json({"alerts": [alert_facts(alert, lapsed) for alert in found], "total": total})
             else:
                 to_stdout(_alert_table(found, total, lapsed))
             return
@@ -73,27 +73,9 @@ def _status(alert: "Alert", lapsed: Collection[str]) -> str:
     return f"{alert.status} (lapsed)" if alert.unique_key in lapsed else alert.status
 
 
-def _alert_facts(alert: "Alert", lapsed: Collection[str]) -> dict[str, Any]:
-    score = alert.score
-    return {
-        "unique_key": alert.unique_key,
-        "chain": score.chain,
-        "tx_hash": score.tx_hash,
-        "block_number": score.block_number,
-        "time": score.time,
-        "sender": score.sender,
-        "target": score.target,
-        "p_value": score.p_value,
-        "value": score.value,
-        "severity": alert.severity,
-        "status": alert.status,
-        "lapsed": alert.unique_key in lapsed,
-        "calibration": score.calibration,
-        "reason": score.reason,
-    }
-
-
 def _incident_facts(incident: "Incident", lapsed: Collection[str]) -> dict[str, Any]:
+    from pipelines.render import alert_facts
+
     return {
         "id": incident.id,
         "chain": incident.chain,
@@ -107,7 +89,7 @@ def _incident_facts(incident: "Incident", lapsed: Collection[str]) -> dict[str, 
         "last_time": incident.last_time,
         "senders": list(incident.senders),
         "links": list(incident.links),
-        "transactions": [_alert_facts(alert, lapsed) for alert in incident.alerts],
+        "transactions": [alert_facts(alert, lapsed) for alert in incident.alerts],
     }
 
 

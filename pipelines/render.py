@@ -1,8 +1,8 @@
-"""What people read in a terminal: tables of alerts, labels, coverage. All text is escaped."""
+"""What people read in a terminal: tables of alerts, labels, coverage, all text escaped. JSON for programs."""
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from blockscan.archive import Coverage
-from blockscan.findings import TxScore
+from blockscan.findings import Alert, TxScore
 from blockscan.safetext import safe_text
 from blockscan.store_labels import Label
 
@@ -90,6 +90,27 @@ def alert_table(rows: Sequence[tuple[TxScore, str, str]], title: str) -> Table:
         cells = [plain(score.tx_hash), Text(p_text(score.p_value)), Text(severity)]
         table.add_row(*cells, *((plain(label),) if labelled else ()), plain(score.reason))
     return table
+
+
+def alert_facts(alert: Alert, lapsed: Collection[str]) -> dict[str, Any]:
+    """An alert for a program; `lapsed` has the unique keys of those that are below the alarm level by now."""
+    score = alert.score
+    return {
+        "unique_key": alert.unique_key,
+        "chain": score.chain,
+        "tx_hash": score.tx_hash,
+        "block_number": score.block_number,
+        "time": score.time,
+        "sender": score.sender,
+        "target": score.target,
+        "p_value": score.p_value,
+        "value": score.value,
+        "severity": alert.severity,
+        "status": alert.status,
+        "lapsed": alert.unique_key in lapsed,
+        "calibration": score.calibration,
+        "reason": score.reason,
+    }
 
 
 def p_text(p_value: float | None, *, least: float = 0.0) -> str:
