@@ -34,3 +34,7 @@ class ArtifactError(BlockScanError):
 
 class StoreError(BlockScanError):
     """The result store cannot be opened, read or written."""
+
+
+class ReceiverError(BlockScanError):
+    """Who is to be told of alerts cannot be told, or refused to be."""

@@ -87,6 +87,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """UPDATE runs SET number = (SELECT COUNT(*) FROM runs r
             WHERE r.started < runs.started OR (r.started = runs.started AND r.id >= runs.id))""",
     ),
+    (
+        """CREATE TABLE receivers (name TEXT PRIMARY KEY, began BIGINT NOT NULL)""",
+        """CREATE TABLE notices (
+            receiver TEXT NOT NULL REFERENCES receivers (name),
+            unique_key TEXT NOT NULL REFERENCES alerts (unique_key),
+            event TEXT NOT NULL CHECK (event IN ('raised', 'orphaned', 'restored')),
+            state TEXT NOT NULL CHECK (state IN ('waiting', 'sent', 'refused', 'left out')),
+            severity TEXT NOT NULL, number BIGINT NOT NULL, tries BIGINT NOT NULL,
+            PRIMARY KEY (receiver, unique_key))""",
+    ),
 )
 
 
@@ -95,7 +105,7 @@ class Search:
     """Which alerts or scores; what is empty does not restrict.
 
     `text` is looked for in hash, sender, target and reason; `since` and `until` bound the chain time
-    (Unix seconds, half open).
+    (Unix seconds, half open); `unique_key` is one alert's.
     """
 
     text: str = ""
@@ -103,6 +113,7 @@ class Search:
     status: tuple[str, ...] = ()
     since: int | None = None
     until: int | None = None
+    unique_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +270,8 @@ def condition(search: Search) -> tuple[str, list[Any]]:
         terms.append(("s.time >= ?", (search.since,)))
     if search.until is not None:
         terms.append(("s.time < ?", (search.until,)))
+    if search.unique_key:
+        terms.append(("a.unique_key = ?", (search.unique_key,)))
     if search.text:
         pattern = search.text.lower().replace("!", "!!").replace("%", "!%").replace("_", "!_")
         columns = ("s.tx_hash", "s.sender", "s.target", "s.reason")

@@ -18,6 +18,7 @@ from pipelines.cli_baselines import baselines
 from pipelines.cli_calibration import AlertsPerDay, TransactionsPerDay, bundle, drift, recalibrate, verify
 from pipelines.cli_data import Rpc, coverage, ingest_ethereum, reported, watch
 from pipelines.cli_import import labels_app, signatures_app
+from pipelines.cli_notify import notify
 from pipelines.cli_recount import recount
 from pipelines.cli_results import dashboard, evaluate, explain
 from pipelines.cli_simulate import simulate
@@ -47,8 +48,8 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 ROAD = (
     "demo", "ingest", "coverage", "tokenizer", "pretrain", "recount", "calibrate", "score", "watch",
-    "alerts", "drift", "recalibrate", "explain", "bundle", "verify", "evaluate", "baselines", "dashboard",
-    "simulate", "signatures", "labels",
+    "alerts", "notify", "drift", "recalibrate", "explain", "bundle", "verify", "evaluate", "baselines",
+    "dashboard", "simulate", "signatures", "labels",
 )  # fmt: skip
 
 
@@ -300,8 +301,8 @@ def score(
 
 
 for command in (
-    recount, coverage, watch, alerts, drift, recalibrate, explain, bundle, verify, evaluate, baselines,
-    dashboard, simulate,
+    recount, coverage, watch, alerts, notify, drift, recalibrate, explain, bundle, verify, evaluate,
+    baselines, dashboard, simulate,
 ):  # fmt: skip
     app.command()(command)
 

@@ -12,7 +12,7 @@ NOTE = b"\nstopping after this step, to save the state; once more stops at once 
 
 
 @contextmanager
-def interruptible(*, alone: bool) -> Iterator[Callable[[], bool]]:
+def interruptible(*, alone: bool, note: bytes = NOTE) -> Iterator[Callable[[], bool]]:
     """A function that tells whether the process was asked to end; the second such signal acts as ever.
 
     A signal that is ignored (in the background of a shell script) stays so.
@@ -20,6 +20,7 @@ def interruptible(*, alone: bool) -> Iterator[Callable[[], bool]]:
     Args:
         alone: processes of a group must save together, and signals reach them at different steps: there, and
             outside the main thread, which alone gets signals, nothing changes.
+        note: what is said on stderr when the first such signal comes.
     """
     if not alone or threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -36,7 +37,7 @@ def interruptible(*, alone: bool) -> Iterator[Callable[[], bool]]:
         restore()
         asked.append(number)
         with suppress(OSError):
-            os.write(2, NOTE)  # sys.stderr may be in the middle of a write
+            os.write(2, note)  # sys.stderr may be in the middle of a write
 
     for number in before:
         signal.signal(number, ask)
