@@ -45,6 +45,8 @@ def test_backoff_grows_with_jitter_and_heeds_the_server() -> None:
     assert backoff(1, 0.001, 7.0, rng) == 7.0
     assert backoff(60, 1.0, 0.0, rng) == 120.0
     assert [retry_after(text) for text in (None, "3", "-1", "1e9", "soon", "nan")] == [0, 3, 0, 120, 0, 0]
+    huge = ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Mon, 01 Jan 2020 00:00:00 +99999999999999")
+    assert [retry_after(text) for text in huge] == [0, 0]
     assert 50 < retry_after(time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 60))) <= 60
 
 
