@@ -70,7 +70,7 @@ def read_webhook(environment: Mapping[str, str], *, allow_private: bool) -> Webh
         )
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     tls = _certificates() if parts.scheme == "https" else None
-    secret = environment.get(SECRET, "").encode()
+    secret = environment.get(SECRET, "").encode(errors="surrogateescape")  # as os.environ has read its bytes
     port = parts.port or (80 if tls is None else 443)
     return Webhook(parts.hostname or "", port, path, tls, secret, allow_private)
 

@@ -184,6 +184,8 @@ def test_without_a_secret_nothing_is_signed(
     alert(store, 1)
     run(cli, store)
     assert "X-BlockScan-Signature" not in receiver.requests[0][0]
+    to = webhook.read_webhook({**os.environ, webhook.SECRET: "\udcff"}, allow_private=True)
+    assert to.secret == b"\xff"
 
 
 def test_a_first_run_leaves_out_what_is_there_unless_all_is_asked_for(
