@@ -74,8 +74,8 @@ def notify(
     from blockscan.store_notices import open_outbox
     from blockscan.store_schema import SEVERITIES
     from pipelines import notify as step
+    from pipelines.interrupt import interruptible
     from pipelines.render import pairs, plain, print_json, to_stdout
-    from pipelines.training.interrupt import interruptible
     from pipelines.webhook import post, read_webhook
 
     if not _NAME.fullmatch(receiver):

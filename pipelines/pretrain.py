@@ -22,8 +22,8 @@ from blockscan.model.checkpoint import KIND, save_checkpoint
 from blockscan.model.encoder import MaskedLM, usable_device, usable_kernel
 from blockscan.model.objective import check_objective
 from blockscan.tokens import TokenSequence, VocabularyShape
+from pipelines.interrupt import interruptible
 from pipelines.training.guard import memory_errors
-from pipelines.training.interrupt import interruptible
 from pipelines.training.optimizer import BETAS, check_optimizer, learning_rate
 from pipelines.training.processes import World, check_parallel, processes, world_of
 from pipelines.training.report import StepReport

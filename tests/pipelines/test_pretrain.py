@@ -19,10 +19,10 @@ from blockscan.model.checkpoint import load_checkpoint
 from blockscan.model.masking import training_examples
 from blockscan.tokens import TokenSequence, VocabularyShape
 from pipelines import pretrain as pretrain_module
+from pipelines.interrupt import SIGNALS, interruptible
 from pipelines.pretrain import learning_rate, pretrain
 from pipelines.training import objective as objective_module
 from pipelines.training import run as run_module
-from pipelines.training.interrupt import SIGNALS, interruptible
 
 SHAPE = VocabularyShape(size=120, alias_spans=((100, 116),))
 MODEL = ModelConfig(layers=3, width=48, heads=3, feed_forward=64, longest=64, window=16)
