@@ -85,25 +85,33 @@ def fold_of_tokens(sequence: TokenSequence, folds: int, *, asked_T: NDArray[np.b
     return fold_U[sequence.unit]
 
 
-def alias_orders(shape: VocabularyShape, sequences: int, rng: np.random.Generator) -> list[NDArray[np.int32]]:
-    """For each alias span, one permutation of its ids per sequence: int32 (S, A)."""
-    return [
-        rng.permuted(np.tile(np.arange(start, stop, dtype=np.int32), (sequences, 1)), axis=1)
-        for start, stop in shape.alias_spans
-    ]
+def alias_orders(
+    shape: VocabularyShape, sequences: int, rng: np.random.Generator
+) -> list[NDArray[np.unsignedinteger]]:
+    """For each alias span, one permutation of its ids per sequence, counted from its start: (S, A).
+
+    Of the smallest type that holds them: there are as many as transactions.
+    """
+    orders = []
+    for start, stop in shape.alias_spans:
+        kind = np.min_scalar_type(stop - start - 1)
+        order_SA = np.tile(np.arange(stop - start, dtype=kind), (sequences, 1))
+        orders.append(rng.permuted(order_SA, axis=1, out=order_SA))
+    return orders
 
 
 def rename_aliases(
     ids_T: NDArray[np.int32],
     sequence_T: NDArray[np.int64],
     shape: VocabularyShape,
-    orders: Sequence[NDArray[np.int32]],
+    orders: Sequence[NDArray[np.unsignedinteger]],
 ) -> NDArray[np.int32]:
     """Replace alias ids by the permutation of their own sequence; other ids stay."""
     renamed_T = ids_T.copy()
     for (start, stop), order_SA in zip(shape.alias_spans, orders, strict=True):
         inside = np.flatnonzero((ids_T >= start) & (ids_T < stop))
         renamed_T[inside] = order_SA[sequence_T[inside], ids_T[inside] - start]
+        renamed_T[inside] += start
     return renamed_T
 
 
@@ -123,8 +131,10 @@ def training_examples(
     of a transaction); with a `replaced_weight` each batch shows it once more, corrupted.
     """
     count = 0
+    orders: list[NDArray[np.unsignedinteger]] = []
     for epoch in itertools.count():
         rng = np.random.default_rng([config.seed, 0, epoch])
+        orders.clear()  # before there are new ones: nothing here takes more memory
         orders = alias_orders(vocabulary, int(table.sequence_W.max()) + 1, rng)
         for chosen_N in epoch_batches(table.length_W, config.batch_tokens, rng):
             count += 1

@@ -112,7 +112,17 @@ def test_aliases_are_permuted_within_their_span_and_their_transaction():
         assert 30 <= half[4] < 33
     assert renamed[:6].tolist() != renamed[6:].tolist()
     for (start, stop), order in zip(shape.alias_spans, orders, strict=True):
-        assert np.array_equal(np.sort(order, axis=1), np.tile(np.arange(start, stop), (2, 1)))
+        assert np.array_equal(np.sort(order, axis=1), np.tile(np.arange(stop - start), (2, 1)))
+        assert order.dtype == np.uint8  # there are as many rows as transactions
+
+
+def test_the_type_of_alias_orders_holds_every_alias():
+    (order,) = alias_orders(VocabularyShape(500, ((100, 400),)), 3, np.random.default_rng(0))
+    assert order.dtype == np.uint16
+    ids = np.arange(100, 400, dtype=np.int32)
+    renamed = rename_aliases(ids, np.zeros(300, dtype=np.int64), VocabularyShape(500, ((100, 400),)), [order])
+    assert renamed.dtype == np.int32
+    assert sorted(renamed) == ids.tolist()
 
 
 @pytest.mark.parametrize("name", ["", "\ud800", "x" * 5000])
