@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from blockscan.archive import Archive
@@ -24,7 +25,7 @@ from pipelines import pretrain as pretrain_step
 from pipelines import score as score_step
 from pipelines.adapt import adopt, adopt_tokenizer
 from pipelines.before import Reread
-from pipelines.encode import encode_all, fit_tokenizer
+from pipelines.encode import encode_each, fit_tokenizer
 from pipelines.exclude import hashes_of
 from pipelines.explain import Explanation, Wanted, explain, find
 from pipelines.history import fit_history
@@ -38,9 +39,10 @@ from pipelines.render import pairs as pairs_table
 from pipelines.render import print_json, to_stdout
 from pipelines.render_explanation import as_dict, explanation
 from pipelines.sources import Rejects, Shard, open_shards, read_transactions
+from pipelines.spool import spooled
 from pipelines.traffic import Target, covered_blocks
 from pipelines.training.event_log import event_log
-from pipelines.training.processes import first_process
+from pipelines.training.processes import first_process, world_of
 from tokenizer.txtokenizer import TxTokenizer
 
 Facts = dict[str, object]
@@ -94,35 +96,36 @@ def train(
         adopt_tokenizer(old, directory)
     tokenizer, hashes, config = ready.tokenizer, ready.excluded, ready.config
     known_as = tokenizer.fingerprint
-    encoded = list(encode_all(shards, tokenizer, exclude=hashes))
-    sequences = [each.sequence for each in encoded]
-    if first_process():
-        base = None if old is None else load_history(old.history)
-        parents = {"tokenizer": known_as}
-        fit_history(shards, directory.history, exclude=hashes, base=base, parents=parents)
-    origin = provenance(source, encoded, excluded=len(hashes), preset=preset) if source else None
-    with progress("pretrain (steps)", config.train.steps) as bar, event_log(tensorboard) as write:
+    where = pick_device(device)
+    with world_of(where) as world:
+        corpus = spooled(partial(encode_each, shards, tokenizer, exclude=hashes), model, world)
+        if world.first:
+            base = None if old is None else load_history(old.history)
+            parents = {"tokenizer": known_as}
+            fit_history(shards, directory.history, exclude=hashes, base=base, parents=parents)
+        origin = provenance(source, corpus.blocks, excluded=len(hashes), preset=preset) if source else None
+        with progress("pretrain (steps)", config.train.steps) as bar, event_log(tensorboard) as write:
 
-        def on_step(report: StepReport) -> None:
-            bar.to(report.step, report.steps, report.line)
-            write(report)
+            def on_step(report: StepReport) -> None:
+                bar.to(report.step, report.steps, report.line)
+                write(report)
 
-        done = pretrain_step.pretrain(
-            sequences,
-            tokenizer.shape,
-            config=config,
-            out=directory.checkpoint,
-            tokenizer_fingerprint=known_as,
-            device=pick_device(device),
-            on_step=on_step,
-            resume=resume,
-            start=ready.start,
-            provenance=origin,
-            tokenizer_files=tokenizer_files(directory),
-        )
+            done = pretrain_step.pretrain(
+                corpus,
+                tokenizer.shape,
+                config=config,
+                out=directory.checkpoint,
+                tokenizer_fingerprint=known_as,
+                device=where,
+                on_step=on_step,
+                resume=resume,
+                start=ready.start,
+                provenance=origin,
+                tokenizer_files=tokenizer_files(directory),
+            )
     return {
-        "transactions": len(sequences),
-        "tokens": sum(len(sequence) for sequence in sequences),
+        "transactions": len(corpus),
+        "tokens": len(corpus.tokens_T),
         "steps": done.steps,
         "tokens seen": done.tokens,
         "loss": round(done.loss, 4),

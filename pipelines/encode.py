@@ -1,12 +1,15 @@
 """Step 2: fit a tokenizer, and turn transactions into token sequences in time order."""
 
+import hashlib
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields
 from functools import partial
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -79,7 +82,19 @@ def encode_all(
     exclude: Collection[str] = (),
     processes: int | None = None,
 ) -> list[Encoded]:
-    """Every transaction of the shards once, in time order, the same with any number of processes.
+    """What `encode_each` gives, in time order."""
+    encoded = encode_each(shards, tokenizer, exclude=exclude, processes=processes)
+    return sorted(encoded, key=lambda each: each.order)
+
+
+def encode_each(
+    shards: list[Shard],
+    tokenizer: TxTokenizer,
+    *,
+    exclude: Collection[str] = (),
+    processes: int | None = None,
+) -> Iterator[Encoded]:
+    """Every transaction of the shards once, by its first mention, the same with any number of processes.
 
     Args:
         shards: what to encode. Other processes take whole shards, and only those that they can open: whose
@@ -101,24 +116,22 @@ def encode_all(
         encoded = _elsewhere(shards, tokenizer, exclude, min(processes, len(movable)))
     else:
         encoded = _encode((each for _, each in watched("encode", shards, exclude)), tokenizer)
-    found: dict[tuple[str, str], Encoded] = {}
+    seen = set[bytes]()
     for each in encoded:
-        found.setdefault(each.key, each)
-    return sorted(found.values(), key=lambda each: each.order)
+        key = hashlib.blake2b("\0".join(each.key).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if key not in seen:  # a digest, since of millions the names would take four times the memory
+            seen.add(key)
+            yield each
 
 
 def _encode(transactions: Iterable[Transaction], tokenizer: TxTokenizer) -> Iterator[Encoded]:
-    """Each transaction once, in the order of its first mention."""
-    seen: set[tuple[str, str]] = set()
     for transaction in transactions:
-        if transaction.key not in seen:
-            seen.add(transaction.key)
-            yield Encoded(
-                time_order(transaction),
-                tokenizer.encode(transaction),
-                transaction.source.value,
-                transaction.status.value,
-            )
+        yield Encoded(
+            time_order(transaction),
+            tokenizer.encode(transaction),
+            transaction.source.value,
+            transaction.status.value,
+        )
 
 
 def _elsewhere(
@@ -130,18 +143,17 @@ def _elsewhere(
     )
     try:
         with progress("encode", sum(shard.rows for shard in shards)) as bar:
-            waiting = [
-                pool.submit(_encode_shard, shard.read) if isinstance(shard.read, partial) else None
-                for shard in shards
-            ]
-            for shard, future in zip(shards, waiting, strict=True):
-                if future is None:
+            movable = (shard.read for shard in shards if isinstance(shard.read, partial))
+            waiting = deque(pool.submit(_encode_shard, read) for read in islice(movable, 2 * processes))
+            for shard in shards:
+                if not isinstance(shard.read, partial):
                     here = (each for each in shard.read() if hash_key(each.hash) not in exclude)
                     yield from _encode(here, tokenizer)
-                else:
-                    flat = future.result()
-                    _take_rejects(shard, flat.rejects)
-                    yield from flat.encoded()
+                    continue
+                flat = waiting.popleft().result()  # and no other hold on it: there may be many shards
+                waiting.extend(pool.submit(_encode_shard, read) for read in islice(movable, 1))
+                _take_rejects(shard, flat.rejects)
+                yield from flat.encoded()
                 bar.advance(shard.rows)
     except BrokenProcessPool as error:
         raise ConfigError(

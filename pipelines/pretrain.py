@@ -89,7 +89,7 @@ def pretrain(
     arguments; the first one calls `on_step` and writes; all must see these directories.
 
     Args:
-        sequences: encoded benign transactions in time order.
+        sequences: encoded benign transactions in time order; a Corpus is read where it lies.
         shape: of the vocabulary that encoded them.
         config: the sections `model` (unless there is a start) and `train` count; `score` is kept beside.
         out: a directory that is new or empty.
@@ -110,7 +110,7 @@ def pretrain(
     trained = start.model.config if start else config.model
     check_run(replace(config, model=trained), shape, out=out, device=device, resume=resume)
     held = min(len(sequences) // HELD_OUT, HELD_OUT_MOST)
-    past, latest = sequences[: len(sequences) - held], sequences[len(sequences) - held :]
+    past, latest = sequences[: len(sequences) - held], list(sequences[len(sequences) - held :])
     if not any(len(sequence) for sequence in past):
         raise ConfigError("there are no transactions to train on; ingest some, or widen the block range")
     fingerprints = {"tokenizer": tokenizer_fingerprint} | ({"start": start.origin} if start else {})

@@ -1,6 +1,5 @@
 """Where training data came from, for the manifest and the model card: block range and hashes, no paths."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +7,15 @@ from blockscan.archive import Archive
 from blockscan.archive_parts import PartInfo, part_info
 from blockscan.artifact import file_sha256
 from blockscan.errors import ArtifactError
-from pipelines.encode import Encoded
 from pipelines.model_dir import ModelDir
 
 
-def provenance(source: Path, encoded: Sequence[Encoded], *, excluded: int, preset: str) -> dict[str, Any]:
+def provenance(source: Path, span: tuple[int, int] | None, *, excluded: int, preset: str) -> dict[str, Any]:
     """What a model card should say of the data besides its digest.
 
     Args:
         source: the archive, or the file, that the transactions were read from.
-        encoded: all of them, in time order.
+        span: their first and last block, where one is known.
         excluded: how many hashes were listed to be left out.
         preset: name or path of the preset; of a path, only the name of the file is told.
 
@@ -28,8 +26,6 @@ def provenance(source: Path, encoded: Sequence[Encoded], *, excluded: int, prese
     Raises:
         ArtifactError: a part cannot be read.
     """
-    blocks = [each.order[0] for each in encoded if each.order[0] >= 0]
-    span = (min(blocks), max(blocks)) if blocks else None
     paths = Archive(source).part_paths() if source.is_dir() else [source]
     infos = {path: part_info(path) for path in paths if path.suffix == ".parquet"}
     used = [path for path in paths if path not in infos or _holds(infos[path], span)]

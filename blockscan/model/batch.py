@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from blockscan.corpus import COLUMNS, Corpus
 from blockscan.errors import ConfigError
 from blockscan.model.attention import Layout, layout_of
 from blockscan.model.tree_bias import lca_factors
@@ -43,9 +44,10 @@ class PackedBatch:
 
 @dataclass(frozen=True, slots=True)
 class WindowTable:
-    """Every window of some sequences. Token arrays are the sequences end to end.
+    """Every window of some sequences. Token arrays are the sequences end to end, those of a Corpus as stored.
 
     start_W, length_W: the tokens of a window. sequence_W: index of its sequence. index_W: its place there.
+    The windows of a sequence follow each other.
     node_T and unit_T count from 0 within each sequence.
     """
 
@@ -64,8 +66,9 @@ class WindowTable:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Tokens of some windows: place_T in the table's arrays, segment_T counts the windows from 0."""
+    """Tokens of the windows window_N: place_T in the table's arrays, segment_T counts the windows from 0."""
 
+    window_N: NDArray[np.int64]
     place_T: NDArray[np.int64]
     segment_T: NDArray[np.int64]
     position_T: NDArray[np.int64]
@@ -80,32 +83,31 @@ def window_table(
     Raises:
         ConfigError: an id is outside the vocabulary, or is one that a tokenizer never writes.
     """
-    begins = np.cumsum([0] + [len(sequence) for sequence in sequences])
-    rows = [
+    if isinstance(sequences, Corpus):
+        begin_S = sequences.rows_S["begin"]
+        columns = {name: sequences.tokens_T[name] for name in COLUMNS}
+    else:
+        begin_S = np.cumsum([0] + [len(sequence) for sequence in sequences])
+        columns = {name: np.concatenate([getattr(each, name) for each in sequences]) for name in COLUMNS}
+    rows = (
         (int(begin) + cut.start, cut.stop - cut.start, which, index)
-        for which, (sequence, begin) in enumerate(zip(sequences, begins, strict=False))
+        for which, (sequence, begin) in enumerate(zip(sequences, begin_S, strict=False))
         for index, cut in enumerate(windows(sequence, longest))
         if cut.stop > cut.start
-    ]
-    start_W, length_W, sequence_W, index_W = np.array(rows, dtype=np.int64).reshape(-1, 4).T
-    ids_T = np.concatenate([sequence.ids for sequence in sequences])
+    )
+    start_W, length_W, sequence_W, index_W = np.fromiter(rows, dtype=(np.int64, 4)).T
+    ids_T = columns["ids"]
     if len(ids_T) and not MASK_ID < ids_T.min() <= ids_T.max() < vocabulary.size:
         raise ConfigError(
             f"token ids run from {ids_T.min()} to {ids_T.max()}, but the vocabulary from {MASK_ID + 1} to "
             f"{vocabulary.size - 1}; encode the transactions with the tokenizer of this model"
         )
     return WindowTable(
-        ids_T,
-        np.concatenate([sequence.modality for sequence in sequences]),
-        np.concatenate([sequence.field for sequence in sequences]),
-        np.concatenate([sequence.depth for sequence in sequences]),
-        np.concatenate([sequence.node for sequence in sequences]),
-        np.concatenate([sequence.group for sequence in sequences]),
-        np.concatenate([sequence.unit for sequence in sequences]),
-        start_W,
-        length_W,
-        sequence_W,
-        index_W,
+        **{f"{name}_T": column for name, column in columns.items() if name != "scored"},
+        start_W=start_W,
+        length_W=length_W,
+        sequence_W=sequence_W,
+        index_W=index_W,
     )
 
 
@@ -141,7 +143,7 @@ def cut_windows(table: WindowTable, chosen_N: NDArray[np.int64]) -> Cut:
     begin_N = np.cumsum(length_N) - length_N
     segment_T = np.repeat(np.arange(len(chosen_N)), length_N)
     position_T = np.arange(int(length_N.sum())) - begin_N[segment_T]
-    return Cut(table.start_W[chosen_N][segment_T] + position_T, segment_T, position_T, length_N)
+    return Cut(chosen_N, table.start_W[chosen_N][segment_T] + position_T, segment_T, position_T, length_N)
 
 
 def pack(

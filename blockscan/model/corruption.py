@@ -66,10 +66,10 @@ def corrupt(
         A table of the N windows in the cut's order, each as a sequence of its own, and bool (T,).
     """
     ends_N = np.cumsum(cut.length_N)
-    window_N = np.searchsorted(table.start_W, cut.place_T[ends_N - cut.length_N], side="right") - 1
-    batch = _batch(table, cut, ids_T, table.sequence_W[window_N][cut.segment_T], vocabulary.alias_spans)
+    batch = _batch(table, cut, ids_T, table.sequence_W[cut.window_N][cut.segment_T], vocabulary.alias_spans)
     drafts = []
-    for window, end, length in zip(window_N.tolist(), ends_N.tolist(), cut.length_N.tolist(), strict=True):
+    each_N = zip(cut.window_N.tolist(), ends_N.tolist(), cut.length_N.tolist(), strict=True)
+    for window, end, length in each_N:
         draft = _corrupted(batch, range(end - length, end), rng)
         renumber(draft, _groups_before(table, window))
         drafts.append(draft)

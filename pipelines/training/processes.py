@@ -22,8 +22,8 @@ from pipelines.training.objective import Objective
 
 PARALLEL = ("ddp", "fsdp")
 PATIENCE = timedelta(days=1)
-"""How long processes wait for each other: the first one counts the past before it joins, which takes an hour
-for ten million transactions, and NCCL would wait for ten minutes. That a process died, torchrun notices."""
+"""How long processes wait for each other: the first one encodes and counts the past, which takes hours for
+ten million transactions, and NCCL would wait for ten minutes. That a process died, torchrun notices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,16 @@ class World:
 def first_process() -> bool:
     """Whether this process is the only one, or the first that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def first_here() -> bool:
+    """Whether this process is the only one of this machine, or the first that torchrun started there."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def machine() -> int:
+    """The place of this machine among those of the run, from 0."""
+    return int(os.environ.get("GROUP_RANK", "0"))
 
 
 def processes() -> int:

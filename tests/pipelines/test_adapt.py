@@ -197,7 +197,8 @@ def test_provenance_names_blocks_and_hashes_and_no_path(road):
     tokenizer = TxTokenizer.load(ModelDir(road.model).tokenizer)
     shards = open_shards(road.archive, Rejects())
     encoded = [each for each in encode_all(shards, tokenizer) if each.order[0] < 100]
-    told = provenance(road.archive, encoded, excluded=3, preset="/home/someone/mine.toml")
+    span = encoded[0].order[0], encoded[-1].order[0]
+    told = provenance(road.archive, span, excluded=3, preset="/home/someone/mine.toml")
     assert (told["first_block"], told["last_block"]) == (1, max(each.order[0] for each in encoded))
     assert (told["excluded"], told["preset"]) == (3, "mine")
     held = {path.stem for path in road.archive.glob("part-node-*") if int(path.stem.split("-")[2]) < 100}

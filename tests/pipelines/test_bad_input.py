@@ -319,7 +319,7 @@ def test_what_cannot_be_trained_is_refused_before_a_transaction_is_read_and_in_a
         raise AssertionError("encoding")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pipelines.commands.encode_all", read)
+    monkeypatch.setattr("pipelines.commands.encode_each", read)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     monkeypatch.setitem(sys.modules, "tensorboard", None)

@@ -15,7 +15,7 @@ from blockscan.config import TokenizerConfig
 from blockscan.errors import ConfigError, ParseError
 from blockscan.tokens import TokenSequence
 from blockscan.transaction import Transaction
-from pipelines.encode import Encoded, encode_all
+from pipelines.encode import Encoded, _Flat, encode_all
 from pipelines.sources import Rejects, Shard, open_shards, read_transactions
 from tokenizer.txtokenizer import TxTokenizer
 
@@ -142,6 +142,32 @@ def test_an_error_elsewhere_is_the_error_here(tmp_path: Path, tokenizer: TxToken
         encode_all(found, tokenizer, processes=2)
     assert str(together.value) == str(alone.value)
     assert "\n" not in str(together.value)
+
+
+def test_of_many_shards_few_wait_for_this_process(
+    monkeypatch: pytest.MonkeyPatch, tokenizer: TxTokenizer
+) -> None:
+    """Encoded shards that nobody has taken yet lie in this process's memory."""
+    waiting, most = list[Any](), list[int]()
+
+    class Pool:
+        def __init__(self, *_: object) -> None: ...
+
+        def submit(self, *_: object) -> "Pool":
+            waiting.append(self)
+            return self
+
+        def result(self) -> _Flat:
+            most.append(len(waiting))
+            waiting.pop()
+            return _Flat([], [], [], [], [])
+
+        def shutdown(self, **_: object) -> None: ...
+
+    monkeypatch.setattr("pipelines.encode.ProcessPoolExecutor", Pool)
+    found = [Shard(str(place), partial(iter, ()), 0) for place in range(50)]
+    assert encode_all(found, tokenizer, processes=3) == []
+    assert (max(most), len(most), waiting) == (6, 50, [])
 
 
 def test_a_process_that_dies_is_reported(tokenizer: TxTokenizer) -> None:

@@ -131,3 +131,29 @@ def test_without_a_compiler_the_remedy_is_told(train, monkeypatch, tmp_path):
     status, said = train(1, "model", train={"compile": True})
     assert status != 0
     assert "ConfigError: train.compile cannot run here" in said
+
+
+def test_the_processes_of_the_command_read_what_the_first_has_encoded(road, tmp_path):
+    given = ["-m", "pipelines", "pretrain", str(road.archive), "--blocks", ":100", "--preset", "debug"]
+    given += ["--set", "train.steps=3", "--set", "train.accumulate=2", "--device", "cpu", "--json", "--model"]
+    told = []
+    for count in (1, 2):
+        model = tmp_path / str(count)
+        model.mkdir()
+        (model / "tokenizer").symlink_to(road.model / "tokenizer")
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+        result = subprocess.run(
+            [sys.executable, *torchrun, *given, str(model)],
+            env={**os.environ, "PYTHONPATH": str(CHILD.parents[2]), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=280,
+        )
+        assert result.returncode == 0, result.stderr
+        told.append(json.loads(result.stdout))
+        assert {path.name for path in model.iterdir()} == {"tokenizer", "history", "checkpoint"}
+    one, two = told
+    one.pop("fingerprint"), two.pop("fingerprint")  # of weights that may differ in their last bits
+    assert one["transactions"] > 100
+    assert two == one | {name: pytest.approx(one[name], rel=1e-3) for name in ("loss", "validation_loss")}
