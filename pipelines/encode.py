@@ -12,7 +12,7 @@ from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,9 @@ class Encoded:
         """Chain and hash, see Transaction."""
         *_, tx_hash, chain = self.order
         return chain, tx_hash
+
+
+Keyed = TypeVar("Keyed", Encoded, Transaction)
 
 
 def fit_tokenizer(
@@ -116,12 +119,7 @@ def encode_each(
         encoded = _elsewhere(shards, tokenizer, exclude, min(processes, len(movable)))
     else:
         encoded = _encode((each for _, each in watched("encode", shards, exclude)), tokenizer)
-    seen = set[bytes]()
-    for each in encoded:
-        key = hashlib.blake2b("\0".join(each.key).encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        if key not in seen:  # a digest, since of millions the names would take four times the memory
-            seen.add(key)
-            yield each
+    yield from once(encoded)
 
 
 def _encode(transactions: Iterable[Transaction], tokenizer: TxTokenizer) -> Iterator[Encoded]:
@@ -234,6 +232,16 @@ def _take_rejects(shard: Shard, lines: Iterable[str]) -> None:
 def _cores() -> int:
     """Cores that this process may use, where the system tells."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def once(mentions: Iterable[Keyed]) -> Iterator[Keyed]:
+    """Each transaction by its first mention: of one key there is one."""
+    seen = set[bytes]()  # digests, since of millions the names would take more than twice the memory
+    for each in mentions:
+        key = hashlib.blake2b("\0".join(each.key).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if key not in seen:
+            seen.add(key)
+            yield each
 
 
 def watched(

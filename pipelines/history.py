@@ -12,7 +12,7 @@ from blockscan.detect.history_file import history_until, save_history
 from blockscan.errors import ArtifactError
 from blockscan.model.checkpoint import KIND as CHECKPOINT
 from blockscan.transaction import Transaction
-from pipelines.encode import watched
+from pipelines.encode import once, watched
 from pipelines.model_dir import ModelDir
 from pipelines.progress import console
 from pipelines.sources import Shard
@@ -45,14 +45,11 @@ def fit_history(
 
     def fresh() -> Iterator[Transaction]:
         nonlocal known
-        seen: set[tuple[str, str]] = set()
-        for _, transaction in watched("history", shards, exclude):
-            if transaction.key not in seen:
-                seen.add(transaction.key)
-                if base is not None and _counted(transaction, base):
-                    known += 1
-                else:
-                    yield transaction
+        for transaction in once(each for _, each in watched("history", shards, exclude)):
+            if base is not None and _counted(transaction, base):
+                known += 1
+            else:
+                yield transaction
 
     counted = history_of(fresh(), base)
     if trained is not None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,7 @@ from blockscan.config import TokenizerConfig
 from blockscan.errors import ConfigError, ParseError
 from blockscan.tokens import TokenSequence
 from blockscan.transaction import Transaction
-from pipelines.encode import Encoded, _Flat, encode_all
+from pipelines.encode import Encoded, _Flat, encode_all, once
 from pipelines.sources import Rejects, Shard, open_shards, read_transactions
 from tokenizer.txtokenizer import TxTokenizer
 
@@ -168,6 +169,21 @@ def test_of_many_shards_few_wait_for_this_process(
     found = [Shard(str(place), partial(iter, ()), 0) for place in range(50)]
     assert encode_all(found, tokenizer, processes=3) == []
     assert (max(most), len(most), waiting) == (6, 50, [])
+
+
+def test_what_was_met_takes_few_bytes_of_memory_and_counts_once(shards: list[Shard]) -> None:
+    one = next(shards[0].read())
+    numbers = [*range(10_000), *range(10_000)]
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in once(replace(one, hash=f"0x{number:064x}") for number in numbers))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert count == 10_000
+    assert most < 150 * count
+    chains = [replace(one, chain=chain) for chain in ("ethereum", "bsc", "ethereum")]
+    assert list(once(chains)) == chains[:2]
 
 
 def test_a_process_that_dies_is_reported(tokenizer: TxTokenizer) -> None:
