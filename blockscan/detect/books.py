@@ -211,7 +211,7 @@ def withdrawn(
         if taken > 0 and had > 0:
             share = min(taken / had, 1.0)
             to = "the sender" if taker == _SENDER else taker
-            text = f"{share:.0%} of what {who} had, {amount_in_words(int(taken), asset)} to {to}"
+            text = f"{share:.0%} of what {who} is known to have, {amount_in_words(int(taken), asset)} to {to}"
             found.append(Fact(share, node, text))
     return max(found, key=by_value)
 

@@ -228,9 +228,11 @@ def _reentry(frames: Frames) -> Fact:
             again.append(node)
         own = {call.target} if call.kind is CallKind.CALL and call.target else set()
         entered.append(above | own if len(above) < _STACK_SEARCHED else above)
-    return Fact(
-        math.log1p(len(again)), *((again[0], frames.calls[again[0]].target or "") if again else (0, ""))
-    )
+    if not again:
+        return Fact(0.0)
+    shown = next((node for node in again if frames.ok[node]), again[0])
+    failed = "" if frames.ok[shown] else ", which failed"
+    return Fact(math.log1p(len(again)), shown, f"{frames.calls[shown].target}{failed}")
 
 
 def _edge(edge: tuple[str, str], node: int) -> tuple[int, str]:

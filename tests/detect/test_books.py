@@ -77,7 +77,10 @@ def test_who_takes_what_others_put_in(books: Books) -> None:
     assert share(books, take(300)) == share(books, take(700, USER)) == 0.0
     assert share(books, at(call(THIEF, VAULT, call(VAULT, THIEF, value=50)))) == 1.0, "ether as well"
     said = facts_of(take(1000, TOOL), books.history)["withdrawn"]
-    assert said.found == f"100% of what {VAULT} had, 1e+03 units of {TOKEN} to the sender" and said.node == 0
+    assert (
+        said.found == f"100% of what {VAULT} is known to have, 1e+03 units of {TOKEN} to the sender"
+        and said.node == 0
+    )
     assert share(books, make(YOUNG, THIEF, 9)) == 0.0
     assert share(books, take(5000, TOOL)) == 1.0, "a token that keeps other books"
 
@@ -86,7 +89,7 @@ def test_it_does_not_matter_where_it_is_sent(books: Books) -> None:
     elsewhere = at(call(THIEF, VAULT, moved(VAULT, TOOL, 400), moved(VAULT, USER, 600)))
     assert share(books, elsewhere) == pytest.approx(0.4), "700 were the user's"
     said = facts_of(elsewhere, books.history)["withdrawn"].found
-    assert said == f"40% of what {VAULT} had, 400 units of {TOKEN} to {TOOL}"
+    assert said == f"40% of what {VAULT} is known to have, 400 units of {TOKEN} to {TOOL}"
     bought = at(call(THIEF, VAULT, moved(VAULT, TOOL, 400), call(TOOL, OLD, value=5)))
     assert share(books, bought) == 0.0, "the taker gave something for it"
     made = at(call(MAKER, VAULT, moved(VAULT, TOOL, 400)))
@@ -234,7 +237,8 @@ def test_the_contract_that_is_named_is_the_one_by_all_that_is_known(books: Books
     facts, dealing = facts_of(both, books.history), dealing_in(both, books.history)
     assert VAULT in facts["withdrawn"].found
     (joint,) = joint_of(facts, [], dealing, books)
-    assert (joint.value, facts["withdrawn"].value) == (1.0, 1.0) and f"of what {YOUNG} had" in joint.found
+    assert joint.value == facts["withdrawn"].value == 1.0
+    assert f"of what {YOUNG} is known to have" in joint.found
 
 
 def test_others_go_on_where_these_end(books: Books) -> None:

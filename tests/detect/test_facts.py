@@ -198,6 +198,11 @@ def test_a_contract_entered_while_at_work(history):
     assert facts["reentry"].value == pytest.approx(math.log(2)) and facts["reentry"].node == 2
     own = call(USER, POOL, SWAP, call(POOL, POOL, SWAP))
     assert facts_of(transaction(own), history)["reentry"].value == 0.0
+    in_vain = replace(again, error="execution reverted")
+    tried = facts_of(transaction(call(USER, POOL, SWAP, call(POOL, THIEF, b"", in_vain))), history)["reentry"]
+    assert tried.value == pytest.approx(math.log(2)) and tried.found == f"{POOL}, which failed"
+    both = transaction(call(USER, POOL, SWAP, call(POOL, THIEF, b"", in_vain, again)))
+    assert facts_of(both, history)["reentry"][1:] == (3, POOL)
 
 
 def test_a_drained_balance_is_told_by_the_trace(history):
