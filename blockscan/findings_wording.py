@@ -33,6 +33,7 @@ FACTS = {
     "overdrawn": "more taken out within minutes than put in",
     "joint_gain": "gain without a payment within minutes",
     "withdrawn": "withdrawal of what others had put in",
+    "replayed": "input that was sent before",
     "lookalike": "payment to an address that looks like one paid before",
 }
 """What a fact about a whole transaction is called; other evidence is a value in its trace."""

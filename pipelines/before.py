@@ -13,6 +13,7 @@ from blockscan.detect.accounts import SECONDS, Recent, account_of
 from blockscan.detect.books import Books
 from blockscan.detect.dealings import Dealing, dealing_in
 from blockscan.detect.flow import Transfer
+from blockscan.detect.history import Sent
 from blockscan.detect.mix import LAST, Mixes
 from blockscan.store import ScoreStore
 from blockscan.store_chain import LastValue
@@ -31,8 +32,8 @@ _BLOCKS = 250
 """How many blocks are read for them at first, and how many may be missing; then four times as many."""
 
 
-_Moved = tuple[int | None, str, frozenset[str], tuple[Transfer, ...]]
-"""Of a transaction its block, sender, what it created and what moved: traces are too large to be kept."""
+_Moved = tuple[str, frozenset[str], tuple[Transfer, ...], Sent | None]
+"""Who sent a transaction, what it created, moved and sent: traces are too large to be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def nothing_yet(detector: Detector) -> Earlier:
 def enter(books: Books, transaction: Transaction, dealing: Dealing) -> None:
     """Note what a transaction put in and took out."""
     place = transaction.chain, transaction.block_number
-    books.add(place, dealing.sender, dealing.made, dealing.transfers)
+    books.add(place, dealing.sender, dealing.made, dealing.transfers, dealing.sent)
 
 
 def catch_up(books: Books, chain: str, block: int, reread: Reread) -> None:
@@ -67,16 +68,17 @@ def catch_up(books: Books, chain: str, block: int, reread: Reread) -> None:
     first, stop, blocks, known = books.reached.get(chain, block - 1) + 1, block, _BLOCKS, 0
     if first == stop:
         return
-    chunks: list[list[_Moved]] = []
+    chunks: list[list[tuple[int | None, _Moved]]] = []
     with progress("earlier (books)", None) as bar:
         while first < stop and known < REREAD:
-            start, here = max(first, stop - blocks), list[_Moved]()
+            start, here = max(first, stop - blocks), list[tuple[int | None, _Moved]]()
             for each in reread(BlockRange(start, stop)):
                 if each.root.kind is CallKind.INSTRUCTION:
                     return
                 if each.chain == chain:
                     dealing = dealing_in(each, books.history)
-                    here.append((each.block_number, each.sender, dealing.made, dealing.transfers))
+                    moved = each.sender, dealing.made, dealing.transfers, dealing.sent
+                    here.append((each.block_number, moved))
                     bar.advance(1)
             chunks.append(here)
             known += len(here)
@@ -84,8 +86,8 @@ def catch_up(books: Books, chain: str, block: int, reread: Reread) -> None:
         bar.to(known, known)
     if first != stop or not (known or block - first < _BLOCKS):
         books.forget()
-    for number, sender, made, moved in (one for here in reversed(chunks) for one in here):
-        books.add((chain, number), sender, made, moved)
+    for number, moved in (one for here in reversed(chunks) for one in here):
+        books.add((chain, number), *moved)
 
 
 def remember(

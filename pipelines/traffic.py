@@ -151,7 +151,7 @@ class Census:
         found, dealing = self.facts[key].copy(), self.dealings[key]
         for name, fact in dealings_facts(earlier, dealing, books).items():
             found[FACTS.index(name)] = fact.value
-        books.add((key[0], self.blocks[key]), dealing.sender, dealing.made, dealing.transfers)
+        books.add((key[0], self.blocks[key]), dealing.sender, dealing.made, dealing.transfers, dealing.sent)
         return found
 
     def traffic(self, covered: Blocks, *, transactions_per_day: float | None = None) -> Traffic:

@@ -4,9 +4,11 @@ An analyst who is told that a contract was emptied first asks whether the money 
 kept of contracts that were created while somebody looked, since of others nobody knows what they held before:
 what each holds of each asset, and what each account has put into it, less what it took out. They begin with
 those of the history and go on with what is calibrated on and scored, for whoever puts something in tomorrow
-may take it out the day after.
+may take it out the day after. Beside them is noted what long input was sent to whom: a message that counts
+twice is one of the oldest mistakes of a contract.
 """
 
+import math
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -15,9 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from blockscan.detect.fact import Fact, Pairs, amount_in_words, by_value, known_to_others, pays
+from blockscan.detect.fact import ESTABLISHED, Fact, Pairs, amount_in_words, by_value, known_to_others, pays
 from blockscan.detect.flow import ZERO, Transfer, entries_of
-from blockscan.detect.history import History, latest
+from blockscan.detect.habits import in_words
+from blockscan.detect.history import AGAIN, History, Sent, latest
 from blockscan.detect.tally import Sums, key_of
 
 MOST = 1 << 20
@@ -37,25 +40,31 @@ _OWN = 64
 class Entered:
     """What came after the history, up to the last block by chain of `until`, to go on from elsewhere.
 
-    `sums` changes those of the history; `made` uint64 (M,) are keys of contracts and of who had them created.
+    `sums` changes those of the history; `made` uint64 (M,) are keys of contracts and of who had them created,
+    `sent` uint64 (S,) of what was sent.
     `whole`: nothing is missing in between; else the history's books say nothing any more.
     """
 
     sums: Sums
     made: NDArray[np.uint64]
+    sent: NDArray[np.uint64]
     until: Mapping[str, int]
     whole: bool = True
 
 
-NOTHING = Entered(Sums.of({}), np.empty(0, np.uint64), {})
+NOTHING = Entered(Sums.of({}), np.empty(0, np.uint64), np.empty(0, np.uint64), {})
 
 
 class _Booked(NamedTuple):
-    """What one transaction entered, to be taken back: contract, entry and amount; keys of what it created."""
+    """What one transaction entered, to be taken back: contract, entry and amount; keys of what it created.
+
+    `sent`: the key of what it sent, if nobody had before.
+    """
 
     block: int
     entries: tuple[tuple[int, int, int], ...]
     made: tuple[int, ...]
+    sent: int | None
 
 
 class Books:
@@ -70,6 +79,7 @@ class Books:
         self._before = entered.sums
         self._old = frozenset(entered.made.tolist())
         self._made: OrderedDict[int, None] = OrderedDict()  # a set, the newest at the end
+        self._sent = OrderedDict[int, None].fromkeys(entered.sent.tolist())
         # Entries by contract, the one that changed last at the end.
         self._since: OrderedDict[int, dict[int, int]] = OrderedDict()
         self._number = 0
@@ -94,8 +104,14 @@ class Books:
         """What an account has put into a contract, less what it took out."""
         return self._total(contract, "put", account, contract, asset)
 
-    def add(self, place: Place, sender: str, made: Set[str], moved: Sequence[Transfer]) -> None:
-        """Enter a transaction: which contracts the sender had created, and what moved.
+    def sent(self, sent: Sent) -> bool:
+        """Whether the same input was sent to the same contract before."""
+        return key_of(*sent) in self._sent or self.history.seen("sent", *sent) > 0
+
+    def add(
+        self, place: Place, sender: str, made: Set[str], moved: Sequence[Transfer], sent: Sent | None
+    ) -> None:
+        """Enter a transaction: which contracts the sender had created, what moved, what was sent.
 
         What had been entered when these books began is in them already.
         """
@@ -112,8 +128,9 @@ class Books:
         entries = entries_of(moved)
         booked = [(key_of(who), key_of(*entry), amount) for who, entry, amount in entries if self.known(who)]
         self._enter(booked)
-        if block is not None and (booked or new):
-            self._last.append(_Booked(block, tuple(booked), new))
+        fresh = self._note(sent)
+        if block is not None and (booked or new or fresh is not None):
+            self._last.append(_Booked(block, tuple(booked), new, fresh))
             self._undoable += len(booked)
             while self._undoable > MOST or len(self._last) > UNDONE:
                 self._undoable -= len(self._last.popleft().entries)
@@ -126,6 +143,8 @@ class Books:
             self._enter([(who, key, -amount) for who, key, amount in gone.entries])
             for key in gone.made:
                 self._made.pop(key, None)
+            if gone.sent is not None:
+                self._sent.pop(gone.sent, None)
         self.reached[chain] = min(block - 1, self.reached.get(chain, block - 1))
 
     def forget(self) -> None:
@@ -139,7 +158,18 @@ class Books:
         """All that came since the history."""
         sums = Sums.of({key: total for own in self._since.values() for key, total in own.items()})
         made = np.array(sorted((self._old | self._made.keys()) - self._lost), np.uint64)
-        return Entered(self._before.plus(sums), made, dict(self.reached), self._whole and not self._lost)
+        whole, sent = self._whole and not self._lost, np.fromiter(self._sent, np.uint64, len(self._sent))
+        return Entered(self._before.plus(sums), made, sent, dict(self.reached), whole)
+
+    def _note(self, sent: Sent | None) -> int | None:
+        """Remember what was sent; its key, if nobody had sent it since the history."""
+        key = None if sent is None else key_of(*sent)
+        if key is None or key in self._sent:
+            return None
+        self._sent[key] = None
+        if len(self._sent) > MOST:
+            self._sent.popitem(last=False)
+        return key
 
     def _was_made(self, *parts: str) -> bool:
         key = key_of(*parts)
@@ -214,6 +244,21 @@ def withdrawn(
             text = f"{share:.0%} of what {who} is known to have, {amount_in_words(int(taken), asset)} to {to}"
             found.append(Fact(share, node, text))
     return max(found, key=by_value)
+
+
+def replayed(sent: Sent | None, books: Books) -> Fact:
+    """How rare it is that input of this name is sent again, in nats, where the same was sent before.
+
+    Whoever sent it then: who has a signature that counts twice needs nobody's consent any more. 0 for a name
+    that the past hardly knows: for all that is known its input may be the same every time.
+    """
+    if sent is None or not books.sent(sent):
+        return Fact(0.0)
+    target, name, _ = sent
+    again, runs = books.history.seen("sent", name, AGAIN), books.history.seen("sent", name)
+    if runs < ESTABLISHED:
+        return Fact(0.0)
+    return Fact(-math.log((again + 0.5) / (runs + 1)), 0, in_words((target, name)))
 
 
 def _traders(

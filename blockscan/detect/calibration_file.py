@@ -29,7 +29,7 @@ from blockscan.errors import ArtifactError
 from blockscan.tokens import Field, Modality
 
 KIND = "calibration"
-FACTS_AS = 12
+FACTS_AS = 13
 """What facts and views of blockscan.detect mean; thresholds on values of another meaning would be wrong."""
 ARRAYS = "calibration.safetensors"
 
@@ -105,7 +105,8 @@ def load_calibration(path: Path) -> Calibration:
         sizes = _sizes(arrays, values)
         until = {str(chain): int(block) for chain, block in manifest.config["books_until"].items()}
         sums = Sums(arrays["books/keys"], arrays["books/totals"])
-        books = Entered(sums, arrays["books/made"], until, manifest.config["books_whole"])
+        made, sent = arrays["books/made"], arrays["books/sent"]
+        books = Entered(sums, made, sent, until, manifest.config["books_whole"])
     except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise ArtifactError(
             f"{path} is no calibration this program can read: {error}; move it away and calibrate again"
@@ -169,7 +170,8 @@ def _arrays(calibration: Calibration) -> Arrays:
         arrays |= {f"density/{name}": array for name, array in calibration.density.arrays.items()}
     arrays |= {f"sizes/{source}": classes for source, classes in calibration.sizes.items()}
     sums = calibration.books.sums
-    arrays |= {"books/keys": sums.keys, "books/totals": sums.totals, "books/made": calibration.books.made}
+    arrays |= {"books/keys": sums.keys, "books/totals": sums.totals}
+    arrays |= {"books/made": calibration.books.made, "books/sent": calibration.books.sent}
     return arrays | {f"benign/{source}": values for source, values in calibration.values.items()}
 
 

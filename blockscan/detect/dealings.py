@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from blockscan.detect.books import Books, withdrawn
+from blockscan.detect.books import Books, replayed, withdrawn
 from blockscan.detect.fact import (
     EACH,
     Fact,
@@ -26,13 +26,13 @@ from blockscan.detect.fact import (
 )
 from blockscan.detect.flow import ZERO, Frames, Transfer, created_by, frames_of, noticed_by
 from blockscan.detect.gains import Side, own_side, possible_tool
-from blockscan.detect.history import History
+from blockscan.detect.history import History, Sent, sent_in
 from blockscan.detect.lookalikes import lookalike
 from blockscan.findings import Joint
 from blockscan.transaction import CallKind, Transaction
 
 JOINT_GAIN = "joint_gain"
-JOINT = ("overdrawn", JOINT_GAIN, "lookalike", "withdrawn")
+JOINT = ("overdrawn", JOINT_GAIN, "lookalike", "withdrawn", "replayed")
 """The facts that a transaction shows together with earlier ones."""
 MOST_TRANSFERS = 1000
 """Transfers of a transaction that are remembered; the rest is forgotten, not the transaction."""
@@ -42,7 +42,8 @@ MOST_TRANSFERS = 1000
 class Dealing:
     """One transaction's part: who acted for the sender for sure, who perhaps, and what moved.
 
-    `noticed` has (holder, asset) for each holder that called the asset, `made` what `sender` had created.
+    `noticed` has (holder, asset) for each holder that called the asset, `made` what `sender` had created,
+    `sent` what it sent, if that is long.
     `balances`: nobody knows who gave to whom, but what everybody gained or lost (Solana).
     """
 
@@ -52,6 +53,7 @@ class Dealing:
     noticed: frozenset[tuple[str, str]] = frozenset()
     made: frozenset[str] = frozenset()
     sender: str = ""
+    sent: Sent | None = None
     balances: bool = False
 
     def shortened(self) -> "Dealing":
@@ -65,7 +67,8 @@ def dealing_of(frames: Frames, transaction: Transaction, history: History) -> De
     tools = possible_tool(transaction, history) - own
     noticed, made = noticed_by(frames), created_by(frames)
     balances = transaction.root.kind is CallKind.INSTRUCTION
-    return Dealing(own, tools, tuple(frames.transfers), noticed, made, transaction.sender, balances)
+    sender, sent = transaction.sender, sent_in(transaction)
+    return Dealing(own, tools, tuple(frames.transfers), noticed, made, sender, sent, balances)
 
 
 def dealing_in(transaction: Transaction, history: History) -> Dealing:
@@ -95,7 +98,7 @@ def dealings_facts(earlier: Sequence[Dealing], now: Dealing, books: Books) -> Fa
     joint_gain: a gain without a payment of the transactions together; NaN for one alone, whose `free_gain`
     says as much, for what several show is rare or not among several. Both count what this transaction takes
     part in, in decades of how rare such an amount is. lookalike: see blockscan.detect.lookalikes.
-    withdrawn: see blockscan.detect.books, which the earlier transactions are to be in.
+    withdrawn, replayed: see blockscan.detect.books, which the earlier transactions are to be in.
     """
     history = books.history
     every = (*earlier, now)
@@ -104,7 +107,10 @@ def dealings_facts(earlier: Sequence[Dealing], now: Dealing, books: Books) -> Fa
     moved = [transfer for each in every for transfer in each.transfers]
     noticed = frozenset[tuple[str, str]]().union(*(each.noticed for each in every))
     before = moved[: len(moved) - len(now.transfers)]
-    looks = {"lookalike": lookalike(before, now.transfers, own, history)}
+    looks = {
+        "lookalike": lookalike(before, now.transfers, own, history),
+        "replayed": replayed(now.sent, books),
+    }
     if now.balances:  # prices move: who gave little and got much may have traded
         nothing = dict.fromkeys(("overdrawn", "withdrawn"), Fact(0.0))
         return looks | nothing | {JOINT_GAIN: Fact(0.0 if earlier else math.nan)}

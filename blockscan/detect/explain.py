@@ -89,6 +89,7 @@ _FACT_WORDS = {
     "overdrawn": "more taken out within minutes than put in,",
     "joint_gain": "gain without a payment within minutes,",
     "withdrawn": "withdrawal of what others had put in,",
+    "replayed": "input that was sent before,",
     "lookalike": "payment to another address that looks like one paid before,",
 }
 """What a fact of blockscan.detect.facts is called in a reason."""

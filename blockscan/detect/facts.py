@@ -57,6 +57,7 @@ FACTS = (
     "joint_gain",
     "lookalike",
     "withdrawn",
+    "replayed",
 )
 _RARE = 2.0
 """Nats; what an established party does more often than that adds nothing to a sum."""

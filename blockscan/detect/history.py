@@ -7,6 +7,7 @@ matter of how many different things a chain does, not of how many transactions i
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 from blockscan.chains.solana_layouts import SYSTEM
 from blockscan.detect.flow import (
@@ -58,6 +59,7 @@ KINDS = (
     "report",
     "paid",
     "made",
+    "sent",
 )
 """What is counted, per transaction that shows it: edge (caller, callee); caller and callee of any edge;
 callers: different callers of a callee; function (callee, selector); use (function, caller); users: different
@@ -68,7 +70,14 @@ unsigned, holders that lost something without their signature. Of names (blocksc
 (name, name); sequence (name that another follows) and (name, name); role (name, place) and (name, place,
 role); report (event, place) and (event, place, what its number is). By payer: paid, different payees of
 (payer), and (payer, payee) and (payer, how the payee looks) of each, see blockscan.detect.lookalikes. made:
-(contract) that was created, and (contract, sender) who had it created."""
+(contract) that was created, and (contract, sender) who had it created. Of long input: sent, (target, name,
+its digest), (name), and (name, AGAIN) of what had been sent before, see sent_in."""
+AGAIN = "again"
+LONG = 7
+"""Words of input from which on two that are alike are no chance: a signature takes three of them."""
+
+Sent = tuple[str, bytes, str]
+"""Target, name of the function, and digest of the input that a transaction sent to it."""
 
 Argument = tuple[bytes, int]
 """Name of a function and place in its calldata."""
@@ -131,6 +140,7 @@ def history_of(transactions: Iterable[Transaction], base: History | None = None)
         for contract in created_by(frames):
             count_all(counts["made"], (key_of(contract), key_of(contract, transaction.sender)))
         _book(books, frames, counts["made"], base)
+        _count_sent(counts["sent"], transaction, base)
     return History({kind: Tally.of(counts[kind]) for kind in KINDS}, number, until, Sums.of(books))
 
 
@@ -185,6 +195,14 @@ def argument_at(call: Call, place: int) -> int:
     """The signed number at a place of the calldata."""
     begin = 4 + place * _WORD
     return int.from_bytes(call.data[begin : begin + _WORD], signed=True)
+
+
+def sent_in(transaction: Transaction) -> Sent | None:
+    """What a transaction sent to the contract that it called, if that is long and did not fail."""
+    root = transaction.root
+    if root.kind is not CallKind.CALL or not root.ok or not root.target or len(root.data) < 4 + LONG * _WORD:
+        return None
+    return root.target, root.data[:4], blake2b(root.data, digest_size=16).hexdigest()
 
 
 def unsigned_losers(frames: Frames, transaction: Transaction) -> set[str]:
@@ -259,3 +277,11 @@ def _count_payees(counts: dict[int, int], frames: Frames, transaction: Transacti
     pairs = payees_of(frames.transfers, {transaction.sender})
     for payer, payee in (pair for pair in pairs if key_of(*pair) not in counts):
         count_all(counts, (key_of(payer), key_of(payer, payee), key_of(payer, ends_of(payee))))
+
+
+def _count_sent(counts: dict[int, int], transaction: Transaction, base: History | None) -> None:
+    sent = sent_in(transaction)
+    if sent is not None:
+        _, name, _ = sent
+        again = key_of(*sent) in counts or (base is not None and base.seen("sent", *sent) > 0)
+        count_all(counts, (key_of(*sent), key_of(name), *([key_of(name, AGAIN)] if again else [])))

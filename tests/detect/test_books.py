@@ -1,5 +1,6 @@
 """What contracts hold and who put it there: from the history on, through what is scored, and back again."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,6 +91,8 @@ def test_it_does_not_matter_where_it_is_sent(books: Books) -> None:
     assert share(books, elsewhere) == pytest.approx(0.4), "700 were the user's"
     said = facts_of(elsewhere, books.history)["withdrawn"].found
     assert said == f"40% of what {VAULT} is known to have, 400 units of {TOKEN} to {TOOL}"
+    little = facts_of(at(call(THIEF, VAULT, moved(VAULT, TOOL, 4))), books.history)["withdrawn"].found
+    assert little.startswith("0.4% of what ")
     bought = at(call(THIEF, VAULT, moved(VAULT, TOOL, 400), call(TOOL, OLD, value=5)))
     assert share(books, bought) == 0.0, "the taker gave something for it"
     made = at(call(MAKER, VAULT, moved(VAULT, TOOL, 400)))
@@ -272,3 +275,72 @@ def test_what_a_token_says_of_itself_is_nobodys(books: Books) -> None:
     note(books, make(TOKEN, block=5), at(call(USER, TOKEN, moved(ZERO, TOKEN, 50)), 5))
     assert share(books, at(call(THIEF, TOKEN, moved(TOKEN, THIEF, 50)))) == 0.0
     assert facts_of(at(call(THIEF, VAULT)), books.history)["withdrawn"] == Fact(0.0)
+
+
+LONG_INPUT = b"\1\2\3\4" + bytes(7 * 32)
+
+
+def send(
+    data: bytes = LONG_INPUT, target: str = VAULT, user: str = USER, block: int = 5, **how
+) -> Transaction:
+    return replace(at(Call(CallKind.CALL, user, target, data, b"", 0, how.get("error"), None, ()), block))
+
+
+def again(books: Books, transaction: Transaction) -> float:
+    facts, dealing = facts_of(transaction, books.history), dealing_in(transaction, books.history)
+    joint = {each.name: each.value for each in joint_of(facts, [], dealing, books)}
+    return joint.get("replayed", facts["replayed"].value)
+
+
+@pytest.fixture
+def heard() -> Books:
+    """The past has other input of the name nine times."""
+    return Books(history_of([*PAST, *(send(LONG_INPUT + bytes([99, n]), block=3) for n in range(9))]))
+
+
+def test_input_that_was_sent_before(heard: Books) -> None:
+    """Whoever sends it now; how rare that is for the name is what the past says."""
+    books = heard
+    assert again(books, send()) == 0.0
+    note(books, send())
+    assert again(books, send(user=THIEF, block=6)) == pytest.approx(-math.log(0.5 / 10))
+    assert again(books, send(target=YOUNG)) == 0.0, "another contract has not heard it"
+    other = LONG_INPUT[:-1] + b"\1"
+    assert again(books, send(other)) == 0.0
+    short = LONG_INPUT[:-1]
+    note(books, send(short), send(other, error="reverted", block=6))
+    assert again(books, send(short)) == 0.0, "alike by chance"
+    assert again(books, send(other)) == 0.0, "what failed can be sent again"
+    facts = dealings_facts([], dealing_in(send(user=THIEF), books.history), books)
+    assert facts["replayed"].found == f"0x01020304 of {VAULT}"
+
+
+def test_names_whose_input_is_sent_again_and_again() -> None:
+    """A keeper says the same every hour; of a message of another name once is odd."""
+    keeper = b"\5\6\7\x08" + bytes(7 * 32)
+    past = history_of(
+        [*(send(keeper) for _ in range(10)), *(send(LONG_INPUT[:-1] + bytes([n])) for n in range(9))]
+    )
+    books = Books(past)
+    assert again(books, send(keeper)) == pytest.approx(-math.log(9.5 / 11))
+    assert again(books, send()) == pytest.approx(-math.log(0.5 / 10)), "the past has it"
+    other = rb"\9\9\9\9" + bytes(7 * 32)
+    note(books, send(other))
+    assert again(books, send(other, block=6)) == 0.0, "of a name that the past hardly knows"
+    more = history_of([send(keeper)], past)
+    assert merged(past, more).seen("sent", keeper[:4], "again") == 10
+
+
+def test_what_was_sent_goes_where_the_books_go(heard: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    books = heard
+    note(books, send(), send(LONG_INPUT + b"2", block=6), send(block=6))
+    on = Books(books.history, books.entered())
+    assert again(on, send()) > 0 and again(on, send(LONG_INPUT + b"2")) > 0
+    books.take_back("ethereum", 6)
+    assert again(books, send()) > 0, "it was sent in block 5 as well"
+    assert again(books, send(LONG_INPUT + b"2")) == 0.0
+    books.forget()
+    assert again(books, send()) > 0, "a gap takes nothing from what is known"
+    monkeypatch.setattr(module, "MOST", 2)
+    note(books, *(send(LONG_INPUT + bytes([n]), block=7) for n in range(2)))
+    assert again(books, send()) == 0.0 and again(books, send(LONG_INPUT + b"\0")) > 0

@@ -451,10 +451,12 @@ def test_saved_calibration_comes_back_bit_for_bit(calibration, benign, tmp_path)
     assert loaded.periods == calibration.periods and loaded.periods
     assert len(set(loaded.sizes["callTracer"].tolist())) > 1
     sums = Sums.of({1024: 5, 2048: -(10**30)})
-    booked = Entered(sums, np.array([7], np.uint64), {"ethereum": 9}, whole=False)
+    made, sent = np.array([7], np.uint64), np.array([9], np.uint64)
+    booked = Entered(sums, made, sent, {"ethereum": 9}, whole=False)
     save_calibration(dataclasses.replace(calibration, books=booked), tmp_path / "booked")
     books = load_calibration(tmp_path / "booked").books
     assert (books.sums.total(1024), books.sums.total(2048), books.made.tolist()) == (5.0, -1e30, [7])
+    assert books.sent.tolist() == [9]
     assert books.until == {"ethereum": 9} and not books.whole and loaded.books.whole
     for each in benign[-50:]:
         before, after = (judge(which, each, mix=(1, 2, 3)) for which in (calibration, loaded))
