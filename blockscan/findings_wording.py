@@ -7,7 +7,7 @@ from blockscan.safetext import safe_text
 FACTS = {
     "calls": "number of calls",
     "depth": "depth of the call tree",
-    "input_bytes": "size of the input",
+    "input_bytes": "input of all calls together",
     "new_edges": "calls between two that never met",
     "rare_callee": "callees that their callers hardly ever call",
     "rare_function": "function that its contract hardly ever runs",
@@ -43,6 +43,8 @@ FORMER_FACTS = {
     "argument_low": "argument smaller than the function is called with",
 }
 """The same of facts that scores in stores of before name."""
+WHOLE = ("calls", "input_bytes")
+"""Facts of all calls together, which no frame shows."""
 
 
 def is_fact(field: str) -> bool:
@@ -53,6 +55,11 @@ def is_fact(field: str) -> bool:
 def evidence_name(field: str) -> str:
     """What evidence is about, safe to show."""
     return FACTS.get(field) or FORMER_FACTS.get(field) or safe_text(field.replace("_", " "))
+
+
+def call_shown(field: str, node: int) -> str:
+    """The number of the call that shows evidence; "all" of what no single one shows."""
+    return "all" if field in WHOLE else str(node)
 
 
 def all_left(count: int) -> str:

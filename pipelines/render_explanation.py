@@ -14,7 +14,7 @@ from blockscan.detect.neighbours import Differences
 from blockscan.detect.ranked_frames import RankedFrame, ranked_frames
 from blockscan.detect.score import view_of
 from blockscan.findings import Alert, Frame, TxScore
-from blockscan.findings_wording import FACTS, evidence_name, utc
+from blockscan.findings_wording import FACTS, call_shown, evidence_name, utc
 from blockscan.safetext import safe_text
 from pipelines.decoding import name_codes
 from pipelines.explain import Causes, Explanation
@@ -163,9 +163,8 @@ def _evidence(score: TxScore) -> Table:
     table = _table("Evidence", columns)
     for each in score.evidence:
         cells = (plain(each.found), plain(" or ".join(each.expected)), f"{each.surprise:.2f}")
-        table.add_row(
-            str(each.node), evidence_name(each.field), *cells, p_text(each.p_value, least=each.least)
-        )
+        call, name = call_shown(each.field, each.node), evidence_name(each.field)
+        table.add_row(call, name, *cells, p_text(each.p_value, least=each.least))
     return table
 
 
@@ -246,9 +245,8 @@ def _differences(found: Differences, compared: int, name: Naming) -> Table:
         there = (
             f"{usual}; as {'much' if measured else 'rare'} in {fact.reached:,} of the {compared:,} compared"
         )
-        table.add_row(
-            str(fact.node), evidence_name(fact.name), plain(name_codes(fact.found, name)), plain(there)
-        )
+        call, here = call_shown(fact.name, fact.node), name_codes(fact.found, name)
+        table.add_row(call, evidence_name(fact.name), plain(here), plain(there))
     for amount in found.amounts:
         here, most = (
             amount_in_words(each, amount.asset).partition(" of ")[0] for each in (amount.amount, amount.most)

@@ -15,6 +15,7 @@ from blockscan.chains.solana_layouts import decode_instruction
 from blockscan.detect.fact import Fact
 from blockscan.detect.score import SIZE_PARTS
 from blockscan.findings import Evidence, Frame
+from blockscan.findings_wording import WHOLE
 from blockscan.safetext import safe_text
 from blockscan.tokens import Field, Modality, TokenLosses, TokenSequence
 from blockscan.transaction import Call, CallKind, Log, TraceSource, TraceStatus, Transaction, Visit, walk
@@ -63,7 +64,7 @@ _INSTRUCTION_WORDS = {
 _FACT_WORDS = {
     "calls": "size,",
     "depth": "depth,",
-    "input_bytes": "size,",
+    "input_bytes": "input of all calls together,",
     "new_edges": "call between two that never met,",
     "rare_callee": "call to a contract that the caller hardly ever calls,",
     "rare_function": "function that its contract hardly ever runs,",
@@ -98,8 +99,6 @@ _DEEDS = (
     "free_gain", "gain",
 )  # fmt: skip
 """Facts of what is done to whom: whose loss it is, whose gain."""
-WHOLE = ("calls", "input_bytes")
-"""Facts of all calls together, which no frame shows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

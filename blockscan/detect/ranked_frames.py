@@ -5,8 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from blockscan.detect.explain import SHOWN_P, WHOLE
+from blockscan.detect.explain import SHOWN_P
 from blockscan.findings import Evidence, Frame
+from blockscan.findings_wording import WHOLE
 from blockscan.tokens import Field
 
 _TOKEN_FIELDS = frozenset(field.name.lower() for field in Field)

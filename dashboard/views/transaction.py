@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from blockscan.findings import Alert, Evidence, Frame, TxScore
-from blockscan.findings_wording import evidence_name, is_fact, utc
+from blockscan.findings_wording import WHOLE, call_shown, evidence_name, is_fact, utc
 from blockscan.safetext import safe_text
 from blockscan.store_labels import Label, addresses_of
 from dashboard import results
@@ -166,7 +166,7 @@ def _evidence_table(evidence: Sequence[Evidence]) -> None:
 def _evidence_row(item: Evidence) -> dict[str, str | int | float]:
     fact = is_fact(item.field)
     return {
-        "frame": item.node,
+        "frame": call_shown(item.field, item.node),
         "kind": "fact" if fact else "value",
         "field": evidence_name(item.field),
         "found": cell_text(item.found),
@@ -210,8 +210,9 @@ def _painted_tree(frames: Sequence[Frame], score: TxScore) -> None:
 def _evidence_at(frame: Frame, evidence: Sequence[Evidence]) -> list[Evidence]:
     """What is rare in a frame: its values, and the facts that it shows best; rarest first."""
     own = frame.kind != "LOG"  # a log shares the node of the call that emits it
-    facts = [item for item in evidence if is_fact(item.field) and own and item.node == frame.node]
-    return sorted([*facts, *frame.evidence], key=lambda item: item.p_value)
+    facts = [item for item in evidence if is_fact(item.field) and item.field not in WHOLE]
+    here = [item for item in facts if own and item.node == frame.node]
+    return sorted([*here, *frame.evidence], key=lambda item: item.p_value)
 
 
 def _frame_detail(frame: Frame, evidence: Sequence[Evidence]) -> None:

@@ -143,6 +143,18 @@ def test_facts_are_named_and_claim_no_expectation(incident_store: Path, open_vie
     assert expected == 1
 
 
+def test_no_frame_is_said_to_show_what_is_of_all_calls(incident_store: Path, open_view: View) -> None:
+    size, depth = (Evidence(0, name, "9", (), 9.0, 0.001) for name in ("calls", "depth"))
+    root = Frame(0, -1, 0, "CALL", "0xaa", "0xbb", "", "0", "", 0.85, ())
+    with open_store(incident_store) as store:
+        store.write([(make_score(6, "ann", "bank", size, depth), "high", (root,))], now=0)
+    app = open_view("transaction", tx=tx_hash(6))
+    assert list(app.dataframe[0].value["frame"]) == ["all", "0"]
+    assert [each.value for each in app.text if "(p " in each.value] == [
+        "depth of the call tree: 1 in 1,000 (p = 0.001)"
+    ]
+
+
 def test_columns_about_values_are_hidden_where_all_is_facts(incident_store: Path, open_view: View) -> None:
     app = open_view("transaction", tx=tx_hash(5))
     order = app.dataframe[0].proto.column_order

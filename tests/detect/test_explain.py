@@ -144,6 +144,8 @@ def test_a_rare_fact_leads_before_size_which_is_in_no_frame():
     line = reason(STORY, (size, gain))
     assert line.startswith("unusual gain of the sender's side, 9 ether gained, in a DELEGATECALL 1 deep")
     assert line.endswith(" (and 1 more rare value)")
+    data = dataclasses.replace(size, field="input_bytes", found="8,410 bytes of input")
+    assert reason(STORY, (data,)).startswith("unusual input of all calls together, 8,410 bytes of input; ")
     value = Evidence(1, "value", "5", (), 9.0, 1e-5, 1e-9)
     for others in ((), (dataclasses.replace(gain, p_value=0.002),), (value,)):
         line = reason(STORY, (size, *others))

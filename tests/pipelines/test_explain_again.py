@@ -20,7 +20,7 @@ from blockscan.detect.history_file import load_history
 from blockscan.detect.neighbours import Differences, LargerAmount, LargerFact, NewFunction, entry_of
 from blockscan.detect.score import PARTS, VIEWS
 from blockscan.errors import ConfigError
-from blockscan.findings import TxScore
+from blockscan.findings import Evidence, TxScore
 from blockscan.findings_wording import FACTS as FACTS_IN_WORDS
 from blockscan.store import open_store
 from blockscan.transaction import Call, TraceSource, Transaction, walk
@@ -374,11 +374,21 @@ def test_differences_make_sense_of_facts_that_are_no_amounts(strongest: TxScore)
     assert ["transfer of ether", "3 ether", "not moved"] in cells
     assert ["transfer of 0xcc", "3e+03 units", "at most 20 units"] in cells
     assert ["number of calls", "12 calls", "at most 5 calls; as much in 1 of the 3 compared"] in cells
+    (of_all,) = (line for line in out.getvalue().splitlines() if "12 calls" in line)
+    assert of_all.split("│")[1].strip() == "all"
     assert [FACTS_IN_WORDS["joint_gain"], "9 of ether", "less; as much in 0 of the 3 compared"] in cells
     assert [cell[2] for cell in cells if cell[:1] == ["runs"]] == [
         "in none of them",
         "in none of them, but in 2 of the 3 compared",
     ]
+
+
+def test_evidence_of_all_calls_is_in_none_of_them(strongest: TxScore) -> None:
+    size, depth = (Evidence(0, name, "9", (), 9.0, 0.001) for name in ("input_bytes", "depth"))
+    out, score = io.StringIO(), replace(strongest, evidence=(size, depth))
+    Console(file=out, width=250).print(explanation(Explanation(score, ()), everything=False))
+    rows = [[cell.strip() for cell in line.split("│")[1:3]] for line in out.getvalue().splitlines()]
+    assert ["all", FACTS_IN_WORDS["input_bytes"]] in rows and ["0", FACTS_IN_WORDS["depth"]] in rows
 
 
 def test_a_selector_that_spells_a_name_is_none(strongest: TxScore) -> None:
