@@ -19,7 +19,7 @@ FACTS = {
     "free_gain": "gain of the sender's side without a payment",
     "more_in_than_out": "gain in more tokens than were paid with",
     "loss": "loss of a contract",
-    "bystander_loss": "loss of accounts that take no part",
+    "bystander_loss": "loss of accounts that make no call themselves",
     "drained": "share of a balance taken away",
     "emptied": "balances of those who sign, emptied",
     "largest_transfer": "size of a transfer",

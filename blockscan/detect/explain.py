@@ -76,7 +76,7 @@ _FACT_WORDS = {
     "free_gain": "gain of the sender's side without a payment,",
     "more_in_than_out": "gain of the sender's side in more tokens than it paid with,",
     "loss": "loss of a contract,",
-    "bystander_loss": "loss of an account that takes no part,",
+    "bystander_loss": "loss of an account that makes no call itself,",
     "drained": "share of a balance taken away,",
     "emptied": "balances of those who sign, emptied,",
     "largest_transfer": "size of a transfer,",

@@ -90,7 +90,7 @@ def test_from_an_incident_to_the_facts_of_a_transaction(
     expect(page.get_by_role("heading", name="Rarer than 1 in 1,000")).to_be_visible()
     pictures.settled(page)
     expect(page).to_have_url(re.compile(rf"/transaction\?tx={tx_hash(0)}&chain=ethereum$"))
-    expect(page.get_by_text("loss of accounts that take no part: 1 in 100,000")).to_be_visible()
+    expect(page.get_by_text("loss of accounts that make no call themselves: 1 in 100,000")).to_be_visible()
     expect(page.get_by_text("The model expected instead")).to_have_count(1)
     page.get_by_text("1 other alert of the same incident").click()
     expect(page.locator('[data-testid="stExpander"] [data-testid="stDataFrame"]')).to_be_visible()

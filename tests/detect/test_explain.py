@@ -158,7 +158,7 @@ def test_whose_loss_it_is_leads_among_what_is_beyond_all_benign_ones():
     loss = Evidence(1, "bystander_loss", "9 ether of 0xvictim", (), 9.0, 1e-4, 1 / 96)
     line = reason(STORY, (number, loss))
     assert line.startswith(
-        "unusual loss of an account that takes no part, 9 ether of 0xvictim, in a DELEGATECALL"
+        "unusual loss of an account that makes no call itself, 9 ether of 0xvictim, in a DELEGATECALL"
     )
     assert line.endswith("; beyond all 95 benign transactions of its size (and 1 more rare value)")
     measured = dataclasses.replace(loss, p_value=0.02)

@@ -7,7 +7,7 @@ import pytest
 
 from blockscan.chains.solana_layouts import SYSTEM
 from blockscan.chains.solana_layouts import TOKEN as SPL_TOKEN
-from blockscan.detect.explain import fact_evidence
+from blockscan.detect.explain import fact_evidence, reason
 from blockscan.detect.fact import ESTABLISHED, amount_in_words
 from blockscan.detect.facts import FACTS, fact_values, facts_of
 from blockscan.detect.flow import ETHER, LARGEST, ZERO, frames_of
@@ -15,6 +15,8 @@ from blockscan.detect.gains import possible_tool
 from blockscan.detect.habits import function_of, in_words
 from blockscan.detect.history import history_of, merged
 from blockscan.detect.tally import Tally, amount_bin, count_all, key_of, signed_bin
+from blockscan.findings import Evidence
+from blockscan.findings_wording import evidence_name
 from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, Transaction
 
 USER, OTHER, POOL, TOKEN, THIEF, JUNK = ("0x" + letter * 40 for letter in "abcde9")
@@ -190,6 +192,16 @@ def test_who_neither_sends_nor_is_called_is_a_bystander(history):
     pulled = call(THIEF, TOKEN, b"pull", moved(OTHER, THIEF, 1020))
     assert facts_of(transaction(pulled), history)["bystander_loss"].value >= 0.3
     assert facts_of(swap(1020), history)["bystander_loss"].value == 0.0
+
+
+def test_a_bystander_may_be_paid_so_its_name_says_no_more_than_that_it_makes_no_call(history):
+    filled = call(THIEF, POOL, SWAP, call(POOL, TOKEN, b"pull", moved(OTHER, THIEF, 1020)))
+    paid = transaction(replace(filled, steps=(*filled.steps, call(POOL, OTHER, value=10**18))))
+    found = facts_of(paid, history)["bystander_loss"]
+    assert found.value >= 0.3 and found.found.endswith(f"from {OTHER}")
+    evidence = Evidence(found.node, "bystander_loss", found.found, (), 9.0, 1e-4)
+    assert reason(paid, (evidence,)).startswith("unusual loss of an account that makes no call itself, ")
+    assert evidence_name("bystander_loss") == "loss of accounts that make no call themselves"
 
 
 def test_a_contract_entered_while_at_work(history):
