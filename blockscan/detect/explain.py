@@ -170,7 +170,8 @@ def reason(transaction: Transaction, evidence: Sequence[Evidence], *, after_othe
     more = f" (and {others} more rare value{'s' if others > 1 else ''})" if others else ""
     expected = f"; expected {' or '.join(first.expected[:2])}" if first.expected else ""
     place = "" if first.field in WHOLE else f", {_place(transaction, first.node)}"
-    return f"{cut}unusual {_words(transaction, first)} {first.found}{place}{expected}; {_rarity(first)}{more}"
+    odd = "unusual" if first.p_value <= SHOWN_P else "nothing unusual by itself, rarest:"
+    return f"{cut}{odd} {_words(transaction, first)} {first.found}{place}{expected}; {_rarity(first)}{more}"
 
 
 def _leading(evidence: Sequence[Evidence]) -> Evidence:
@@ -271,13 +272,13 @@ def _instruction_place(step: Call, depth: int) -> str:
 
 
 def _rarity(evidence: Evidence) -> str:
-    """How rare it is, as far as the benign ones that it was compared with can tell."""
-    p, things = evidence.p_value, "such values of benign transactions"
-    if evidence.field in _FACT_WORDS:
-        things = "benign transactions" + ("" if evidence.field in SIZE_PARTS else " of its size")
+    """How rare it is by itself, as far as the benign ones that it was compared with can tell."""
+    p, by = evidence.p_value, "by this alone " if evidence.field in _FACT_WORDS else ""
+    of = "" if evidence.field in SIZE_PARTS else " of its size"
+    things = f"benign transactions{of}" if by else "such values of benign transactions"
     if evidence.extrapolated:
-        return f"beyond all {round(1 / evidence.least) - 1:,} {things}"
-    return f"about 1 in {1 / p:,.0f} {things}" if p <= RARE_P else f"not rare, p = {p:.2g}"
+        return f"{by}beyond all {round(1 / evidence.least) - 1:,} {things}"
+    return f"{by}about 1 in {1 / p:,.0f} {things}" if p <= 0.5 else f"{by}like most {things}"
 
 
 def _rows(visits: Sequence[Visit], reading: Reading) -> NDArray[np.intp]:

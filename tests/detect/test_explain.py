@@ -130,12 +130,23 @@ def test_reason_claims_no_more_than_the_benign_ones_can_show():
     fact = Evidence(0, "depth", "28 deep", (), 15.5, 1.8e-7, 1 / 685)
     line = reason(STORY, (fact,))
     assert line.startswith("unusual depth, 28 deep, in the outermost call")
-    assert line.endswith("; beyond all 684 benign transactions")
+    assert line.endswith("; by this alone beyond all 684 benign transactions")
     of_its_size = dataclasses.replace(fact, field="gain", least=1 / 53)
-    assert reason(STORY, (of_its_size,)).endswith("; beyond all 52 benign transactions of its size")
-    common = dataclasses.replace(fact, p_value=1 / 500)
-    assert reason(STORY, (common,)).endswith("; not rare, p = 0.002")
+    assert reason(STORY, (of_its_size,)).endswith(
+        "; by this alone beyond all 52 benign transactions of its size"
+    )
+    often = dataclasses.replace(fact, p_value=0.0016)
+    assert reason(STORY, (often,)).endswith("; by this alone about 1 in 625 benign transactions")
     assert not Evidence(0, "depth", "28 deep", (), 15.5, 1e-12).extrapolated  # noted before that was noted
+
+
+def test_what_is_shown_by_ordinary_ones_too_is_not_called_unusual():
+    for p, said in ((0.3, "about 1 in 3"), (0.9, "like most")):
+        line = reason(STORY, strongest_evidence(make_reading([(Field.VALUE, 0, 0, p)])))
+        assert line.startswith("nothing unusual by itself, rarest: value sent unit0, in the outermost call")
+        assert line.endswith(f"; {said} such values of benign transactions")
+    odd = reason(STORY, strongest_evidence(make_reading([(Field.VALUE, 0, 0, 0.04)])))
+    assert odd.startswith("unusual value sent unit0,") and "; about 1 in 25 such values" in odd
 
 
 def test_a_rare_fact_leads_before_size_which_is_in_no_frame():
@@ -149,7 +160,9 @@ def test_a_rare_fact_leads_before_size_which_is_in_no_frame():
     value = Evidence(1, "value", "5", (), 9.0, 1e-5, 1e-9)
     for others in ((), (dataclasses.replace(gain, p_value=0.002),), (value,)):
         line = reason(STORY, (size, *others))
-        assert line.startswith("unusual size, 641 calls; about 1 in 10,000,000 benign transactions")
+        assert line.startswith(
+            "unusual size, 641 calls; by this alone about 1 in 10,000,000 benign transactions"
+        )
     assert reason(STORY, (value, gain)).startswith("unusual value sent 5,"), "the rarest, where it is no size"
 
 
@@ -160,7 +173,9 @@ def test_whose_loss_it_is_leads_among_what_is_beyond_all_benign_ones():
     assert line.startswith(
         "unusual loss of an account that makes no call itself, 9 ether of 0xvictim, in a DELEGATECALL"
     )
-    assert line.endswith("; beyond all 95 benign transactions of its size (and 1 more rare value)")
+    assert line.endswith(
+        "; by this alone beyond all 95 benign transactions of its size (and 1 more rare value)"
+    )
     measured = dataclasses.replace(loss, p_value=0.02)
     assert reason(STORY, (number, measured)).startswith("unusual small or negative argument"), (
         "not beyond all"
