@@ -5,7 +5,7 @@ tool as well as his victim, so the flow is read both ways and the worse reading 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from blockscan.detect.fact import (
     EACH,
@@ -63,10 +63,13 @@ def _seen_from(own: Side, frames: Frames, transaction: Transaction, history: His
     first = {each.asset: each.node for each in reversed(frames.transfers)}
     net = frames.balances()
     gained: dict[str, int] = defaultdict(int)
+    gainers: dict[str, list[tuple[int, str]]] = defaultdict(list)
     lost, taken = [Fact(0.0)], list[Fact]()
     for (holder, asset), amount in net.items():
         if holder in own:
             gained[asset] += amount
+            if amount > 0:
+                gainers[asset].append((amount, holder))
         elif amount >= 0 or holder in (asset, ZERO):
             continue
         elif holder in called:
@@ -75,8 +78,11 @@ def _seen_from(own: Side, frames: Frames, transaction: Transaction, history: His
             taken.append(_amount(asset, -amount, first[asset], history, f"from {holder}"))
     if transaction.root.kind is CallKind.INSTRUCTION:
         gained, lost = {}, [Fact(0.0)]
-    by = "gained by the sender" + (" and the target" if transaction.root.target in own else "")
-    gains = [_amount(asset, x, first[asset], history, by) for asset, x in gained.items() if x > 0]
+    gains = [
+        _amount(asset, x, first[asset], history, _gained_by(gainers[asset], transaction))
+        for asset, x in gained.items()
+        if x > 0
+    ]
     gave = [pair for pair, amount in net.items() if amount < 0]
     known = known_to_others(noticed_by(frames), gave, own)
     paid = sum(x < 0 and pays(asset, history, noticed=asset in known) for asset, x in gained.items())
@@ -95,6 +101,19 @@ def _seen_from(own: Side, frames: Frames, transaction: Transaction, history: His
         "emptied": _emptied(transaction, own.__contains__),
         "largest_transfer": max(largest, key=by_value, default=Fact(0.0)),
     }
+
+
+def _gained_by(gainers: Sequence[tuple[int, str]], transaction: Transaction) -> str:
+    """Who of the sender's side gained, by amount and address: the one that gained most, and how many more."""
+    (_, most), root = max(gainers), transaction.root
+    if most == transaction.sender:
+        name = "the sender"
+    elif most == root.target and root.kind not in CREATES:
+        name = f"the target {most}"
+    else:
+        name = f"{most} (created here)"
+    more = f" and {len(gainers) - 1} more of that side" if len(gainers) > 1 else ""
+    return f"gained by {name}{more}"
 
 
 def _amount(asset: str, amount: int, node: int, history: History, what: str) -> Fact:

@@ -188,6 +188,28 @@ def test_an_unusual_gain_without_payment_stands_out(history):
     )
 
 
+def test_who_gained_is_said_where_it_is_not_the_sender(history):
+    """A bundle creates an account for one of its users: its gain is not the bundler's."""
+    account, tool = "0x" + "4" * 40, "0x" + "7" * 40
+    deployed = call(POOL, account, kind=CallKind.CREATE2)
+
+    def found(*logs: Log, target: str = POOL, kind: CallKind = CallKind.CALL) -> str:
+        root = call(THIEF, target, b"", deployed, call(POOL, TOKEN, b"move", *logs), kind=kind)
+        return facts_of(transaction(root), history)["gain"].found
+
+    to_account = moved(POOL, account, 9000)
+    assert found(to_account).endswith(f" gained by {account} (created here)")
+    assert found(moved(POOL, THIEF, 9000)).endswith(" gained by the sender")
+    both = found(to_account, moved(POOL, THIEF, 1000))
+    assert both.startswith("1e+04 units of ")
+    assert both.endswith(f" gained by {account} (created here) and 1 more of that side")
+    to_tool = moved(POOL, tool, 9000)
+    assert found(to_tool, target=tool).endswith(f" gained by the target {tool}")
+    assert found(to_tool, target=tool, kind=CallKind.CREATE).endswith(f" gained by {tool} (created here)")
+    passed_on = found(to_tool, moved(tool, THIEF, 9000), target=tool)
+    assert passed_on.endswith(" gained by the sender")
+
+
 def test_who_neither_sends_nor_is_called_is_a_bystander(history):
     pulled = call(THIEF, TOKEN, b"pull", moved(OTHER, THIEF, 1020))
     assert facts_of(transaction(pulled), history)["bystander_loss"].value >= 0.3
