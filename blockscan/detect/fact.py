@@ -41,6 +41,13 @@ def amount_in_words(amount: int, asset: str) -> str:
     return f"{amount / 10**decimals:.4g} {name}" if name else f"{amount:.3g} units of {asset}"
 
 
+def share_in_words(share: float) -> str:
+    """For people, who would take a small share that is rounded to 0 % for nothing."""
+    if 0 < share < 0.0001:
+        return "under 0.01%"
+    return f"{share:.0%}" if share >= 0.01 else f"{100 * share:.2g}%"
+
+
 def worst_of(readings: Iterable[Facts]) -> Facts:
     """Of several readings of one transaction the larger value of each fact."""
     first, *others = readings

@@ -18,6 +18,7 @@ from blockscan.detect.fact import (
     known_to_others,
     pays,
     rarity_of,
+    share_in_words,
     worst_of,
 )
 from blockscan.detect.flow import CREATES, ZERO, Frames, Transfer, noticed_by, shares_lost
@@ -158,7 +159,7 @@ def _drained(frames: Frames, net: Mapping[tuple[str, str], int], own: Side, call
         if lost > 0 and holder in called and holder not in own:
             # What it had at first; a token that keeps other books may say less than what was moved.
             share = lost / max(balance - since[holder, asset], lost)
-            shares.append(Fact(share, node, f"{share:.0%} of the {asset} of {holder}"))
+            shares.append(Fact(share, node, f"{share_in_words(share)} of the {asset} of {holder}"))
     return max(shares, key=by_value)
 
 
@@ -176,7 +177,7 @@ def _gained_until(nodes: Mapping[tuple[str, str], int], frames: Frames) -> dict[
 def _emptied(transaction: Transaction, counts: Callable[[str], bool]) -> Fact:
     """The shares that balances of the owners that count lost together (Solana), shown by the largest."""
     lost = [
-        Fact(share, 0, f"{share:.0%} of the {token} in an account of {owner}")
+        Fact(share, 0, f"{share_in_words(share)} of the {token} in an account of {owner}")
         for owner, token, share in shares_lost(transaction.root)
         if counts(owner)
     ]

@@ -8,7 +8,7 @@ import pytest
 from blockscan.chains.solana_layouts import SYSTEM
 from blockscan.chains.solana_layouts import TOKEN as SPL_TOKEN
 from blockscan.detect.explain import fact_evidence, reason
-from blockscan.detect.fact import ESTABLISHED, amount_in_words
+from blockscan.detect.fact import ESTABLISHED, amount_in_words, share_in_words
 from blockscan.detect.facts import FACTS, fact_values, facts_of
 from blockscan.detect.flow import ETHER, LARGEST, ZERO, frames_of
 from blockscan.detect.gains import possible_tool
@@ -159,6 +159,25 @@ def test_the_unknown_says_nothing_about_what_is_usual_there(history):
     assert facts_of(swap(1000, THIEF), history)["new_caller"].value > 3.0
     inner = call(THIEF, POOL, SWAP)
     assert facts_of(transaction(call(USER, THIEF, b"", inner)), history)["new_caller"].value > 3.0
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (1.0, "100%"),
+        (0.924, "92%"),
+        (0.01, "1%"),
+        (0.0034, "0.34%"),
+        (0.0001, "0.01%"),
+        (1e-9, "under 0.01%"),
+    ],
+)
+def test_a_small_share_is_not_said_to_be_none(history, share, said):
+    assert share_in_words(share) == said
+    ask = call(POOL, TOKEN, BALANCE_OF + word(POOL), kind=CallKind.STATICCALL, output=word(10**12))
+    taken = call(POOL, TOKEN, b"move", moved(POOL, THIEF, int(10**12 * share)))
+    found = facts_of(transaction(call(THIEF, POOL, SWAP, ask, taken)), history)["drained"].found
+    assert found == f"{said} of the {TOKEN} of {POOL}"
 
 
 def test_an_unusual_gain_without_payment_stands_out(history):
