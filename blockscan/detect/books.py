@@ -17,7 +17,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from blockscan.detect.fact import ESTABLISHED, Fact, Pairs, amount_in_words, by_value, known_to_others, pays
+from blockscan.detect.fact import (
+    ESTABLISHED,
+    Fact,
+    Pairs,
+    amount_in_words,
+    by_value,
+    known_to_others,
+    pays,
+    share_in_words,
+)
 from blockscan.detect.flow import ZERO, Transfer, entries_of
 from blockscan.detect.habits import in_words
 from blockscan.detect.history import AGAIN, History, Sent, latest
@@ -241,7 +250,8 @@ def withdrawn(
         if taken > 0 and had > 0:
             share = min(taken / had, 1.0)
             to = "the sender" if taker == _SENDER else taker
-            text = f"{share:.0%} of what {who} is known to have, {amount_in_words(int(taken), asset)} to {to}"
+            much = amount_in_words(int(taken), asset)
+            text = f"{share_in_words(share)} of what {who} is known to have, {much} to {to}"
             found.append(Fact(share, node, text))
     return max(found, key=by_value)
 
