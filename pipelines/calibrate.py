@@ -4,12 +4,13 @@
 of today, while values keep their meaning.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from dataclasses import replace as changed
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blockscan.artifact import MANIFEST, read_manifest, require_empty
 from blockscan.config import ScoreConfig, config_from
@@ -18,10 +19,18 @@ from blockscan.detect.books import NOTHING, Books, Entered
 from blockscan.detect.calibrate import Calibration, Observed, fit_calibration
 from blockscan.detect.calibrate import recalibrate as renew
 from blockscan.detect.calibration_file import KIND, fingerprint, load_calibration, save_calibration, versions
+from blockscan.detect.contracts import standing_alone
 from blockscan.detect.density import require_kind
 from blockscan.detect.history_file import KIND as HISTORY
 from blockscan.detect.history_file import load_history
-from blockscan.detect.levels import alarm_band, fpr_bound, period_band, require_enough, require_newer
+from blockscan.detect.levels import (
+    alarm_band,
+    fpr_bound,
+    period_band,
+    require_enough,
+    require_newer,
+    transactions_needed,
+)
 from blockscan.detect.score import kept_parts
 from blockscan.errors import ArtifactError, ConfigError
 from blockscan.model.embed import embeddings
@@ -202,12 +211,24 @@ def facts(made: Calibration) -> Facts:
         if made.contracts is None:
             found[f"false alarm rate, 95 % bound, {source}"] = _short(fpr_bound(len(values), level))
             found |= _periods(made, source)
+        else:
+            found |= _within(made.contracts[source], transactions_needed(level), source)
         if (alerts := made.alerts_per_day(source)) is not None:
             found[f"transactions a day, {source}"] = round(made.traffic.per_day[source], 1)
             found[f"false alerts a day, expected, {source}"] = _short(alerts[0])
             if made.contracts is None:  # the bound is of one set of values, not of many small ones
                 found[f"false alerts a day, 95 % bound, {source}"] = _short(alerts[1])
     return found
+
+
+def _within(groups: Mapping[str, NDArray[np.float64]], needed: int, source: str) -> Facts:
+    """Where p-values are taken within contracts: at how many, and of how many transactions."""
+    alone = standing_alone(groups, needed)
+    return {
+        f"contracts compared by themselves, {source}": len(alone),
+        f"held out at them, {source}": sum(len(groups[name]) for name in alone),
+        f"held out that such a contract needs, {source}": needed,
+    }
 
 
 def _periods(made: Calibration, source: str) -> Facts:

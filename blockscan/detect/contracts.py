@@ -45,6 +45,12 @@ def comparable(groups: Mapping[str, NDArray[np.float64]], contract: str, needed:
     return np.sort(np.concatenate([values for name, values in groups.items() if name not in alone]))
 
 
+def standing_alone(groups: Mapping[str, NDArray[np.float64]], needed: int) -> frozenset[str]:
+    """The contracts whose transactions are compared with none but their own; arguments as of `comparable`."""
+    sizes = {name: len(values) for name, values in groups.items()}
+    return frozenset(name for name in sizes if name in _alone(sizes | {name: sizes[name] + 1}, needed + 1))
+
+
 def _alone(sizes: Mapping[str, int], fewest: int) -> set[str]:
     """Contracts of at least `fewest` transactions, less the smallest, as far as the pool needs them."""
     alone = {name for name, size in sizes.items() if size >= fewest and name != REST}

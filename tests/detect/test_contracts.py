@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binom
 
 from blockscan.detect.calibrate import fit_calibration, judge
-from blockscan.detect.contracts import REST, comparable, split
+from blockscan.detect.contracts import REST, comparable, split, standing_alone
 
 SHARES = {"big": 0.55, "odd": 0.3, "new": 0.1, "rare": 0.05}
 SHIFT = {"big": 0.0, "odd": 2.0, "new": 1.0, "rare": 4.0}
@@ -77,6 +77,17 @@ def test_every_category_can_alarm_if_there_are_transactions_enough():
         groups = split(rng.random(len(names)), names, needed)
         for name in {*names, "never seen"}:
             assert len(comparable(groups, name, needed)) >= needed
+
+
+@pytest.mark.parametrize(
+    ("big", "rest", "alone"),
+    [(20, 10, {"big"}), (9, 20, {"big"}), (8, 20, set()), (20, 0, {"big"}), (20, 8, set())],
+)
+def test_who_stands_alone_is_compared_with_none_but_its_own(big, rest, alone):
+    """It needs nine, and as many, with the new one, must be left to those that do not."""
+    groups = split(np.arange(big + rest), ["big"] * big + [f"r{i}" for i in range(rest)], 9)
+    assert standing_alone(groups, 9) == alone
+    assert (len(comparable(groups, "big", 9)) == big) == (alone == {"big"})
 
 
 def test_a_contract_nobody_called_is_compared_with_rare_ones():

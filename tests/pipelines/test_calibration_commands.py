@@ -17,6 +17,7 @@ import pytest
 
 from blockscan.archive import Archive
 from blockscan.detect.calibration_file import fingerprint, load_calibration, newest, save_calibration
+from blockscan.detect.contracts import standing_alone
 from blockscan.detect.drift import drift
 from blockscan.detect.levels import alarm_band, fpr_bound
 from blockscan.store import open_store
@@ -662,7 +663,7 @@ def test_a_store_that_says_something_else_than_the_model_is_not_bundled(
 def test_p_values_within_contracts_through_the_road(road: Any, cli: Any, tmp_path: Path) -> None:
     model = copied(road.model, tmp_path / "model", calibrated=False)
     given = ["--blocks", "90:150", "--fpr", 0.05, "--per-contract", "--preset", "debug", "--json"]
-    answer(cli("calibrate", road.archive, "--model", model, *given))
+    told = answer(cli("calibrate", road.archive, "--model", model, *given))
     answer(
         cli(
             "score",
@@ -680,5 +681,10 @@ def test_p_values_within_contracts_through_the_road(road: Any, cli: Any, tmp_pat
     scored = rows(tmp_path / "s")
     for row in scored:
         assert row.p_value == calibration.p_value(row.value, SOURCE, row.target or "")
+    alone = standing_alone(calibration.contracts[SOURCE], 19)
+    assert told["contracts_compared_by_themselves_calltracer_logs"] == len(alone) > 0
+    assert told["held_out_that_such_a_contract_needs_calltracer_logs"] == 19
+    held = sum(len(calibration.contracts[SOURCE][name]) for name in alone)
+    assert told["held_out_at_them_calltracer_logs"] == held < told["held_out_calltracer_logs"]
     everywhere = replace(calibration, contracts=None)
     assert any(row.p_value != everywhere.p_value(row.value, SOURCE) for row in scored)
