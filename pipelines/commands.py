@@ -312,8 +312,6 @@ def show_explanation(explained: Explanation, *, everything: bool, as_json: bool)
         print_json(as_dict(explained))
         return
     to_stdout(explanation(explained, everything=everything))
-    if not explained.frames:
-        console.print("the call tree was not kept; --archive DIR --model DIR paints it again")
 
 
 def show(facts: Facts, title: str, *, as_json: bool, missing: str = "none") -> None:

@@ -62,7 +62,7 @@ def explanation(explained: Explanation, *, everything: bool) -> Group:
     shown.append(_evidence(score))
     if ranked:
         shown.append(_ranking(ranked, everything=everything))
-    shown.append(_tree(frames, ranked, everything=everything))
+    shown.append(_tree(frames, ranked, everything=everything) if frames else _no_tree(score))
     if explained.nearest is not None:
         shown += _nearest(explained.nearest, explained.name)
     if explained.causes is not None:
@@ -201,6 +201,11 @@ def _tree(frames: Sequence[Frame], ranked: Sequence[RankedFrame], *, everything:
     if hidden:
         text.append(f"{hidden:,} cooler frames are not shown; --all shows them\n", style="dim")
     return text
+
+
+def _no_tree(score: TxScore) -> Text:
+    again = f"blockscan explain {safe_text(score.tx_hash)} --store FILE --archive DIR --model DIR"
+    return Text(f"Call tree: kept of the rarest transactions only; this shows it:\n{again}\n")
 
 
 def _strongest(frames: Sequence[Frame], ranked: Sequence[RankedFrame]) -> set[int]:

@@ -391,6 +391,18 @@ def test_evidence_of_all_calls_is_in_none_of_them(strongest: TxScore) -> None:
     assert ["all", FACTS_IN_WORDS["input_bytes"]] in rows and ["0", FACTS_IN_WORDS["depth"]] in rows
 
 
+def test_where_no_tree_was_kept_the_command_that_shows_it_stands_in_its_place(
+    road: Any, cli: Any, tmp_path: Path, strongest: TxScore
+) -> None:
+    with open_store(tmp_path / "s.sqlite") as store:
+        store.write([(strongest, None, None)])
+    shown = cli("explain", strongest.tx_hash, "--store", tmp_path / "s.sqlite").stdout
+    command = f"blockscan explain {strongest.tx_hash} --store FILE --archive DIR --model DIR"
+    assert f"Call tree: kept of the rarest transactions only; this shows it:\n{command}\n" in shown
+    given = ["--store", road.store, "--archive", road.archive, "--model", road.model]
+    assert "Call tree (heat" in cli("explain", strongest.tx_hash, *given).stdout
+
+
 def test_a_selector_that_spells_a_name_is_none(strongest: TxScore) -> None:
     out, spoof = io.StringIO(), ("0xaa", b"mint")
     near = Nearest((), None, 3, 3, spoof, outermost=True, ordered=True)
