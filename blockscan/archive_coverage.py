@@ -20,7 +20,8 @@ class Coverage:
 
     `quarantined` blocks (number, reason) were fetched and refused; `degraded` ones are here with less than
     the node offers; `orphaned` counts rows of blocks that left the chain, `unwanted` lines of files that were
-    not asked for, `more_rejected` those refused beside `rejected`.
+    not asked for, `more_rejected` those refused beside `rejected`. `from_files`: `blocks` are those that the
+    transactions of files name; of the others nobody knows whether they are empty or missing.
     """
 
     transactions: int
@@ -36,6 +37,7 @@ class Coverage:
     orphaned: int = 0
     unwanted: int = 0
     more_rejected: int = 0
+    from_files: bool = False
 
 
 def coverage_of(parts: LiveParts) -> Coverage:
@@ -69,6 +71,7 @@ def coverage_of(parts: LiveParts) -> Coverage:
         orphaned=sum(why == "orphaned" for why in retired.values()),
         unwanted=sum(info.unwanted for info in infos),
         more_rejected=sum(info.more_rejected for info in infos),
+        from_files=bool(infos) and not node,
     )
 
 

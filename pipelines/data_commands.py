@@ -17,7 +17,7 @@ from pipelines.ingest import IngestReport, ingest_files, ingest_node, open_for, 
 from pipelines.ingest_plan import missing_blocks, require_files, require_known, require_same_chain
 from pipelines.progress import console
 from pipelines.ranges import parse_range
-from pipelines.render import coverage_table, pairs, plain, print_json, spans_text, to_stdout
+from pipelines.render import GAPS_UNKNOWN, coverage_table, pairs, plain, print_json, spans_text, to_stdout
 from pipelines.table_lines import tables_among
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ def coverage_tables(coverage: Coverage, found: Sequence[Problem]) -> list[Table]
             "trace sources": ", ".join(
                 f"{name} {count:,}" for name, count in sorted(coverage.sources.items())
             ),
-            "gaps": len(coverage.gaps),
+            "gaps": GAPS_UNKNOWN if coverage.from_files else len(coverage.gaps),
             "quarantined blocks": len(coverage.quarantined),
             "degraded blocks": len(coverage.degraded),
             "orphaned blocks": coverage.orphaned,

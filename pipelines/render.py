@@ -14,6 +14,7 @@ from blockscan.findings import Alert, TxScore
 from blockscan.safetext import safe_text
 from blockscan.store_labels import Label
 
+GAPS_UNKNOWN = "unknown: files do not tell an empty block from a missing one"
 _PIPED = 160
 _OTHERS = 70
 """Characters; what a table of alerts needs beside the hashes."""
@@ -68,7 +69,7 @@ def coverage_table(coverage: Coverage, *, rejected: int) -> Table:
         {
             "transactions": coverage.transactions,
             "blocks": spans_text(coverage.blocks, most=4) or "unknown",
-            "gaps": spans_text(coverage.gaps, most=4) or "none",
+            "gaps": GAPS_UNKNOWN if coverage.from_files else spans_text(coverage.gaps, most=4) or "none",
             "chains": _counts(coverage.chains),
             "trace sources": _counts(coverage.sources),
             "duplicates left out": coverage.duplicates,

@@ -91,6 +91,16 @@ def test_of_very_many_bad_lines_the_first_are_kept_and_the_others_counted(cli: A
     assert "2,500" in cli("coverage", archive).stdout
 
 
+def test_files_do_not_tell_an_empty_block_from_a_missing_one(cli: Any, tmp_path: Path) -> None:
+    source, archive = tmp_path / "in.jsonl", tmp_path / "archive"
+    source.write_bytes(line(1, block_number=5) + line(2, block_number=7))
+    said = "unknown: files do not tell an empty block from a missing one"
+    assert said in cli("ingest", "ethereum", "--from", source, "--out", archive).stdout
+    assert said in cli("coverage", archive).stdout
+    held = Archive(archive).coverage()
+    assert (held.blocks, held.gaps, held.from_files) == (((5, 5), (7, 7)), (), True)
+
+
 def test_a_second_run_adds_nothing_and_still_reports_the_rejected(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_bytes(line(1) + b"nonsense\n" + line(2))

@@ -199,6 +199,7 @@ def test_coverage_names_the_command_that_mends_each_problem(
     assert text.exit_code == 0 and "quarantined" in text.stdout and "traces are not those" in text.stdout
     found = json.loads(cli("coverage", out, "--json").stdout)
     assert found["blocks"] == [[1, 4], [6, 9], [20, 29]] and found["chain_ids"] == [1]
+    assert not found["from_files"]
     commands = {problem["kind"]: problem["command"] for problem in found["problems"]}
     assert commands == {
         "quarantined": f"blockscan ingest ethereum --repair --out '{out}'",
