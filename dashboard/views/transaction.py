@@ -180,7 +180,7 @@ def _evidence_row(item: Evidence) -> dict[str, str | int | float]:
 @st.fragment
 def _painted_tree(frames: Sequence[Frame], score: TxScore) -> None:
     if not frames:
-        st.caption("No call tree was kept for this transaction; trees are kept for alerts.")
+        st.caption("No call tree was kept; `blockscan explain HASH --archive DIR --model DIR` shows it.")
         return
     places = list(range(len(frames)))
     if len(frames) > HOTTEST:
