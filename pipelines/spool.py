@@ -1,10 +1,10 @@
 """Encoded transactions on their way into training: in mapped files, once for all processes of a machine.
 
-The files lose their names before anything is written: however a run ends, nothing of them is left. The system
-holds of them what there is room for, and reads the rest when it is asked for.
+The files lose their names before anything is written: however a run ends, nothing of them is left (until then
+NFS calls them .nfs and a number). The system holds of them what there is room for, and reads the rest when it
+is asked for.
 """
 
-import shutil
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -45,18 +45,14 @@ def spooled(encode: Callable[[], Iterable[Encoded]], directory: Path, world: Wor
 
 def _nameless(directory: Path, world: World, opened: ExitStack) -> list[FileIO]:
     """Empty files that every process of this machine has open, and that end with the last of them."""
-    draft = directory / f".corpus-{machine()}.draft"
+    drafts = [directory / f".corpus-{machine()}-{name}.draft" for name in FILES]
     with _disk(directory):
-        if first_here():
-            shutil.rmtree(draft, ignore_errors=True)
-            draft.mkdir(parents=True)
-            for name in FILES:
-                (draft / name).touch()
-        world.barrier()
-        files = [opened.enter_context(FileIO(draft / name, "r+")) for name in FILES]
+        directory.mkdir(parents=True, exist_ok=True)
+        files = [opened.enter_context(FileIO(draft, "w+")) for draft in drafts]
         world.barrier()
         if first_here():
-            shutil.rmtree(draft)
+            for draft in drafts:  # in no folder of their own: NFS, where they get names, could not remove it
+                draft.unlink()
     return files
 
 

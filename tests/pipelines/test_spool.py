@@ -1,8 +1,8 @@
 """What training reads from files: the same transactions, the same run, little memory, nothing left over."""
 
+import os
 import resource
 import runpy
-import shutil
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
@@ -111,9 +111,7 @@ def test_a_transaction_takes_few_bytes_of_memory(tmp_path: Path) -> None:
 
 
 def test_no_file_has_a_name_while_transactions_are_encoded_nor_afterwards(tmp_path: Path) -> None:
-    killed = tmp_path / ".corpus-0.draft"
-    killed.mkdir()
-    (killed / "tokens").write_bytes(b"of a run that was killed as it began")
+    (tmp_path / ".corpus-0-tokens.draft").write_bytes(b"of a run that was killed as it began")
     seen = []
 
     def watched() -> Iterator[Encoded]:
@@ -129,17 +127,34 @@ def test_no_file_has_a_name_while_transactions_are_encoded_nor_afterwards(tmp_pa
     assert same(corpus[3], drawn(20)[3])
 
 
+def test_files_that_get_a_name_when_theirs_is_removed_stand_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NFS does it with open ones, in the folder where they are."""
+    kept = []
+
+    def rename(path: str | Path, *, dir_fd: int | None = None) -> None:
+        kept.append(f".nfs{len(kept)}")
+        os.rename(path, Path(path).with_name(kept[-1]), src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", rename)
+    corpus = spooled(partial(shuffled, drawn(20)), tmp_path, ALONE)
+    assert all(same(one, other) for one, other in zip(corpus, drawn(20), strict=True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+
+
 def test_the_other_processes_of_a_machine_wait_and_encode_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draft, of_the_first = tmp_path / ".corpus-0.draft", list[FileIO]()
+    of_the_first = list[FileIO]()
 
     def first_process() -> Iterator[None]:
-        draft.mkdir()
-        of_the_first.extend(FileIO(draft / name, "w") for name in FILES)
+        drafts = [tmp_path / f".corpus-0-{name}.draft" for name in FILES]
+        of_the_first.extend(FileIO(draft, "w+") for draft in drafts)
         yield
-        shutil.rmtree(draft)
-        yield
+        assert sorted(tmp_path.iterdir()) == sorted(drafts)
+        for draft in drafts:
+            draft.unlink()
         _write(shuffled(drawn(20)), tmp_path, *of_the_first)
         yield
 
