@@ -21,15 +21,19 @@ _TURN = 0.12
 """Seconds between two batches: a writer who waits for the lock asks for it ten times a second."""
 _KEY = ("receiver", "unique_key")
 # An alert that left the chain before it was told of is none for the receiver, until it comes back. One that
-# was left out is looked at again when it has become another severity.
-_PLANNED = """SELECT a.unique_key, a.severity, a.status = 'orphaned', n.event, n.state, n.severity, n.number
-    FROM alerts a LEFT JOIN notices n ON n.receiver = ? AND n.unique_key = a.unique_key
+# was left out is looked at again when it has become another severity. Its score says as well whether it left
+# the chain: people decide on orphaned alerts, too, which then have another status.
+_PLANNED = """SELECT a.unique_key, a.severity, a.gone, n.event, n.state, n.severity, n.number
+    FROM (SELECT alerts.unique_key, severity, status = 'orphaned' OR orphaned = 1 AS gone
+        FROM alerts CROSS JOIN scores WHERE scores.chain = alerts.chain
+        AND scores.tx_hash = alerts.tx_hash AND scores.calibration = alerts.calibration) a
+    LEFT JOIN notices n ON n.receiver = ? AND n.unique_key = a.unique_key
     WHERE CASE n.state
-        WHEN 'sent' THEN (a.status = 'orphaned') <> (n.event = 'orphaned')
-        WHEN 'left out' THEN a.status <> 'orphaned' AND (? = 1 OR a.severity <> n.severity)
+        WHEN 'sent' THEN a.gone <> (n.event = 'orphaned')
+        WHEN 'left out' THEN NOT a.gone AND (? = 1 OR a.severity <> n.severity)
         WHEN 'refused' THEN ? = 1
         WHEN 'waiting' THEN 1 = 0
-        ELSE a.status <> 'orphaned' END"""
+        ELSE NOT a.gone END"""
 
 
 @dataclass(frozen=True, slots=True)

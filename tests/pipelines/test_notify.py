@@ -231,6 +231,23 @@ def test_what_left_the_chain_and_came_back_is_told_to_who_was_told_of_it(
     assert receiver.told[-1] == ("raised", tx_hash(2))
 
 
+def test_a_decision_on_what_left_the_chain_brings_it_not_back(
+    store: Path, receiver: Receiver, cli: Any
+) -> None:
+    alert(store, 1)
+    run(cli, store)
+    orphan(store, 1)
+    run(cli, store)
+    with open_store(store) as results:
+        results.set_status(f"ethereum:{tx_hash(1)}", "dismissed", note="of a lost block", by="ann")
+    assert run(cli, store)["sent"] == 0
+    with open_store(store) as results:
+        results.put_blocks([ScoredBlock("ethereum", 2, "0xother", (tx_hash(1),))])
+    run(cli, store)
+    assert [event for event, _ in receiver.told] == ["raised", "orphaned", "restored"]
+    assert receiver.bodies[-1]["status"] == "dismissed"
+
+
 def test_what_is_below_the_severity_is_left_out_until_it_becomes_worse(
     store: Path, receiver: Receiver, cli: Any
 ) -> None:
