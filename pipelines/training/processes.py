@@ -63,13 +63,20 @@ def first_process() -> bool:
 
 
 def first_here() -> bool:
-    """Whether this process is the only one of this machine, or the first that torchrun started there."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+    """Whether this process is the only one of this machine, or the first that was started there."""
+    return _place_here() == 0
 
 
 def machine() -> int:
-    """The place of this machine among those of the run, from 0."""
-    return int(os.environ.get("GROUP_RANK", "0"))
+    """The rank of this machine's first process: the ranks of a machine follow each other.
+
+    Without LOCAL_RANK, as of a launcher with one process per container, each process is a machine of its own.
+    """
+    return int(os.environ.get("RANK", "0")) - _place_here()
+
+
+def _place_here() -> int:
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def processes() -> int:

@@ -22,7 +22,7 @@ from pipelines.encode import Encoded, encode_all, encode_each
 from pipelines.pretrain import pretrain
 from pipelines.sources import Rejects, open_shards
 from pipelines.spool import FILES, _write, spooled
-from pipelines.training.processes import World
+from pipelines.training.processes import World, first_here, machine
 from tokenizer.txtokenizer import TxTokenizer
 
 CHILD = runpy.run_path(str(Path(__file__).with_name("train_child.py")))
@@ -158,12 +158,33 @@ def test_the_other_processes_of_a_machine_wait_and_encode_nothing(
         _write(shuffled(drawn(20)), tmp_path, *of_the_first)
         yield
 
+    monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(World, "barrier", partial(next, first_process()))
     corpus = spooled(lambda: pytest.fail("encodes"), tmp_path, World(1, 2, ALONE.device))
     assert all(same(one, other) for one, other in zip(corpus, drawn(20), strict=True))
     for file in of_the_first:
         file.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "known_as"),
+    [
+        ({}, (True, 0)),
+        ({"RANK": "8", "LOCAL_RANK": "0", "GROUP_RANK": "1"}, (True, 8)),
+        ({"RANK": "11", "LOCAL_RANK": "3"}, (False, 8)),
+        ({"RANK": "3"}, (True, 3)),
+    ],
+)
+def test_a_process_knows_its_machine_by_whatever_it_was_started(
+    given: dict[str, str], known_as: tuple[bool, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By torchrun, by srun with GPUs of its own, one per container, or alone."""
+    for name in ("RANK", "LOCAL_RANK", "GROUP_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert (first_here(), machine()) == known_as
 
 
 def test_no_transaction_is_an_empty_corpus(tmp_path: Path) -> None:
