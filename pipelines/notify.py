@@ -44,9 +44,9 @@ _HEADINGS = {
     "orphaned": "withdrawn, its block left the chain: {} alert",
     "restored": "on the chain again: {} alert",
 }
-# Of what is left no chat makes a link, a mention, an entity or a picture: URLs need a slash, domains a dot
-# before a letter.
-_MARKUP = re.compile(r"[^\w ,;:=+%()'…·.-]|\.(?!\d|\s|$)")
+# Of what is left no chat makes a link, a mention, an entity, mark-up or a picture: URLs need a slash, domains
+# a dot before a letter, emoji names a colon before one, and italics an underscore at the edge of a word.
+_MARKUP = re.compile(r"[^\w ,;:=+%()'…·.-]|\.(?!\d|\s|$)|:(?!\s|$)|(?<![^\W_])_|_(?![^\W_])")
 
 Send = Callable[[bytes, str], Answer]
 """Sends a body under an idempotency key once; raises NoAnswer."""

@@ -29,6 +29,7 @@ from pipelines.cli_notify import Severity
 SECRET, TOKEN = "s3cr3t-of-hmac", "T0KEN-in-the-path"
 HOSTILE = (
     "<!channel> @everyone [x](http://evil.example/?q) evil.example evil。example *b* \x1b[31m\u202e &lt;"
+    " :tada: _i_ __u__ transfer_from: 1"
 )
 
 
@@ -432,6 +433,7 @@ def test_text_of_the_chain_is_no_markup_in_a_chat(store: Path, receiver: Receive
     body = receiver.bodies[0]
     assert not set("<>@[]&*`|#/\\!~。\x1b\u202e\n") & set(body["text"])
     assert "evil·example" in body["text"] and "evil.example" not in body["text"]
+    assert "·tada: ·i· ··u·· transfer_from: 1" in body["text"]
     for name in ("reason", "sender", "tx_hash", "unique_key"):
         assert not set("\x1b\u202e\n") & set(body[name])
     key = receiver.requests[0][0]["Idempotency-Key"]
