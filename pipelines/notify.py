@@ -184,7 +184,8 @@ def alone(outbox: Outbox, receiver: str) -> Iterator[None]:
     Raises:
         ReceiverError: another one is at work.
     """
-    path = outbox.path.with_name(f"{outbox.path.name}-notify-{receiver}.lock")
+    store = outbox.path.resolve()  # by whatever link it was given
+    path = store.with_name(f"{store.name}-notify-{receiver}.lock")
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:

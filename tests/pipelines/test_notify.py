@@ -405,6 +405,20 @@ def test_a_follower_sends_what_is_raised_meanwhile_and_a_signal_ends_it(
     assert TOKEN not in said and SECRET not in said
 
 
+def test_a_link_to_the_store_is_no_way_round_the_lock(store: Path, receiver: Receiver, cli: Any) -> None:
+    link = store.with_name("newest.sqlite")
+    link.symlink_to(store.name)
+    alert(store, 1)
+    others = []
+
+    def meanwhile() -> None:
+        others.append(cli("notify", "--store", link, "--allow-private"))
+
+    receiver.before = meanwhile
+    assert run(cli, store)["sent"] == 1 and len(receiver.requests) == 1
+    assert others[0].exit_code == 1 and "another notify is at work" in others[0].stderr
+
+
 def test_the_store_is_not_locked_while_the_receiver_thinks(
     store: Path, receiver: Receiver, cli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
