@@ -33,14 +33,15 @@ def spooled(encode: Callable[[], Iterable[Encoded]], directory: Path, world: Wor
         world: the processes, all of which call this.
 
     Raises:
-        ArtifactError: the disk refused (full, read-only).
+        ArtifactError: the disk refused (full, read-only, of a kind that cannot be mapped).
     """
     with ExitStack() as opened:
         files = _nameless(directory, world, opened)
         if first_here():
             _write(encode(), directory, *files)
         world.barrier()
-        return Corpus(*[_mapped(file, kind) for file, kind in zip(files, FILES.values(), strict=True)])
+        with _disk(directory):
+            return Corpus(*[_mapped(file, kind) for file, kind in zip(files, FILES.values(), strict=True)])
 
 
 def _nameless(directory: Path, world: World, opened: ExitStack) -> list[FileIO]:

@@ -1,5 +1,6 @@
 """What training reads from files: the same transactions, the same run, little memory, nothing left over."""
 
+import errno
 import os
 import resource
 import runpy
@@ -213,3 +214,12 @@ def test_a_disk_that_refuses_is_one_line_and_nothing_is_left(tmp_path: Path) -> 
     (tmp_path / "file").touch()
     with pytest.raises(ArtifactError, match="cannot keep the encoded transactions"):
         spooled(partial(shuffled, drawn(60)), tmp_path / "file", ALONE)
+
+
+def test_a_file_system_that_cannot_map_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    monkeypatch.setattr(np, "memmap", refuse)
+    with pytest.raises(ArtifactError, match=r"cannot keep the encoded transactions in .*: No such device"):
+        spooled(partial(shuffled, drawn(20)), tmp_path, ALONE)
