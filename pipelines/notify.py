@@ -3,7 +3,7 @@
 It reads the store beside whoever scores into it and holds no lock while it sends, so that a slow or failing
 receiver delays nobody. A status of 2xx is taken for delivered. No answer, 408, 429 and 5xx are tried again,
 after the other alerts; all else is refused: set aside, said, and sent again only if asked for. No alert is in
-the way of others. See docs/notify.md for those who receive.
+the way of others for longer than a pause. See docs/notify.md for those who receive.
 """
 
 import fcntl
