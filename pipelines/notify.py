@@ -56,18 +56,20 @@ Wait = Callable[[float], bool]
 
 def message(notice: Notice, alert: Alert, lapsed: Collection[str]) -> dict[str, Any]:
     """What is told of an alert: the facts of `blockscan alerts --json`, the event, and a line for a chat."""
-    facts = {"event": notice.event, **alert_facts(alert, lapsed), "text": _line(notice, alert)}
+    line = _line(notice, alert, lapsed=alert.unique_key in lapsed)
+    facts = {"event": notice.event, **alert_facts(alert, lapsed), "text": line}
     return {
         name: safe_text(fact, limit=_LONGEST) if isinstance(fact, str) else fact
         for name, fact in facts.items()
     }
 
 
-def _line(notice: Notice, alert: Alert) -> str:
+def _line(notice: Notice, alert: Alert, *, lapsed: bool) -> str:
     score = alert.score
+    known = [alert.status] * (alert.status not in ("open", notice.event)) + ["lapsed"] * lapsed
+    heading = _HEADINGS[notice.event].format(alert.severity) + (f" ({', '.join(known)})" if known else "")
     where = score.chain if score.block_number is None else f"{score.chain} block {score.block_number:,}"
-    line = f"{_HEADINGS[notice.event].format(alert.severity)}: {where}, p {p_text(score.p_value)}, "
-    line += f"transaction {score.tx_hash}: {score.reason}"
+    line = f"{heading}: {where}, p {p_text(score.p_value)}, transaction {score.tx_hash}: {score.reason}"
     return _MARKUP.sub("·", safe_text(line, limit=_LONGEST))
 
 

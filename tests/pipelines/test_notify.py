@@ -249,6 +249,25 @@ def test_a_decision_on_what_left_the_chain_brings_it_not_back(
     assert receiver.bodies[-1]["status"] == "dismissed"
 
 
+def test_the_line_for_a_chat_says_what_is_known_of_an_alert_by_now(
+    tmp_path: Path, receiver: Receiver, cli: Any
+) -> None:
+    path = tmp_path / "old.sqlite"
+    alert(path, 1, 2)
+    with open_store(path) as results:
+        results.write([(make_score(number, calibration="c2"), None, None) for number in (1, 2)])
+        results.set_status(f"ethereum:{tx_hash(1)}", "dismissed", note="a false alarm", by="ann")
+    run(cli, path, "--all")
+    orphan(path, 2)
+    run(cli, path)
+    begun = [body["text"].split(": ethereum")[0] for body in receiver.bodies]
+    assert begun == [
+        "high alert (dismissed, lapsed)",
+        "high alert (lapsed)",
+        "withdrawn, its block left the chain: high alert (lapsed)",
+    ]
+
+
 def test_what_is_below_the_severity_is_left_out_until_it_becomes_worse(
     store: Path, receiver: Receiver, cli: Any
 ) -> None:
