@@ -131,6 +131,16 @@ class Outbox:
                     row = (self._receiver, *asdict(notice).values())
                     self._db.upsert("notices", ("receiver", *_COLUMNS), _KEY, row)
 
+    def sending(self) -> None:
+        """Note that something is to be sent now: where that cannot be stored, each run would send it again.
+
+        Raises:
+            StoreError: disk full, locked, or read-only.
+        """
+        row = f"sending_{self._receiver}", str(time.time_ns())  # another each time: else nothing is written
+        with self._db.transaction():
+            self._db.upsert("meta", ("name", "value"), ("name",), row)
+
     def waiting(self, *, limit: int) -> list[Notice]:
         """What is to be sent, the least tried first, then in the order of the chain."""
         columns = ", ".join(f"n.{name}" for name in _COLUMNS)

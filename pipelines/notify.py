@@ -128,6 +128,8 @@ def run(
         waiting = outbox.waiting(limit=TOGETHER)
         if not waiting and poll is None:
             return counts
+        if waiting:
+            outbox.sending()
         pause = 0.0 if len(waiting) == TOGETHER else poll or 0.0
         for notice in waiting:
             settled, after = _tell(notice, store, send)

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -445,6 +446,24 @@ def test_the_store_is_not_locked_while_the_receiver_thinks(
     alert(store, 1)
     receiver.before = lambda: alert(store, len(receiver.requests) + 1) if len(receiver.requests) < 4 else None
     assert run(cli, store)["sent"] == 4
+
+
+def test_nothing_is_sent_that_could_not_be_noted(store: Path, receiver: Receiver, cli: Any) -> None:
+    """Else whoever starts it again, as systemd or cron, would send the same alert each time."""
+    alert(store, 1)
+    receiver.answers = [(500, {})] * notify.ATTEMPTS
+    cli("notify", "--store", store, "--allow-private")
+    del receiver.requests[:]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with open_store(store) as results:  # keeps the files beside the store, which are read as well
+        assert results.count_alerts() == 1
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
+        try:
+            assert cli("notify", "--store", store, "--allow-private").exit_code == 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert receiver.requests == []
+    assert run(cli, store)["sent"] == 1
 
 
 def test_a_dry_run_sends_and_writes_nothing(tmp_path: Path, receiver: Receiver, cli: Any) -> None:
