@@ -119,7 +119,8 @@ def run(
         wait: waits for some seconds; True where it is time to end.
 
     Raises:
-        ReceiverError: without `poll`, the receiver took nothing in ATTEMPTS attempts; what is left waits.
+        ReceiverError: without `poll`, the receiver took nothing in ATTEMPTS attempts; or before it took
+            anything, from `send`. What is left waits.
         StoreError: the store cannot be read or written.
     """
     counts, failures, jitter = Counter[str](), 0, random.Random()
@@ -132,7 +133,8 @@ def run(
             outbox.sending()
         pause = 0.0 if len(waiting) == TOGETHER else poll or 0.0
         for notice in waiting:
-            settled, after = _tell(notice, store, send)
+            # A receiver that took something was set up well: it is the name server that errs for a while.
+            settled, after = _tell(notice, store, send, patient=poll is not None and counts["sent"] > 0)
             outbox.put([settled])
             if settled.state == "waiting":
                 failures += 1
@@ -152,13 +154,19 @@ def run(
             return counts
 
 
-def _tell(notice: Notice, store: ScoreStore, send: Send) -> tuple[Notice, float]:
-    """Send one notice once: it settled, or still waiting, and the seconds that the receiver asks to wait."""
+def _tell(notice: Notice, store: ScoreStore, send: Send, *, patient: bool) -> tuple[Notice, float]:
+    """Send one notice once: it settled, or still waiting, and the seconds that the receiver asks to wait.
+
+    Raises:
+        ReceiverError: the receiver is none to be sent to, unless `patient`.
+    """
     name = safe_text(f"{notice.event}: {notice.unique_key}", limit=_LONGEST)
     key = f"{notice.unique_key}:{notice.event}:{notice.number}"
     try:
         answer = send(json.dumps(_message_of(notice, store)).encode(), key)
-    except NoAnswer as failure:
+    except (NoAnswer, ReceiverError) as failure:
+        if isinstance(failure, ReceiverError) and not patient:
+            raise
         passing, said, after = True, str(failure), 0.0
     except StoreError as error:  # one damaged row is in nobody's way
         log.error("%s cannot be sent: %s", name, safe_text(str(error), limit=_LONGEST))

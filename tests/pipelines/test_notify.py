@@ -561,6 +561,29 @@ def test_private_receivers_are_refused_and_nothing_is_lost(store: Path, receiver
     assert run(cli, store)["sent"] == 1
 
 
+def test_a_name_server_that_errs_for_a_while_ends_no_follower(store: Path, receiver: Receiver) -> None:
+    alert(store, 1, 2)
+    answers = [webhook.Answer(200), ReceiverError("not public"), webhook.Answer(200)]
+    keys: list[str] = []
+
+    def send(_: bytes, key: str) -> webhook.Answer:
+        keys.append(key.split(":")[1])
+        answer = answers.pop(0)
+        if isinstance(answer, ReceiverError):
+            raise answer
+        return answer
+
+    def follow() -> int:
+        with open_store(store, read_only=True) as results, open_outbox(store, "webhook") as outbox:
+            return notify.run(outbox, results, send, SEVERITIES, poll=1.0, wait=lambda _: not answers)["sent"]
+
+    assert follow() == 2 and keys == [tx_hash(1), tx_hash(2), tx_hash(2)]
+    alert(store, 3)
+    answers.append(ReceiverError("not public"))
+    with pytest.raises(ReceiverError):
+        follow()  # one that never was is not waited for
+
+
 @pytest.mark.parametrize(
     ("addresses", "public"),
     [
