@@ -3,7 +3,8 @@
 It reads the store beside whoever scores into it and holds no lock while it sends, so that a slow or failing
 receiver delays nobody. A status of 2xx is taken for delivered. No answer, 408, 429 and 5xx are tried again,
 after the other alerts; all else is refused: set aside, said, and sent again only if asked for. No alert is in
-the way of others for longer than a pause. See docs/notify.md for those who receive.
+the way of others: those raised meanwhile are tried at the next look, unless the receiver asked for a pause.
+See docs/notify.md for those who receive.
 """
 
 import fcntl
@@ -131,7 +132,7 @@ def run(
             return counts
         if waiting:
             outbox.sending()
-        pause = 0.0 if len(waiting) == TOGETHER else poll or 0.0
+        pause = turn = 0.0 if len(waiting) == TOGETHER else poll or 0.0
         for notice in waiting:
             # A receiver that took something was set up well: it is the name server that errs for a while.
             settled, after = _tell(notice, store, send, patient=poll is not None and counts["sent"] > 0)
@@ -139,6 +140,7 @@ def run(
             if settled.state == "waiting":
                 failures += 1
                 pause = backoff(min(failures, _STEEPEST), PAUSE, after, jitter)
+                turn = poll if poll and not after else pause
                 break
             failures = 0
             counts[settled.state] += 1
@@ -150,8 +152,22 @@ def run(
                 f"the receiver took nothing in {ATTEMPTS} attempts, see above; {left:,} alerts wait in the "
                 "store: run the same command again"
             )
-        if wait(pause):
+        if _rest(pause, turn, wait, lambda: _news(outbox, severities)):
             return counts
+
+
+def _rest(pause: float, turn: float, wait: Wait, news: Callable[[], bool]) -> bool:
+    """Wait for some seconds, or until there is news after a turn of so many; True where it is time to end."""
+    while not wait(min(pause, turn)):
+        pause -= turn
+        if pause <= 0.0 or news():
+            return False
+    return True
+
+
+def _news(outbox: Outbox, severities: Collection[str]) -> bool:
+    """Whether there is something to tell that was not decided on."""
+    return any(notice.state == "waiting" for notice in outbox.plan(severities))
 
 
 def _tell(notice: Notice, store: ScoreStore, send: Send, *, patient: bool) -> tuple[Notice, float]:

@@ -299,11 +299,12 @@ def test_pauses_grow_and_heed_the_receiver_within_bounds(
     monkeypatch.setattr(notify, "PAUSE", 1.0)
     alert(store, 1)
     to = webhook.read_webhook(os.environ, allow_private=True)
-    pauses: list[float] = []
+    pauses, looks = [0.0] * 13, list[float]()
 
     def wait(seconds: float) -> bool:
-        pauses.extend([seconds] * bool(seconds))
-        return len(pauses) == 14
+        pauses[len(receiver.requests) - 1] += seconds
+        looks.extend([seconds] * (seconds > 0 and len(receiver.requests) == 13))
+        return len(looks) == 2
 
     receiver.answers = [(503, {}), (429, {"Retry-After": "33"}), (429, {"Retry-After": "86400"})]
     receiver.answers += [(503, {})] * 9
@@ -318,8 +319,35 @@ def test_pauses_grow_and_heed_the_receiver_within_bounds(
         )
     assert pauses[1:3] == [33.0, 120.0], "no sooner than it wishes, and never later than in two minutes"
     assert all(2**n * 0.5 <= pauses[n] <= 2**n * 1.5 for n in (0, 3, 4, 5, 6))
-    assert max(pauses) == 120.0 and pauses[-2:] == [9.0, 9.0], "then it looks at the store as often as ever"
+    assert max(pauses) == 120.0 and looks == [9.0, 9.0], "then it looks at the store as often as ever"
     assert receiver.told[-1] == ("raised", tx_hash(1)) and len(receiver.requests) == 13
+
+
+@pytest.mark.parametrize(("asked", "told_after"), [(0.0, 2.0), (100.0, 100.0)])
+def test_what_is_raised_while_another_is_not_taken_is_tried_at_the_next_look(
+    store: Path, asked: float, told_after: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless the receiver asked for a pause."""
+    monkeypatch.setattr(notify, "PAUSE", 1.0)
+    alert(store, 1)
+    waited, raised, told = [0.0], list[float](), list[float]()
+
+    def send(_: bytes, key: str) -> webhook.Answer:
+        if tx_hash(1) in key:
+            return webhook.Answer(503, asked)
+        told.append(sum(waited))
+        return webhook.Answer(200)
+
+    def wait(seconds: float) -> bool:
+        if not raised and sum(waited) + seconds > 200:
+            raised.append(sum(waited))
+            alert(store, 2)
+        waited.append(seconds)
+        return bool(told) or sum(waited) > 1000
+
+    with open_store(store, read_only=True) as results, open_outbox(store, "webhook") as outbox:
+        notify.run(outbox, results, send, SEVERITIES, poll=2.0, wait=wait)
+    assert told and told[0] - raised[0] <= told_after
 
 
 def test_a_receiver_that_is_down_ends_a_run_that_does_not_follow(
