@@ -84,6 +84,7 @@ class Books:
         self.history = history
         self.reached = latest(history.until, entered.until)
         self._until: Mapping[str, int] = dict(self.reached)
+        self._noted: Mapping[str, int] = self._until
         self._whole = entered.whole
         self._before = entered.sums
         self._old = frozenset(entered.made.tolist())
@@ -113,8 +114,14 @@ class Books:
         """What an account has put into a contract, less what it took out."""
         return self._total(contract, "put", account, contract, asset)
 
-    def sent(self, sent: Sent) -> bool:
-        """Whether the same input was sent to the same contract before."""
+    def sent(self, sent: Sent, place: Place) -> bool:
+        """Whether the same input was sent to the same contract before.
+
+        Of what the history, or what came until these books began, holds itself, or may hold, nobody knows.
+        """
+        chain, block = place
+        if block is None or block <= self._noted.get(chain, -1):
+            return False
         return key_of(*sent) in self._sent or self.history.seen("sent", *sent) > 0
 
     def add(
@@ -256,13 +263,13 @@ def withdrawn(
     return max(found, key=by_value)
 
 
-def replayed(sent: Sent | None, books: Books) -> Fact:
+def replayed(sent: Sent | None, place: Place, books: Books) -> Fact:
     """How rare it is that input of this name is sent again, in nats, where the same was sent before.
 
     Whoever sent it then: who has a signature that counts twice needs nobody's consent any more. 0 for a name
     that the past hardly knows: for all that is known its input may be the same every time.
     """
-    if sent is None or not books.sent(sent):
+    if sent is None or not books.sent(sent, place):
         return Fact(0.0)
     target, name, _ = sent
     again, runs = books.history.seen("sent", name, AGAIN), books.history.seen("sent", name)

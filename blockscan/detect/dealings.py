@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from blockscan.detect.books import Books, replayed, withdrawn
+from blockscan.detect.books import Books, Place, replayed, withdrawn
 from blockscan.detect.fact import (
     EACH,
     Fact,
@@ -43,7 +43,7 @@ class Dealing:
     """One transaction's part: who acted for the sender for sure, who perhaps, and what moved.
 
     `noticed` has (holder, asset) for each holder that called the asset, `made` what `sender` had created,
-    `sent` what it sent, if that is long.
+    `sent` what it sent, if that is long, in the block at `place`.
     `balances`: nobody knows who gave to whom, but what everybody gained or lost (Solana).
     """
 
@@ -54,6 +54,7 @@ class Dealing:
     made: frozenset[str] = frozenset()
     sender: str = ""
     sent: Sent | None = None
+    place: Place = ("", None)
     balances: bool = False
 
     def shortened(self) -> "Dealing":
@@ -68,7 +69,8 @@ def dealing_of(frames: Frames, transaction: Transaction, history: History) -> De
     noticed, made = noticed_by(frames), created_by(frames)
     balances = transaction.root.kind is CallKind.INSTRUCTION
     sender, sent = transaction.sender, sent_in(transaction)
-    return Dealing(own, tools, tuple(frames.transfers), noticed, made, sender, sent, balances)
+    place = transaction.chain, transaction.block_number
+    return Dealing(own, tools, tuple(frames.transfers), noticed, made, sender, sent, place, balances)
 
 
 def dealing_in(transaction: Transaction, history: History) -> Dealing:
@@ -109,7 +111,7 @@ def dealings_facts(earlier: Sequence[Dealing], now: Dealing, books: Books) -> Fa
     before = moved[: len(moved) - len(now.transfers)]
     looks = {
         "lookalike": lookalike(before, now.transfers, own, history),
-        "replayed": replayed(now.sent, books),
+        "replayed": replayed(now.sent, now.place, books),
     }
     if now.balances:  # prices move: who gave little and got much may have traded
         nothing = dict.fromkeys(("overdrawn", "withdrawn"), Fact(0.0))

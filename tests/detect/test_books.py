@@ -315,6 +315,19 @@ def test_input_that_was_sent_before(heard: Books) -> None:
     assert facts["replayed"].found == f"0x01020304 of {VAULT}"
 
 
+def test_what_is_part_of_the_past_itself_was_not_sent_before(heard: Books) -> None:
+    """Else whoever scores the blocks that were counted, or calibrated on, gets an alarm for each of them."""
+    note(heard, send(block=5))
+    on = Books(heard.history, heard.entered())
+    counted, calibrated = send(LONG_INPUT + bytes([99, 0]), block=3), send(block=5)
+    assert again(on, counted) == again(on, calibrated) == 0.0
+    assert again(on, replace(calibrated, block_number=None)) == 0.0, "it may be"
+    on.forget()
+    assert again(on, counted) == again(on, calibrated) == 0.0
+    assert min(again(on, replace(each, block_number=6)) for each in (counted, calibrated)) > 0
+    assert again(on, replace(counted, chain="base", block_number=1)) > 0, "elsewhere nothing was counted"
+
+
 def test_names_whose_input_is_sent_again_and_again() -> None:
     """A keeper says the same every hour; of a message of another name once is odd."""
     keeper = b"\5\6\7\x08" + bytes(7 * 32)
@@ -322,8 +335,8 @@ def test_names_whose_input_is_sent_again_and_again() -> None:
         [*(send(keeper) for _ in range(10)), *(send(LONG_INPUT[:-1] + bytes([n])) for n in range(9))]
     )
     books = Books(past)
-    assert again(books, send(keeper)) == pytest.approx(-math.log(9.5 / 11))
-    assert again(books, send()) == pytest.approx(-math.log(0.5 / 10)), "the past has it"
+    assert again(books, send(keeper, block=6)) == pytest.approx(-math.log(9.5 / 11))
+    assert again(books, send(block=6)) == pytest.approx(-math.log(0.5 / 10)), "the past has it"
     other = rb"\9\9\9\9" + bytes(7 * 32)
     note(books, send(other))
     assert again(books, send(other, block=6)) == 0.0, "of a name that the past hardly knows"
@@ -335,7 +348,7 @@ def test_what_was_sent_goes_where_the_books_go(heard: Books, monkeypatch: pytest
     books = heard
     note(books, send(), send(LONG_INPUT + b"2", block=6), send(block=6))
     on = Books(books.history, books.entered())
-    assert again(on, send()) > 0 and again(on, send(LONG_INPUT + b"2")) > 0
+    assert again(on, send(block=7)) > 0 and again(on, send(LONG_INPUT + b"2", block=7)) > 0
     books.take_back("ethereum", 6)
     assert again(books, send()) > 0, "it was sent in block 5 as well"
     assert again(books, send(LONG_INPUT + b"2")) == 0.0
