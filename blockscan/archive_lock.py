@@ -1,15 +1,15 @@
 """One writer at a time: two that fill one archive would each store what the other has just stored."""
 
-import fcntl
 import os
 import weakref
 from pathlib import Path
 
 from blockscan.archive_parts import PartInfo
 from blockscan.errors import ArtifactError
+from blockscan.file_lock import hold
 
 LOCK = ".lock"
-"""An empty file in the archive; the system lets go of it when the process ends, however it ends."""
+"""An empty file in the archive."""
 
 
 class WriterLock:
@@ -24,16 +24,13 @@ class WriterLock:
         descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         weakref.finalize(self, os.close, descriptor)
         self.parts: list[tuple[Path, PartInfo]] | None = None
-        self.alone = True
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.alone = hold(descriptor)
         except BlockingIOError as error:
             raise ArtifactError(
                 f"another process is writing the archive {path}; wait for its end (a watch has "
                 "none: stop it), or give another --out"
             ) from error
-        except OSError:  # some network file systems have no locks; archives there were written before, too
-            self.alone = False
 
 
 _held: "weakref.WeakValueDictionary[Path, WriterLock]" = weakref.WeakValueDictionary()

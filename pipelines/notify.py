@@ -7,7 +7,6 @@ the way of others: those raised meanwhile are tried at the next look, unless the
 See docs/notify.md for those who receive.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -16,12 +15,13 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from blockscan.chains.limits import backoff
 from blockscan.errors import ReceiverError, StoreError
+from blockscan.file_lock import hold
 from blockscan.findings import Alert
 from blockscan.safetext import safe_text
 from blockscan.store import ScoreStore, Search
@@ -219,14 +219,13 @@ def alone(outbox: Outbox, receiver: str) -> Iterator[None]:
     except OSError as error:
         raise ReceiverError(f"{path} cannot be opened: {error.strerror}; check its permissions") from error
     try:
-        with suppress(OSError):  # a file system without locks: as if there were none
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ReceiverError(
-                    f"another notify is at work for the receiver {receiver!r} of {outbox.path}; wait for it, "
-                    "or give another --receiver"
-                ) from error
+        try:
+            hold(descriptor)
+        except BlockingIOError as error:
+            raise ReceiverError(
+                f"another notify is at work for the receiver {receiver!r} of {outbox.path}; wait for it, "
+                "or give another --receiver"
+            ) from error
         yield
     finally:
         os.close(descriptor)

@@ -1,12 +1,12 @@
 """One training at a time in a model directory: two would overwrite each other's state."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from blockscan.errors import ConfigError
+from blockscan.file_lock import hold
 from pipelines.training.processes import first_process
 
 
@@ -30,13 +30,12 @@ def only_run(directory: Path) -> Iterator[None]:
         return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        with suppress(OSError):  # a file system without locks: as if there were none
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ConfigError(
-                    f"another run is at work in {directory}; wait for it, or give another --model"
-                ) from error
+        try:
+            hold(descriptor)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"another run is at work in {directory}; wait for it, or give another --model"
+            ) from error
         try:
             yield
         finally:

@@ -261,7 +261,7 @@ def test_no_other_writer_is_trusted_where_there_are_no_locks(
     def none(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr("blockscan.archive_lock.fcntl.flock", none)
+    monkeypatch.setattr("blockscan.file_lock.fcntl.flock", none)
     archive = Archive.begin(tmp_path / "a", "evm")
     assert archive.parts() == []
     Archive(archive.path).append([row(1, "0xb1")], info(1))  # as another process would
