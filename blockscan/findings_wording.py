@@ -34,15 +34,52 @@ FACTS = {
     "joint_gain": "gain without a payment within minutes",
     "withdrawn": "withdrawal of what others had put in",
     "replayed": "input that was sent before",
+    "taken_over": "balances taken by who was handed the account within minutes",
+    "minted": "size of a mint",
     "lookalike": "payment to an address that looks like one paid before",
 }
 """What a fact about a whole transaction is called; other evidence is a value in its trace."""
+FACT_REASONS = {
+    "calls": "size,",
+    "depth": "depth,",
+    "input_bytes": "input of all calls together,",
+    "new_edges": "call between two that never met,",
+    "rare_callee": "call to a contract that the caller hardly ever calls,",
+    "rare_function": "function that its contract hardly ever runs,",
+    "rare_functions": "functions that their contracts hardly ever run, such as",
+    "new_caller": "new caller of a function that only few call,",
+    "unknown_target": "target that the past does not know,",
+    "reentry": "contract entered while it was at work,",
+    "gain": "gain of the sender's side,",
+    "free_gain": "gain of the sender's side without a payment,",
+    "more_in_than_out": "gain of the sender's side in more tokens than it paid with,",
+    "loss": "loss of a contract,",
+    "bystander_loss": "loss of an account that makes no call itself,",
+    "drained": "share of a balance taken away,",
+    "emptied": "balances of those who sign, emptied,",
+    "largest_transfer": "size of a transfer,",
+    "number_high": "large argument for a function of this name,",
+    "number_low": "small or negative argument for a function of this name,",
+    "rare_company": "functions that hardly ever meet in one transaction,",
+    "rare_sequence": "function that hardly ever follows the one before,",
+    "rare_caller": "caller of a kind that functions of this name hardly ever have,",
+    "rare_role": "address that functions of this name hardly ever get,",
+    "rare_report": "number that the event hardly ever reports in this sense,",
+    "overdrawn": "more taken out within minutes than put in,",
+    "joint_gain": "gain without a payment within minutes,",
+    "withdrawn": "withdrawal of what others had put in,",
+    "replayed": "input that was sent before,",
+    "taken_over": "balances taken by who was handed the account within minutes,",
+    "minted": "size of a mint,",
+    "lookalike": "payment to another address that looks like one paid before,",
+}
+"""The same in a reason, which says what was found after it."""
 FORMER_FACTS = {
     "rare_path": "calls from functions that hardly ever lead there",
     "argument_high": "argument larger than the function is called with",
     "argument_low": "argument smaller than the function is called with",
 }
-"""The same of facts that scores in stores of before name."""
+"""What facts are called that scores in stores of before name."""
 WHOLE = ("calls", "input_bytes")
 """Facts of all calls together, which no frame shows."""
 

@@ -45,6 +45,8 @@ _AMOUNTS = frozenset(
         "more_in_than_out",
         "overdrawn",
         "joint_gain",
+        "taken_over",
+        "minted",
     ]
 )
 """Facts that say how much, of which "at most" makes sense; the others name what is rare."""

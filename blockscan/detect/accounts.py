@@ -73,13 +73,22 @@ class Recent:
         return known[-MOST_DEALINGS:]
 
     def add(self, account: str, time: int | None, value: float, dealing: Dealing | None = None) -> None:
-        """Note a value, with what was carried over to it; an infinite one says nothing of the account."""
+        """Note a value, with what was carried over to it; an infinite one says nothing of the account.
+
+        Whoever is handed something in the dealing is found to have been.
+        """
         if time is None:
             return
-        past = _Past(time, value if math.isfinite(value) else 0.0, dealing and dealing.shortened())
-        insort(self._known.setdefault(account, []), past, key=_TIME)
-        oldest = self._oldest.setdefault(account.rpartition(":")[0], [])
-        heappush(oldest, (time, account))
+        chain = account.rpartition(":")[0]
+        noted = {
+            account: _Past(time, value if math.isfinite(value) else 0.0, dealing and dealing.shortened())
+        }
+        for heir, handed in dealing.to_heirs().items() if dealing else ():
+            noted.setdefault(account_of(chain, heir), _Past(time, 0.0, handed))
+        oldest = self._oldest.setdefault(chain, [])
+        for whose, past in noted.items():
+            insort(self._known.setdefault(whose, []), past, key=_TIME)
+            heappush(oldest, (time, whose))
         while oldest[0][0] < time - SECONDS:
             self._forget(*heappop(oldest))
 

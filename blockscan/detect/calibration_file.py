@@ -29,7 +29,7 @@ from blockscan.errors import ArtifactError
 from blockscan.tokens import Field, Modality
 
 KIND = "calibration"
-FACTS_AS = 13
+FACTS_AS = 14
 """What facts and views of blockscan.detect mean; thresholds on values of another meaning would be wrong."""
 ARRAYS = "calibration.safetensors"
 

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from blockscan.detect.authority import HandedOver, handed_over_in
 from blockscan.detect.books import Books, Place, replayed, withdrawn
 from blockscan.detect.fact import (
     EACH,
@@ -22,9 +23,19 @@ from blockscan.detect.fact import (
     known_to_others,
     pays,
     rarity_of,
+    share_in_words,
     worst_of,
 )
-from blockscan.detect.flow import ZERO, Frames, Transfer, created_by, frames_of, noticed_by
+from blockscan.detect.flow import (
+    ZERO,
+    Frames,
+    ShareLost,
+    Transfer,
+    created_by,
+    frames_of,
+    noticed_by,
+    shares_lost,
+)
 from blockscan.detect.gains import Side, own_side, possible_tool
 from blockscan.detect.history import History, Sent, sent_in
 from blockscan.detect.lookalikes import lookalike
@@ -32,7 +43,7 @@ from blockscan.findings import Joint
 from blockscan.transaction import CallKind, Transaction
 
 JOINT_GAIN = "joint_gain"
-JOINT = ("overdrawn", JOINT_GAIN, "lookalike", "withdrawn", "replayed")
+JOINT = ("overdrawn", JOINT_GAIN, "lookalike", "withdrawn", "replayed", "taken_over")
 """The facts that a transaction shows together with earlier ones."""
 MOST_TRANSFERS = 1000
 """Transfers of a transaction that are remembered; the rest is forgotten, not the transaction."""
@@ -44,7 +55,8 @@ class Dealing:
 
     `noticed` has (holder, asset) for each holder that called the asset, `made` what `sender` had created,
     `sent` what it sent, if that is long, in the block at `place`.
-    `balances`: nobody knows who gave to whom, but what everybody gained or lost (Solana).
+    `balances`: nobody knows who gave to whom, but what everybody gained or lost (Solana), of which `lost`;
+    `handed` are accounts that changed hands.
     """
 
     own: Side
@@ -56,10 +68,20 @@ class Dealing:
     sent: Sent | None = None
     place: Place = ("", None)
     balances: bool = False
+    lost: tuple[ShareLost, ...] = ()
+    handed: tuple[HandedOver, ...] = ()
 
     def shortened(self) -> "Dealing":
         """What is remembered of it: not every transfer."""
-        return replace(self, transfers=self.transfers[:MOST_TRANSFERS])
+        return replace(self, transfers=self.transfers[:MOST_TRANSFERS], lost=())
+
+    def to_heirs(self) -> dict[str, "Dealing"]:
+        """What is remembered of it for those that were handed something, whoever they are."""
+        heirs: dict[str, list[HandedOver]] = defaultdict(list)
+        for each in self.handed:
+            heirs[each.taker].append(each)
+        nothing = Dealing(frozenset(), frozenset(), ())
+        return {heir: replace(nothing, handed=tuple(own)) for heir, own in heirs.items()}
 
 
 def dealing_of(frames: Frames, transaction: Transaction, history: History) -> Dealing:
@@ -70,7 +92,12 @@ def dealing_of(frames: Frames, transaction: Transaction, history: History) -> De
     balances = transaction.root.kind is CallKind.INSTRUCTION
     sender, sent = transaction.sender, sent_in(transaction)
     place = transaction.chain, transaction.block_number
-    return Dealing(own, tools, tuple(frames.transfers), noticed, made, sender, sent, place, balances)
+    moved, lost, handed = (
+        tuple(frames.transfers),
+        tuple(shares_lost(transaction.root)),
+        handed_over_in(frames),
+    )
+    return Dealing(own, tools, moved, noticed, made, sender, sent, place, balances, lost, handed)
 
 
 def dealing_in(transaction: Transaction, history: History) -> Dealing:
@@ -100,7 +127,8 @@ def dealings_facts(earlier: Sequence[Dealing], now: Dealing, books: Books) -> Fa
     joint_gain: a gain without a payment of the transactions together; NaN for one alone, whose `free_gain`
     says as much, for what several show is rare or not among several. Both count what this transaction takes
     part in, in decades of how rare such an amount is. lookalike: see blockscan.detect.lookalikes.
-    withdrawn, replayed: see blockscan.detect.books, which the earlier transactions are to be in.
+    withdrawn, replayed: see blockscan.detect.books, which the earlier transactions are to be in. taken_over:
+    see blockscan.detect.authority.
     """
     history = books.history
     every = (*earlier, now)
@@ -114,8 +142,9 @@ def dealings_facts(earlier: Sequence[Dealing], now: Dealing, books: Books) -> Fa
         "replayed": replayed(now.sent, now.place, books),
     }
     if now.balances:  # prices move: who gave little and got much may have traded
+        over = _taken_over((handed for each in every for handed in each.handed), now.lost)
         nothing = dict.fromkeys(("overdrawn", "withdrawn"), Fact(0.0))
-        return looks | nothing | {JOINT_GAIN: Fact(0.0 if earlier else math.nan)}
+        return looks | nothing | {"taken_over": over, JOINT_GAIN: Fact(0.0 if earlier else math.nan)}
     all_of_it = Dealing(own, frozenset(), tuple(moved), noticed)
     taken = worst_of(
         _seen_from(replace(all_of_it, own=side), now, history, together=bool(earlier)) for side in sides
@@ -123,7 +152,7 @@ def dealings_facts(earlier: Sequence[Dealing], now: Dealing, books: Books) -> Fa
     others = (
         withdrawn(now.transfers, now.noticed, side, books, sender=now.sender, made=now.made) for side in sides
     )
-    return taken | looks | {"withdrawn": max(others, key=by_value)}
+    return taken | looks | {"withdrawn": max(others, key=by_value), "taken_over": Fact(0.0)}
 
 
 def _seen_from(every: Dealing, now: Dealing, history: History, *, together: bool) -> Facts:
@@ -180,6 +209,24 @@ def _sold_back(own: Side, before: Sequence[Transfer], now: Dealing) -> set[tuple
             held[each.taker, each.asset] -= each.amount
     given = {(each.taker, each.asset) for each in now.transfers if each.giver in own}
     return {pair for pair in given if held[pair] > 0}
+
+
+def _taken_over(handed: Iterable[HandedOver], lost: Sequence[ShareLost]) -> Fact:
+    """The shares of balances together, lost now, that are moved by who was handed the account until now.
+
+    Not by who had it before: what comes back to him, as from an escrow, is his own.
+    """
+    givers, owners = dict[tuple[str, str], str](), set[tuple[str, str]]()
+    for account, giver, taker in handed:
+        owners.add((account, giver))
+        if (account, taker) not in owners:
+            givers.setdefault((account, taker), giver)
+    facts = []
+    for each in lost:
+        if before := givers.get((each.account, each.owner)):
+            what = f"{share_in_words(each.share)} of the {each.token} in {each.account}"
+            facts.append(Fact(each.share, 0, f"{what}, handed over by {before}"))
+    return max(facts, key=by_value, default=Fact(0.0))._replace(value=sum(fact.value for fact in facts))
 
 
 def _may_own_part(own: Iterable[str], who: str, history: History) -> bool:

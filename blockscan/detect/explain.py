@@ -15,7 +15,7 @@ from blockscan.chains.solana_layouts import decode_instruction
 from blockscan.detect.fact import Fact
 from blockscan.detect.score import SIZE_PARTS
 from blockscan.findings import Evidence, Frame
-from blockscan.findings_wording import WHOLE
+from blockscan.findings_wording import FACT_REASONS, WHOLE
 from blockscan.safetext import safe_text
 from blockscan.tokens import Field, Modality, TokenLosses, TokenSequence
 from blockscan.transaction import Call, CallKind, Log, TraceSource, TraceStatus, Transaction, Visit, walk
@@ -61,39 +61,6 @@ _INSTRUCTION_WORDS = {
     Field.VALUE: "lamports sent",
     Field.LOG_DATA: "log",
 }
-_FACT_WORDS = {
-    "calls": "size,",
-    "depth": "depth,",
-    "input_bytes": "input of all calls together,",
-    "new_edges": "call between two that never met,",
-    "rare_callee": "call to a contract that the caller hardly ever calls,",
-    "rare_function": "function that its contract hardly ever runs,",
-    "rare_functions": "functions that their contracts hardly ever run, such as",
-    "new_caller": "new caller of a function that only few call,",
-    "unknown_target": "target that the past does not know,",
-    "reentry": "contract entered while it was at work,",
-    "gain": "gain of the sender's side,",
-    "free_gain": "gain of the sender's side without a payment,",
-    "more_in_than_out": "gain of the sender's side in more tokens than it paid with,",
-    "loss": "loss of a contract,",
-    "bystander_loss": "loss of an account that makes no call itself,",
-    "drained": "share of a balance taken away,",
-    "emptied": "balances of those who sign, emptied,",
-    "largest_transfer": "size of a transfer,",
-    "number_high": "large argument for a function of this name,",
-    "number_low": "small or negative argument for a function of this name,",
-    "rare_company": "functions that hardly ever meet in one transaction,",
-    "rare_sequence": "function that hardly ever follows the one before,",
-    "rare_caller": "caller of a kind that functions of this name hardly ever have,",
-    "rare_role": "address that functions of this name hardly ever get,",
-    "rare_report": "number that the event hardly ever reports in this sense,",
-    "overdrawn": "more taken out within minutes than put in,",
-    "joint_gain": "gain without a payment within minutes,",
-    "withdrawn": "withdrawal of what others had put in,",
-    "replayed": "input that was sent before,",
-    "lookalike": "payment to another address that looks like one paid before,",
-}
-"""What a fact of blockscan.detect.facts is called in a reason."""
 _DEEDS = (
     "reentry", "bystander_loss", "drained", "withdrawn", "loss", "emptied", "overdrawn", "joint_gain",
     "free_gain", "gain",
@@ -183,7 +150,7 @@ def _leading(evidence: Sequence[Evidence]) -> Evidence:
     first = beyond[0] if beyond and evidence[0].extrapolated else evidence[0]
     if first.field not in SIZE_PARTS:
         return first
-    rare = (each for each in evidence if each.field in _FACT_WORDS and each.p_value <= RARE_P)
+    rare = (each for each in evidence if each.field in FACT_REASONS and each.p_value <= RARE_P)
     return next((each for each in rare if each.field not in SIZE_PARTS), first)
 
 
@@ -241,8 +208,8 @@ def _evidence(reading: Reading, token: int) -> Evidence:
 
 
 def _words(transaction: Transaction, evidence: Evidence) -> str:
-    if evidence.field in _FACT_WORDS:
-        return _FACT_WORDS[evidence.field]
+    if evidence.field in FACT_REASONS:
+        return FACT_REASONS[evidence.field]
     field = Field[evidence.field.upper()]
     if transaction.root.kind is not CallKind.INSTRUCTION:
         return _FIELD_WORDS[field]
@@ -273,7 +240,7 @@ def _instruction_place(step: Call, depth: int) -> str:
 
 def _rarity(evidence: Evidence) -> str:
     """How rare it is by itself, as far as the benign ones that it was compared with can tell."""
-    p, by = evidence.p_value, "by this alone " if evidence.field in _FACT_WORDS else ""
+    p, by = evidence.p_value, "by this alone " if evidence.field in FACT_REASONS else ""
     of = "" if evidence.field in SIZE_PARTS else " of its size"
     things = f"benign transactions{of}" if by else "such values of benign transactions"
     if evidence.extrapolated:

@@ -11,9 +11,18 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from blockscan.detect.authority import minted_in
 from blockscan.detect.books import Books
 from blockscan.detect.dealings import dealing_of, dealings_facts
-from blockscan.detect.fact import ESTABLISHED, MEASURED, Fact, Facts, by_value
+from blockscan.detect.fact import (
+    ESTABLISHED,
+    MEASURED,
+    Fact,
+    Facts,
+    amount_in_words,
+    by_value,
+    share_in_words,
+)
 from blockscan.detect.flow import Frames, frames_of
 from blockscan.detect.gains import gains_and_losses
 from blockscan.detect.habits import CALLER, Pair, company_of, in_words, reports_of, roles_of, sequences_of
@@ -58,6 +67,8 @@ FACTS = (
     "lookalike",
     "withdrawn",
     "replayed",
+    "taken_over",
+    "minted",
 )
 _RARE = 2.0
 """Nats; what an established party does more often than that adds nothing to a sum."""
@@ -84,7 +95,7 @@ def facts_of(transaction: Transaction, history: History) -> Facts:
     return (
         _size(frames)
         | _calls(frames, transaction, history)
-        | {"reentry": _reentry(frames)}
+        | {"reentry": _reentry(frames), "minted": _minted(frames, history)}
         | _arguments(frames, history)
         | _habits(frames, transaction, history)
         | gains_and_losses(frames, transaction, history)
@@ -234,6 +245,17 @@ def _reentry(frames: Frames) -> Fact:
     shown = next((node for node in again if frames.ok[node]), again[0])
     failed = "" if frames.ok[shown] else ", which failed"
     return Fact(math.log1p(len(again)), shown, f"{frames.calls[shown].target}{failed}")
+
+
+def _minted(frames: Frames, history: History) -> Fact:
+    """How many decades it adds to all that the past has seen minted of a token; 0 where it saw nothing."""
+    facts = [Fact(0.0)]
+    for mint, (amount, node) in minted_in(frames).items():
+        if so_far := history.minted(mint):
+            times = amount / so_far
+            text = f"{amount_in_words(amount, mint)}, {share_in_words(times)} of all minted before"
+            facts.append(Fact(math.log10(1 + times), node, text))
+    return max(facts, key=by_value)
 
 
 def _edge(edge: tuple[str, str], node: int) -> tuple[int, str]:

@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from blockscan.transaction import Call, CallKind, Log, LogOrder, Transaction, walk
 
@@ -42,6 +43,15 @@ class Transfer:
     taker: str
     amount: int
     node: int
+
+
+class ShareLost(NamedTuple):
+    """How much of its balance of a token an account lost, from 0 to 1, and whose it is (Solana)."""
+
+    account: str
+    owner: str
+    token: str
+    share: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,14 +157,14 @@ def entries_of(transfers: Iterable[Transfer]) -> Iterator[tuple[str, tuple[str, 
             yield holder, ("put", other, holder, each.asset), amount
 
 
-def shares_lost(root: Call) -> Iterator[tuple[str, str, float]]:
-    """Owner, token and lost share of each balance that fell, where the trace has balances (Solana)."""
+def shares_lost(root: Call) -> Iterator[ShareLost]:
+    """Every balance that fell, where the trace has balances (Solana)."""
     for step in root.steps:
         if isinstance(step, Log) and len(step.accounts) == 2 and len(step.data) == 3 * _WORD:
             change, left = int.from_bytes(step.data[:_WORD], signed=True), _number(step.data, 1)
             one_of_its_kind = (change, left, _number(step.data, 2)) == (-1, 0, 0)  # it has no shares
             if change < 0 and not one_of_its_kind:
-                yield step.accounts[1], step.emitter, -change / (left - change)
+                yield ShareLost(*step.accounts, step.emitter, -change / (left - change))
 
 
 def _of_call(call: Call, node: int, *, from_logs: bool) -> Iterator[Transfer]:

@@ -177,8 +177,8 @@ def _gained_until(nodes: Mapping[tuple[str, str], int], frames: Frames) -> dict[
 def _emptied(transaction: Transaction, counts: Callable[[str], bool]) -> Fact:
     """The shares that balances of the owners that count lost together (Solana), shown by the largest."""
     lost = [
-        Fact(share, 0, f"{share_in_words(share)} of the {token} in an account of {owner}")
-        for owner, token, share in shares_lost(transaction.root)
-        if counts(owner)
+        Fact(each.share, 0, f"{share_in_words(each.share)} of the {each.token} in an account of {each.owner}")
+        for each in shares_lost(transaction.root)
+        if counts(each.owner)
     ]
     return max(lost, key=by_value, default=Fact(0.0))._replace(value=sum(fact.value for fact in lost))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from blockscan.chains.solana_layouts import SYSTEM
+from blockscan.detect.authority import minted_in
 from blockscan.detect.flow import (
     LARGEST,
     Frames,
@@ -91,7 +92,8 @@ class History:
     """Frozen counts by KINDS, and the number of transactions they are from.
 
     `until` is by chain the last block that was counted, or that the model beside them was trained on. `books`
-    are what contracts that were created in these transactions hold, and from whom, see flow.entries_of.
+    are what contracts that were created in these transactions hold, and from whom, see flow.entries_of, and
+    what was minted of each token (Solana).
     """
 
     tallies: dict[str, Tally]
@@ -117,6 +119,10 @@ class History:
         """How many amounts of this kind the past had."""
         return self.tallies[kind].amounts(key_of(*parts))
 
+    def minted(self, mint: str) -> float:
+        """How much of a token of Solana the past has seen minted, in smallest units."""
+        return self.books.total(key_of("minted", mint))
+
 
 def history_of(transactions: Iterable[Transaction], base: History | None = None) -> History:
     """Count in one pass; order changes nothing but the books, which want that of time.
@@ -141,6 +147,8 @@ def history_of(transactions: Iterable[Transaction], base: History | None = None)
             count_all(counts["made"], (key_of(contract), key_of(contract, transaction.sender)))
         _book(books, frames, counts["made"], base)
         _count_sent(counts["sent"], transaction, base)
+        for mint, (amount, _) in minted_in(frames).items():
+            books[key_of("minted", mint)] = books.get(key_of("minted", mint), 0) + amount
     return History({kind: Tally.of(counts[kind]) for kind in KINDS}, number, until, Sums.of(books))
 
 
