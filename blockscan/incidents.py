@@ -201,12 +201,7 @@ def _by_time(incident: Incident) -> tuple[Any, ...]:
     return incident.last_time is None, -(incident.last_time or 0), incident.id
 
 
-def _by_chain(incident: Incident) -> tuple[Any, ...]:
-    return _place(incident.alerts[0])
-
-
 _ORDERS: dict[Order, Callable[[Incident], tuple[Any, ...]]] = {
     "p_value": _by_strength,
     "time": _by_time,
-    "chain": _by_chain,
 }

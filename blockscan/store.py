@@ -69,12 +69,12 @@ _RAREST = "s.p_value IS NULL, s.p_value, s.value DESC, s.chain, s.tx_hash"
 _ORDERS = {
     "p_value": _RAREST,
     "time": "s.time IS NULL, s.time DESC, s.chain, s.tx_hash",
-    "chain": "s.chain, s.block_number, s.tx_index, s.tx_hash",
 }
+_BY_PLACE = "s.chain, s.block_number, s.tx_index, s.tx_hash"
 # All but a few scores are shown: the plus keeps the planner from an index that begins with that.
 _SHOWN = "scores s LEFT JOIN alerts a ON s.chain = a.chain AND s.tx_hash = a.tx_hash WHERE +s.shown = 1"
 _TREE = "(SELECT f.tree FROM frames f WHERE " + " AND ".join(f"f.{name} = s.{name}" for name in _KEY) + ")"
-Order = Literal["p_value", "time", "chain"]
+Order = Literal["p_value", "time"]
 Row = tuple[TxScore, str | None, Sequence[Frame] | None]
 
 
@@ -181,7 +181,7 @@ class ScoreStore:
     def count_alerts(self, search: Search = ALL) -> int:
         """How many alerts a search finds in all."""
         where, values = condition(search)
-        return self._count(f"{_RAISED} AND {where}", values)
+        return int(self._db.rows(f"SELECT COUNT(*) FROM {_RAISED} AND {where}", values)[0][0])
 
     def alert(self, tx_hash: str, *, chain: str | None = None) -> Alert | None:
         """The alert of one transaction, or None; of one on several chains, that of the first of `chains`."""
@@ -224,20 +224,6 @@ class ScoreStore:
         with self._decoding(f"the call tree of {tx_hash}"):
             return unpack_frames(found[0][0]) if found and found[0][0] is not None else ()
 
-    def scores(
-        self, search: Search = ALL, *, limit: int = 50, offset: int = 0, order: Order = "p_value"
-    ) -> list[TxScore]:
-        """One page of shown scores. `severity` and `status` look at the transaction's alert."""
-        where, values = condition(search)
-        sql = f"SELECT {_SCORE} FROM {_SHOWN} AND {where} ORDER BY {_ORDERS[order]} LIMIT ? OFFSET ?"
-        with self._decoding("a score"):
-            return [score_from_row(row) for row in self._db.rows(sql, (*values, limit, offset))]
-
-    def count_scores(self, search: Search = ALL) -> int:
-        """How many shown scores a search finds in all."""
-        where, values = condition(search)
-        return self._count(f"{_SHOWN} AND {where}", values)
-
     def callers(self) -> dict[tuple[str, str], int]:
         """How many senders call an address, by (chain, address), for senders and targets of alerts."""
         return callers_of_parties(self._db)
@@ -245,8 +231,8 @@ class ScoreStore:
     def iter_scores(self) -> Iterator[TxScore]:
         """All shown scores of what is on the chain, by chain, block, index and hash."""
         with self._decoding("a score"):
-            order, live = _ORDERS["chain"], "s.shown = 1 AND s.orphaned = 0"
-            for row in self._db.execute(f"SELECT {_SCORE} FROM scores s WHERE {live} ORDER BY {order}"):
+            live = "s.shown = 1 AND s.orphaned = 0"
+            for row in self._db.execute(f"SELECT {_SCORE} FROM scores s WHERE {live} ORDER BY {_BY_PLACE}"):
                 yield score_from_row(row)
 
     def put_blocks(self, blocks: Iterable[ScoredBlock], *, now: int | None = None) -> list[Correction]:
@@ -327,9 +313,6 @@ class ScoreStore:
         """Of the shown scores of a hash, on one chain or all in the order of `chains`."""
         where = f"s.tx_hash IN (?, ?) AND s.chain = COALESCE(?, s.chain) ORDER BY a.chain IS NULL, {_RAREST}"
         return self._db.rows(f"SELECT {what} FROM {_SHOWN} AND {where}", (*spellings(tx_hash), chain))
-
-    def _count(self, tables: str, values: Sequence[Any]) -> int:
-        return int(self._db.rows(f"SELECT COUNT(*) FROM {tables}", values)[0][0])
 
     @contextmanager
     def _decoding(self, what: str) -> Iterator[None]:

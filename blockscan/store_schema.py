@@ -102,7 +102,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Which alerts or scores; what is empty does not restrict.
+    """Which alerts; what is empty does not restrict.
 
     `text` is looked for in hash, sender, target and reason; `since` and `until` bound the chain time
     (Unix seconds, half open); `unique_key` is one alert's.

@@ -245,7 +245,6 @@ def test_incidents_are_ordered_and_searched_as_alerts_are(stored: Path) -> None:
     with open_store(stored, read_only=True) as store:
         assert firsts(read_incidents(store)) == [4, 1, 5]
         assert firsts(read_incidents(store, order="time")) == [5, 4, 1]
-        assert firsts(read_incidents(store, order="chain")) == [1, 4, 5]
         assert numbers(read_incidents(store, Search(status=("dismissed",)))) == [[1, 2, 3]]
         assert numbers(read_incidents(store, Search(text="trudy"))) == [[4]]
         assert numbers(read_incidents(store, most=2)) == [[4], [5]]

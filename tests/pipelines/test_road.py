@@ -208,7 +208,7 @@ def test_blocks_of_a_node_are_scored_like_an_archive(road: Any, cli: Any, node: 
 
 def test_explain_shows_evidence_and_tree_from_store_and_archive(road: Any, cli: Any) -> None:
     with open_store(road.store, read_only=True) as results:
-        strongest = results.scores(limit=1)[0]
+        strongest = min(results.iter_scores(), key=lambda score: (score.p_value, -score.value, score.tx_hash))
     stored = cli("explain", strongest.tx_hash, "--store", road.store, "--json")
     again = cli("explain", strongest.tx_hash, "--source", road.archive, "--model", road.model, "--json")
     one, two = json.loads(stored.stdout), json.loads(again.stdout)

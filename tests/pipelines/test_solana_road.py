@@ -31,7 +31,7 @@ def test_the_demo_runs_the_whole_road(cli: Any, tmp_path: Path) -> None:
     assert figures["scored"] == sum(len(raw.tx_hashes) for raw in later) > 500
     assert {"BlockScan", "length", "calls"} < set(figures["evaluation"]["detectors"])
     with open_store(out / "scores.sqlite", read_only=True) as results:
-        strongest = results.scores(limit=1)[0]
+        strongest = min(results.iter_scores(), key=lambda score: (score.p_value, -score.value, score.tx_hash))
     assert strongest.source == "solana+logs" and strongest.target != strongest.sender
     shown = cli("explain", strongest.tx_hash, "--store", out / "scores.sqlite", "--all").stdout
     assert strongest.tx_hash in shown and "INSTRUCTION" in shown and "balance " in shown

@@ -185,7 +185,7 @@ def test_what_leaves_the_chain_is_orphaned_and_nothing_is_deleted(
     assert alerts(store, "orphaned") == [each for each in gone if alarming(each)]
     assert alerts(store, "open") == [each for each in on_chain(server.chain) if alarming(each)]
     assert store.orphans("ethereum", before) == set(gone) and store.summary().orphaned == len(gone)
-    assert store.count_scores() == len(before) + len(on_chain(server.chain)) - len(before) + len(gone)
+    assert store.summary().scored == len(on_chain(server.chain))
     for tx_hash in alerts(store, "orphaned"):
         (entry,) = store.history(f"ethereum:{tx_hash}")
         assert entry.what == "orphaned" and "left the chain; was open" in entry.note
@@ -542,8 +542,8 @@ def test_a_run_knows_what_accounts_did_in_the_last_minutes_of_the_one_before(
     watching = watcher(server, tmp_path, store)
     watching.start(1)
     watching.step()
-    last = max(score.time or 0 for score in store.scores())
-    senders = {score.sender for score in store.scores() if score.time == last}
+    last = max(score.time or 0 for score in store.iter_scores())
+    senders = {score.sender for score in store.iter_scores() if score.time == last}
     accounts = [account_of("ethereum", sender) for sender in senders]
     given: list[Earlier] = []
 
