@@ -7,7 +7,7 @@ An endpoint is written as its URL with settings in the fragment, which is never 
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from blockscan.chains.checks import InvalidAnswer
@@ -44,17 +44,6 @@ _ALIKE: tuple[tuple[tuple[type[ChainError], ...], type[ChainError]], ...] = (
 Value = TypeVar("Value")
 
 
-class Settings(TypedDict, total=False):
-    """What the fragment of an endpoint's URL may set; see Endpoint."""
-
-    weight: float
-    rps: float
-    concurrent: int
-    timeout: float
-    max_bytes: int
-    attempts: int
-
-
 def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
@@ -76,6 +65,7 @@ _SETTINGS: dict[str, tuple[str, Callable[[str], float]]] = {
     "max_mb": ("max_bytes", lambda text: int(_positive(text) * 1024 * 1024)),
     "attempts": ("attempts", _count),
 }
+"""What the fragment of an endpoint's URL may set: the argument of Endpoint, and what reads its value."""
 
 
 def read_endpoints(texts: Sequence[str]) -> "Pool":

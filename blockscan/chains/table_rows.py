@@ -137,17 +137,16 @@ def quantity(row: Row, name: str) -> str | None:
     return None if value is None else hex(value)
 
 
-def transaction_index(row: Row, *names: str) -> int:
-    """The place of a transaction in its block, from the first of the columns that there is.
+def transaction_index(row: Row, name: str) -> int:
+    """The place of a transaction or a log in its block.
 
     Raises:
         ParseError: it is missing.
     """
-    for name in names:
-        value = row.whole(name)
-        if value is not None:
-            return value
-    raise row.error(names[0], "a place in the block is needed")
+    value = row.whole(name)
+    if value is None:
+        raise row.error(name, "a place in the block is needed")
+    return value
 
 
 def unknown_kind(row: Row, name: str) -> ParseError:

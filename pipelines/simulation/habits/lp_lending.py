@@ -24,7 +24,6 @@ from pipelines.simulation.world import (
 )
 
 _SETUP = Tag(kind="deployment")
-_SWAP = Tag(kind="swap")
 _APPROVAL = Tag(kind="approval")
 _LIQUIDITY = Tag(kind="liquidity")
 _LENDING = Tag(kind="lending")

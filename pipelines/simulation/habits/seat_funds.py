@@ -19,7 +19,6 @@ from pipelines.simulation.world import (
 )
 
 _SETUP = Tag(kind="deployment")
-_SWAP = Tag(kind="swap")
 _APPROVAL = Tag(kind="approval")
 _FUND = Tag(kind="fund")
 _DRIP = Tag(kind="small_withdrawals")

@@ -22,7 +22,6 @@ from pipelines.simulation.world import (
 )
 
 _SETUP = Tag(kind="deployment")
-_SWAP = Tag(kind="swap")
 _APPROVAL = Tag(kind="approval")
 _VAULT = Tag(kind="vault")
 _HARVEST = Tag(kind="strategy_harvest")
