@@ -127,6 +127,12 @@ def content_digest(sequence: TokenSequence) -> bytes:
     return digest.digest()
 
 
+def canonical_order(table: WindowTable, sequences: Sequence[TokenSequence]) -> NDArray[np.int64]:
+    """All windows by length, then by `canonical_ranks` of their sequences, then by their place in these."""
+    rank_S = canonical_ranks(sequences)
+    return np.lexsort((table.index_W, rank_S[table.sequence_W], table.length_W))
+
+
 def canonical_ranks(sequences: Sequence[TokenSequence]) -> NDArray[np.int64]:
     """Place of each sequence when sorted by hash, then by content: the same in whatever order they come."""
     order_S = sorted(

@@ -13,7 +13,7 @@ from torch import Tensor
 from blockscan.config import ScoreConfig
 from blockscan.errors import ArtifactError, ConfigError
 from blockscan.model.attention import Layout
-from blockscan.model.batch import WindowTable, content_digest, cut_windows, pack, sorted_batches, window_table
+from blockscan.model.batch import canonical_order, cut_windows, pack, sorted_batches, window_table
 from blockscan.model.encoder import MaskedLM, autocast
 from blockscan.tokens import Field, TokenSequence
 
@@ -64,7 +64,7 @@ def embeddings(
     table = window_table(sequences, model.config.longest, model.vocabulary)
     said = (one.field != Field.MARK for one in sequences)
     counted_T = np.concatenate([one_T if one_T.any() else ~one_T for one_T in said])
-    order_W = _canonical(table, sequences)
+    order_W = canonical_order(table, sequences)
     for rows in sorted_batches(table.length_W[order_W], config.batch_tokens):
         chosen_N = order_W[rows]
         cut = cut_windows(table, chosen_N)
@@ -84,13 +84,3 @@ def embeddings(
     sequence_T = np.repeat(np.arange(len(sequences)), [len(one) for one in sequences])
     count_S = np.bincount(sequence_T, weights=counted_T, minlength=len(sequences))
     return (total_SE / np.maximum(count_S, 1.0)[:, None]).astype(np.float32)
-
-
-def _canonical(table: WindowTable, sequences: Sequence[TokenSequence]) -> NDArray[np.int64]:
-    """Windows by length, then by what their sequence is, then by place in it."""
-    order_S = sorted(
-        range(len(sequences)), key=lambda which: (sequences[which].tx_hash, content_digest(sequences[which]))
-    )
-    rank_S = np.empty(len(sequences), dtype=np.int64)
-    rank_S[order_S] = np.arange(len(sequences))
-    return np.lexsort((table.index_W, rank_S[table.sequence_W], table.length_W))

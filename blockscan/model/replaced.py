@@ -14,7 +14,7 @@ from torch import Tensor
 
 from blockscan.config import ScoreConfig
 from blockscan.errors import ArtifactError, ConfigError
-from blockscan.model.batch import canonical_ranks, cut_windows, pack, sorted_batches, window_table
+from blockscan.model.batch import canonical_order, cut_windows, pack, sorted_batches, window_table
 from blockscan.model.encoder import MaskedLM, autocast
 from blockscan.tokens import TokenSequence, suspicion
 
@@ -59,7 +59,7 @@ def replaced_scores(
     if not sequences:
         return []
     table = window_table(sequences, model.config.longest, model.vocabulary)
-    order_W = np.lexsort((table.index_W, canonical_ranks(sequences)[table.sequence_W], table.length_W))
+    order_W = canonical_order(table, sequences)
     odds_T = np.zeros(len(table.ids_T), dtype=np.float32)
     done, landmarks = 0, model.config.lca_bias
     for rows in sorted_batches(table.length_W[order_W], config.batch_tokens):
