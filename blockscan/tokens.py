@@ -85,6 +85,13 @@ class VocabularyShape:
     size: int
     alias_spans: tuple[tuple[int, int], ...]
 
+    def first_of_span(self) -> NDArray[np.int64]:
+        """What each id stands for, (V,): of the ids of an alias span the first stands for all."""
+        first_V = np.arange(self.size)
+        for start, stop in self.alias_spans:
+            first_V[start:stop] = start
+        return first_V
+
 
 @dataclass(frozen=True, slots=True)
 class TokenLosses:

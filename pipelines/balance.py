@@ -121,9 +121,7 @@ def unigram_bits(
     sequences: Sequence[TokenSequence], shape: VocabularyShape, chains: Sequence[str]
 ) -> list[NDArray[np.float64]]:
     """-log2 of each piece's share of all pieces of its chain, the ids of an alias span taken together."""
-    merge = np.arange(shape.size)
-    for start, stop in shape.alias_spans:
-        merge[start:stop] = start
+    merge = shape.first_of_span()
     counts: dict[str, NDArray[np.int64]] = {}
     for sequence, chain in zip(sequences, chains, strict=True):
         seen = np.bincount(merge[sequence.ids], minlength=shape.size)

@@ -247,15 +247,11 @@ def _judge(
     model: MaskedLM, x_ME: Tensor, ids_M: NDArray[np.int32], expected: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
     """Surprise (M,), rank (M,) and best ids (M, expected) of the true ids at encoded positions."""
-    truth_M1 = torch.from_numpy(_first_of_span(ids_M, model.vocabulary.alias_spans)).to(x_ME.device)[:, None]
+    truth_M1 = torch.from_numpy(model.vocabulary.first_of_span()[ids_M]).to(x_ME.device)[:, None]
     rows = max(1, CHUNK // model.vocabulary.size)
     parts = []
     for i in range(0, len(x_ME), rows):
-        logits_MV = model.logits(x_ME[i : i + rows]).float()
-        for start, stop in model.vocabulary.alias_spans:
-            whole_M = logits_MV[:, start:stop].logsumexp(-1)
-            logits_MV[:, start:stop] = -torch.inf
-            logits_MV[:, start] = whole_M
+        logits_MV = logits_of_meanings(model, x_ME[i : i + rows])
         truth_logit_M1 = logits_MV.gather(1, truth_M1[i : i + rows])
         surprise_M1 = logits_MV.logsumexp(-1, keepdim=True) - truth_logit_M1
         best_MK = logits_MV.topk(expected, dim=-1).indices
@@ -266,11 +262,14 @@ def _judge(
     return answer[:, 0], answer[:, 1].astype(np.int32), answer[:, 2:].astype(np.int32)
 
 
-def _first_of_span(ids_M: NDArray[np.int32], spans: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
-    merged_M = ids_M.astype(np.int64)
-    for start, stop in spans:
-        merged_M[(ids_M >= start) & (ids_M < stop)] = start
-    return merged_M
+def logits_of_meanings(model: MaskedLM, x_ME: Tensor) -> Tensor:
+    """Logits (M, V) in float32; of an alias span the first id has the probability of all, the others none."""
+    logits_MV = model.logits(x_ME).float()
+    for start, stop in model.vocabulary.alias_spans:
+        whole_M = logits_MV[:, start:stop].logsumexp(-1)
+        logits_MV[:, start:stop] = -torch.inf
+        logits_MV[:, start] = whole_M
+    return logits_MV
 
 
 def _per_sequence(

@@ -17,9 +17,7 @@ DIMENSIONS = 16
 
 def bag_matrix(transactions: Sequence[Transaction], tokenizer: Tokenizer) -> csr_array:
     """Counts of pieces, a sparse float32 matrix (N, V); all aliases of one span count as its first."""
-    first = np.arange(tokenizer.shape.size)
-    for start, stop in tokenizer.shape.alias_spans:
-        first[start:stop] = start
+    first = tokenizer.shape.first_of_span()
     ids, counts, ends = [], [], [0]
     for transaction in transactions:
         found, times = np.unique(first[tokenizer.encode(transaction).ids], return_counts=True)

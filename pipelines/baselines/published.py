@@ -16,11 +16,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from blockscan.model.batch import cut_windows, pack, sorted_batches, window_table
 from blockscan.model.checkpoint import load_checkpoint
 from blockscan.model.encoder import MaskedLM
+from blockscan.model.losses import logits_of_meanings
 from blockscan.tokens import TokenSequence, VocabularyShape
 from blockscan.transaction import Transaction
 from pipelines.baselines.setting import Score, Setting, Tokenizer
@@ -94,7 +94,7 @@ def misses(
     """
     table = window_table(sequences, model.config.longest, model.vocabulary)
     hidden_T = np.concatenate([random_hidden(sequence, seed) for sequence in sequences])
-    order_W = np.argsort(table.length_W, kind="stable")
+    order_W, first = np.argsort(table.length_W, kind="stable"), model.vocabulary.first_of_span()
     missed_S = np.zeros(len(sequences))
     for rows in sorted_batches(table.length_W[order_W], batch_tokens):
         cut = cut_windows(table, order_W[rows])
@@ -103,23 +103,13 @@ def misses(
         with torch.inference_mode():
             landmarks = model.config.lca_bias
             x_TE = model(pack(table, cut, here_T, landmarks=landmarks, device=model.device))
-            truth_M = torch.from_numpy(table.ids_T[cut.place_T[ask]].astype(np.int64)).to(model.device)
-            missed_M = _missed(model, x_TE[torch.from_numpy(ask).to(model.device)], truth_M)
+            truth_M = torch.from_numpy(first[table.ids_T[cut.place_T[ask]]]).to(model.device)
+            logits_MV = logits_of_meanings(model, x_TE[torch.from_numpy(ask).to(model.device)])
+            missed_M = (logits_MV.topk(TOP, dim=-1).indices != truth_M[:, None]).all(-1).double()
         sequence_M = table.sequence_W[order_W[rows]][cut.segment_T[ask]]
         missed_S += np.bincount(sequence_M, weights=missed_M.cpu().numpy(), minlength=len(sequences))
     asked_S = np.array([_hidden_count(len(sequence)) for sequence in sequences])
     return np.stack((missed_S, missed_S / np.maximum(asked_S, 1)), axis=1)
-
-
-def _missed(model: MaskedLM, x_ME: Tensor, truth_M: Tensor) -> Tensor:
-    logits_MV = model.logits(x_ME).float()
-    truth_M = truth_M.clone()
-    for start, stop in model.vocabulary.alias_spans:
-        whole_M = logits_MV[:, start:stop].logsumexp(-1)
-        logits_MV[:, start:stop] = -torch.inf
-        logits_MV[:, start] = whole_M
-        truth_M[(truth_M >= start) & (truth_M < stop)] = start
-    return (logits_MV.topk(TOP, dim=-1).indices != truth_M[:, None]).all(-1).double()
 
 
 def random_hidden(sequence: TokenSequence, seed: int) -> NDArray[np.bool_]:
