@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blockscan.chains.networks import NETWORKS
-from blockscan.errors import ConfigError
 from blockscan.safetext import safe_text
 from pipelines.options import AsJson, Blocks, Device, DryRun, ModelOption, OnDevice, StoreOption
 
 if TYPE_CHECKING:
+    from pipelines.ingest import IngestReport
     from pipelines.sources import Rejects
 
 PARTIAL = 3
@@ -95,21 +95,18 @@ def ingest_ethereum(
     from pipelines import data_commands
 
     inputs = [*(from_ or []), *(files or [])]
-    wanted = sum((bool(inputs), bool(rpc and blocks and not inputs), repair))
-    if wanted != 1 or (inputs and blocks) or (repair and (blocks or not rpc)):
-        raise ConfigError(
-            "give either --rpc URL with --blocks A:B, or --rpc URL with --repair, or --from FILE..."
-        )
     given = data_commands.Endpoints(rpc or [], chain, chain_id, min_source.value)
-    if inputs:
-        report = data_commands.ingest_from_files(given, inputs, out, dry_run=dry_run)
-    elif repair:
-        report = data_commands.repair(given, out, dry_run=dry_run)
-    else:
-        report = data_commands.ingest_from_node(given, blocks or "", out, dry_run=dry_run)
+    report = data_commands.ingest(given, blocks, inputs, out, repair=repair, dry_run=dry_run)
+    finish_ingest(report, as_json=as_json)
+
+
+def finish_ingest(report: "IngestReport | None", *, as_json: bool) -> None:
+    """Show what an ingest did, if it did anything; the exit status says whether that was all."""
+    from pipelines.data_commands import show_ingest
+
     if report is None:
         return
-    data_commands.show_ingest(report, as_json=as_json)
+    show_ingest(report, as_json=as_json)
     if report.partial:
         raise typer.Exit(PARTIAL)
 

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from blockscan.errors import ConfigError
-from pipelines.cli_data import PARTIAL, Rpc
+from pipelines.cli_data import Rpc, finish_ingest
 from pipelines.options import AsJson, Blocks, DryRun
 
 
@@ -38,20 +37,6 @@ def ingest_solana(
     from pipelines import data_commands
 
     inputs = [*(from_ or []), *(files or [])]
-    wanted = sum((bool(inputs), bool(rpc and blocks and not inputs), repair))
-    if wanted != 1 or (inputs and blocks) or (repair and (blocks or not rpc)):
-        raise ConfigError(
-            "give either --rpc URL with --blocks A:B, or --rpc URL with --repair, or --from FILE..."
-        )
     given = data_commands.Endpoints(rpc or [], family="solana", votes=votes)
-    if inputs:
-        report = data_commands.ingest_from_files(given, inputs, out, dry_run=dry_run)
-    elif repair:
-        report = data_commands.repair(given, out, dry_run=dry_run)
-    else:
-        report = data_commands.ingest_from_node(given, blocks or "", out, dry_run=dry_run)
-    if report is None:
-        return
-    data_commands.show_ingest(report, as_json=as_json)
-    if report.partial:
-        raise typer.Exit(PARTIAL)
+    report = data_commands.ingest(given, blocks, inputs, out, repair=repair, dry_run=dry_run)
+    finish_ingest(report, as_json=as_json)

@@ -93,8 +93,28 @@ def _only_chain(files: Sequence[Path], given: Endpoints) -> str | None:
     return None if wanted is None else chain_name(wanted)
 
 
+def ingest(
+    given: Endpoints, blocks: str | None, files: Sequence[Path], out: Path, *, repair: bool, dry_run: bool
+) -> IngestReport | None:
+    """`blockscan ingest ethereum`, or `solana`, from a node or from files; None of a dry run.
+
+    Raises:
+        ConfigError: not exactly one of blocks of a node, a repair and files is asked for.
+    """
+    wanted = sum((bool(files), bool(given.rpc and blocks and not files), repair))
+    if wanted != 1 or (files and blocks) or (repair and (blocks or not given.rpc)):
+        raise ConfigError(
+            "give either --rpc URL with --blocks A:B, or --rpc URL with --repair, or --from FILE..."
+        )
+    if files:
+        return _ingest_from_files(given, files, out, dry_run=dry_run)
+    if repair:
+        return _repair(given, out, dry_run=dry_run)
+    return ingest_from_node(given, blocks or "", out, dry_run=dry_run)
+
+
 def ingest_from_node(given: Endpoints, blocks: str, out: Path, *, dry_run: bool) -> IngestReport | None:
-    """`blockscan ingest ethereum --rpc`, or `solana`."""
+    """Fetch blocks of a node."""
     node = open_node(given)
     wanted = parse_range(blocks, newest=node.head())
     if not dry_run:
@@ -109,8 +129,7 @@ def ingest_from_node(given: Endpoints, blocks: str, out: Path, *, dry_run: bool)
     return None
 
 
-def repair(given: Endpoints, out: Path, *, dry_run: bool) -> IngestReport | None:
-    """`blockscan ingest ethereum --repair`, or `solana`."""
+def _repair(given: Endpoints, out: Path, *, dry_run: bool) -> IngestReport | None:
     coverage = Archive(out).coverage()
     node = open_node(given)
     if not dry_run:
@@ -129,10 +148,9 @@ def _planned(node: Node, out: Path) -> Archive | None:
     return archive
 
 
-def ingest_from_files(
+def _ingest_from_files(
     given: Endpoints, files: Sequence[Path], out: Path, *, dry_run: bool
 ) -> IngestReport | None:
-    """`blockscan ingest ethereum --from`, or `solana`."""
     only_chain = _only_chain(files, given)
     if not dry_run:
         return ingest_files(files, out, only_chain, family=given.family, votes=given.votes)
