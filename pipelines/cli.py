@@ -4,10 +4,9 @@ Results go to stdout, talk to stderr. Exit status: 0 done, 1 an error in one lin
 but some input was rejected or all of it degraded, 4 the traffic has drifted, 130 interrupted.
 """
 
-import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -41,9 +40,6 @@ from pipelines.options import (
     StoreOption,
     preset_config,
 )
-
-if TYPE_CHECKING:
-    from pipelines.sources import Rejects, Shard
 
 INTERRUPTED = 130
 ROAD = (
@@ -121,7 +117,7 @@ def tokenizer_fit(
     from pipelines.model_dir import ModelDir
 
     config = preset_config(preset, set_)
-    shards, rejects = _shards(source, blocks)
+    shards, rejects = commands.shards_of(source, blocks)
     if dry_run:
         require_empty(ModelDir(model).tokenizer)
         _say(f"would fit a tokenizer on up to {sum(shard.rows for shard in shards):,} transactions")
@@ -168,7 +164,7 @@ def pretrain(
     from pipelines.training.processes import first_process
 
     config = preset_config(preset, set_, unread=ADAPTED if adapt else ("adapt", "tokenizer"))
-    shards, rejects = _shards(source, blocks)
+    shards, rejects = commands.shards_of(source, blocks)
     if dry_run:
         to, base, on = ModelDir(model), ModelDir(adapt) if adapt else None, device.value
         ready = prepared(to, config, exclude, device=on, resume=resume, base=base, tensorboard=tensorboard)
@@ -232,7 +228,7 @@ def calibrate(
     from pipelines.traffic import Target
 
     target = Target(fpr, alerts_per_day, transactions_per_day)
-    shards, rejects = _shards(source, blocks)
+    shards, rejects = commands.shards_of(source, blocks)
     place_for(ModelDir(model), replace=replace)
     if preset is None:
         config = trained_config(ModelDir(model), set_ or [])
@@ -291,7 +287,7 @@ def score(
         raise ConfigError("give something to score: an archive or a file, or --rpc URL with --blocks A:B")
     if dry_run:
         load_detector(ModelDir(model), device.value)
-        rows = 0 if source is None else sum(shard.rows for shard in _shards(source, blocks)[0])
+        rows = 0 if source is None else sum(shard.rows for shard in commands.shards_of(source, blocks)[0])
         what = f"up to {rows:,} transactions of {source}" if source else f"blocks {blocks} of a node"
         _say(f"would score {what} with {model} into {store}")
         return
@@ -327,24 +323,14 @@ def demo(
     """
     from pipelines import demo as road
     from pipelines.progress import console
-    from pipelines.render import to_stdout
+    from pipelines.render import print_json, to_stdout
 
     summary = road.run(out, preset_config(preset, set_), chain, show=console.print if as_json else to_stdout)
     if as_json:
-        _print_json(summary)
-
-
-def _shards(source: Path, blocks: str | None) -> "tuple[list[Shard], Rejects]":
-    from pipelines.commands import shards_of
-
-    return shards_of(source, blocks)
+        print_json(summary)
 
 
 def _say(message: str) -> None:
     from blockscan.safetext import safe_text
 
     typer.echo(safe_text(message, limit=1000), err=True)
-
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=1, sort_keys=True))

@@ -1,6 +1,5 @@
 """The commands that bring in what others know: signatures and labels. `pipelines.cli` adds them."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from blockscan.errors import ConfigError
+from pipelines.cli_data import PARTIAL
 from pipelines.options import AsJson, ModelOption, StoreOption
 
-PARTIAL = 3
 _SHOWN = 20
 signatures_app = typer.Typer(no_args_is_help=True, help="Names of functions and events.")
 labels_app = typer.Typer(no_args_is_help=True, help="Labels of addresses.")
@@ -110,10 +109,10 @@ def _day(given: str | None) -> str:
 
 
 def _show(facts: dict[str, Any], title: str, *, as_json: bool) -> None:
-    from pipelines.render import pairs, to_stdout
+    from pipelines.render import pairs, print_json, to_stdout
 
     if as_json:
-        typer.echo(json.dumps(facts, indent=1, sort_keys=True))
+        print_json(facts)
     else:
         to_stdout(pairs(facts, title))
 
