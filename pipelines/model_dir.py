@@ -110,23 +110,24 @@ def trained_config(directory: ModelDir, overrides: Sequence[str] = ()) -> Config
     return config_from({"score": kept}, str(directory.checkpoint), overrides)
 
 
-def load_detector(directory: ModelDir, device: str) -> Detector:
-    """Everything that scoring needs.
+def load_detector(directory: ModelDir, device: str, *, calibrated: Path | None = None) -> Detector:
+    """Everything that scoring needs; `calibrated` is the calibration to judge by, the newest if not given.
 
     Raises:
         ArtifactError: a part is missing or damaged, or the calibration is of another checkpoint.
     """
     tokenizer, model, checkpoint = load_model(directory, device)
-    calibration = load_calibration(directory.calibration)
+    judges = calibrated or directory.calibration
+    calibration = load_calibration(judges)
     here = {"checkpoint": checkpoint, "history": read_manifest(directory.history, HISTORY).fingerprint}
     for role, found in here.items():
         made_for = calibration.parents.get(role, "none")
         if made_for != found:
             raise ArtifactError(
-                f"{directory.calibration} was made for {role} {made_for[:12]}, not for {found[:12]}; "
+                f"{judges} was made for {role} {made_for[:12]}, not for {found[:12]}; "
                 "run `blockscan calibrate` again"
             )
-    scoring = config_from({"score": calibration.scoring}, str(directory.calibration)).score
+    scoring = config_from({"score": calibration.scoring}, str(judges)).score
     return Detector(
         tokenizer,
         model,

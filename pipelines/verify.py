@@ -1,14 +1,13 @@
 """Make an alert bundle from a stored score, and score a bundle's transaction again; see pipelines.bundle."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from blockscan.archive import Archive, RawBlock
 from blockscan.artifact import read_manifest
 from blockscan.chains.families import parse
-from blockscan.config import config_from
-from blockscan.detect.calibration_file import KIND, load_calibration, versions
+from blockscan.detect.calibration_file import KIND, versions
 from blockscan.detect.history_file import KIND as HISTORY
 from blockscan.errors import ArtifactError, ConfigError, ParseError
 from blockscan.findings import Before, TxScore
@@ -86,9 +85,8 @@ def verify_bundle(bundle: Bundle, directory: ModelDir, *, device: str) -> list[C
     checks += _compare_hashes(bundle, _hashes_here(bundle, directory))
     if not all(check.agrees for check in checks[1:]):
         return [*checks, Check("value", "not scored again: the above differ", agrees=False)]
-    detector = _with_calibration(
-        load_detector(directory, device), _calibration_here(directory, bundle.hashes["calibration"])
-    )
+    judges = _calibration_here(directory, bundle.hashes["calibration"])
+    detector = load_detector(directory, device, calibrated=judges)
     scoring = scoring_hash(asdict(detector.scoring))
     checks += _compare_hashes(bundle, {"scoring": scoring})
     again = _judge_alone(bundle.row, bundle.tx_hash, detector, bundle.before)
@@ -149,8 +147,8 @@ def _calibration_here(directory: ModelDir, wanted: str) -> Path:
 
 def _detector(directory: ModelDir, device: str, stored: TxScore) -> Detector:
     """The detector that gave a stored score."""
-    path = _calibration_here(directory, stored.calibration)
-    detector = _with_calibration(load_detector(directory, device), path)
+    judges = _calibration_here(directory, stored.calibration)
+    detector = load_detector(directory, device, calibrated=judges)
     for what, told, here in (
         ("model", stored.model, detector.fingerprint),
         ("calibration", stored.calibration, detector.calibrated_as),
@@ -161,18 +159,6 @@ def _detector(directory: ModelDir, device: str, stored: TxScore) -> Detector:
                 "give the model that scored it, or score it again"
             )
     return detector
-
-
-def _with_calibration(detector: Detector, path: Path) -> Detector:
-    calibration = load_calibration(path)
-    if calibration.parents.get("checkpoint") != detector.fingerprint:
-        raise ArtifactError(f"{path} was made for another checkpoint; run `blockscan calibrate` again")
-    return replace(
-        detector,
-        calibration=calibration,
-        calibrated_as=read_manifest(path, KIND).fingerprint,
-        scoring=config_from({"score": dict(calibration.scoring)}, str(path)).score,
-    )
 
 
 def _row_of(stored: TxScore, archive: Archive) -> RawBlock:
