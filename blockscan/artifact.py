@@ -56,31 +56,44 @@ def require_empty(path: Path) -> None:
 
 
 @contextmanager
+def drafted(path: Path) -> Iterator[Path]:
+    """Yield where to make a directory and fill it; on success it gets the name `path`, else it goes.
+
+    Raises:
+        ArtifactError: `path` already holds something.
+        OSError: the disk refused.
+    """
+    require_empty(path)
+    draft = path.with_name(f".{path.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        yield draft
+        if path.is_dir():
+            path.rmdir()
+        draft.rename(path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
 def create(path: Path, kind: str, *, config: Mapping[str, Any], parents: Mapping[str, str]) -> Iterator[Path]:
     """Yield a temporary directory to fill; on success it gets its manifest and the name `path`.
 
     Raises:
         ArtifactError: `path` already holds something, or the disk refused (full, read-only).
     """
-    require_empty(path)
-    draft = path.with_name(f".{path.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
     try:
-        draft.mkdir(parents=True)
-        yield draft
-        files = {entry.name: file_sha256(entry) for entry in sorted(draft.iterdir())}
-        manifest = Manifest(kind, VERSION, dict(config), dict(parents), files)
-        (draft / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n")
-        if path.is_dir():
-            path.rmdir()
-        draft.rename(path)
+        with drafted(path) as draft:
+            draft.mkdir(parents=True)
+            yield draft
+            files = {entry.name: file_sha256(entry) for entry in sorted(draft.iterdir())}
+            manifest = Manifest(kind, VERSION, dict(config), dict(parents), files)
+            (draft / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n")
     except OSError as error:
         raise ArtifactError(
             f"cannot write the {kind} {path}: {error}; free some space or give another directory, "
             "and run the same command again"
         ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def sync(path: Path) -> None:

@@ -6,7 +6,6 @@ labels.csv, which only evaluation and the report on a benchmark read.
 
 import csv
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import orjson
 
 from blockscan.archive import Archive, PartInfo, RawBlock
-from blockscan.artifact import require_empty
+from blockscan.artifact import drafted
 from blockscan.chains.decode import decode
 from blockscan.chains.ethereum import chain_name
 from blockscan.errors import ArtifactError, ConfigError
@@ -66,20 +65,13 @@ def simulate(wanted: Plan, out: Path, engine: str) -> Json:
         ArtifactError: `out` is not empty, or the disk is full.
         SimulationError: the engine is not there, or died.
     """
-    require_empty(out)
-    draft = out.with_name(f".{out.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
     try:
-        with ExitStack() as stack:
-            chain = _run(wanted, draft, stack, engine)
-        write_truth(chain, draft)
-        if out.is_dir():
-            out.rmdir()
-        draft.rename(out)
+        with drafted(out) as draft:
+            with ExitStack() as stack:
+                chain = _run(wanted, draft, stack, engine)
+            write_truth(chain, draft)
     except OSError as error:
         raise ArtifactError(f"cannot write {out}: {error.strerror}; free some space and run again") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return _facts(chain, out)
 
 
@@ -184,16 +176,24 @@ def read_report(folder: Path, reference: Sequence[Path]) -> Json:
     Raises:
         ArtifactError: the directory or a file cannot be read.
     """
+    truth, after = read_truth(folder)
+    table = feature_rows(_sealed(folder), truth)
+    return report(table, after, [row for path in reference for row in reference_rows(path)])
+
+
+def read_truth(folder: Path) -> tuple[dict[str, dict[str, str]], int]:
+    """Return the rows of labels.csv by hash, and the last block that attacks come after.
+
+    Raises:
+        ArtifactError: the directory holds no benchmark.
+    """
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         with (folder / "labels.csv").open(encoding="utf-8", newline="") as stream:
-            truth = {row["tx_hash"]: row for row in csv.DictReader(stream)}
-        after = int(meta["calibrate_until_block"])
+            return {row["tx_hash"]: row for row in csv.DictReader(stream)}, int(meta["calibrate_until_block"])
     except (OSError, ValueError, KeyError) as error:
         message = f"{folder} holds no simulated benchmark ({error}); make one with --out"
         raise ArtifactError(message) from error
-    table = feature_rows(_sealed(folder), truth)
-    return report(table, after, [row for path in reference for row in reference_rows(path)])
 
 
 def _sealed(folder: Path) -> Iterator[Json]:

@@ -7,9 +7,7 @@ report read.
 
 from __future__ import annotations
 
-import csv
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,12 +18,12 @@ import numpy as np
 import orjson
 
 from blockscan.archive import Archive, PartInfo, RawBlock
-from blockscan.artifact import require_empty
+from blockscan.artifact import drafted, require_empty
 from blockscan.chains.solana import parse
 from blockscan.errors import ArtifactError, ConfigError
 from blockscan.transaction import Call, Log, TraceSource, Transaction, walk
 from pipelines.metrics import Estimate, rank_metrics
-from pipelines.simulate import HISTORY, TEST
+from pipelines.simulate import HISTORY, TEST, read_truth
 from pipelines.simulation.engine import SimulationError
 from pipelines.simulation.solana.server import GENESIS_HASH
 
@@ -83,18 +81,12 @@ def simulate(wanted: SolanaPlan, out: Path) -> Json:
     chain = build(
         wanted.seed, transactions=wanted.transactions, incidents=wanted.incidents, split=wanted.split
     )
-    draft = out.with_name(f".{out.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
     try:
-        _write_archives(chain, draft)
-        write_truth(chain, draft, seed=wanted.seed, split=wanted.split)
-        if out.is_dir():
-            out.rmdir()
-        draft.rename(out)
+        with drafted(out) as draft:
+            _write_archives(chain, draft)
+            write_truth(chain, draft, seed=wanted.seed, split=wanted.split)
     except OSError as error:
         raise ArtifactError(f"cannot write {out}: {error.strerror}; free some space and run again") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return _facts(chain, wanted, out)
 
 
@@ -166,14 +158,7 @@ def read_report(folder: Path) -> Json:
     Raises:
         ArtifactError: the directory or a file cannot be read.
     """
-    try:
-        after = int(json.loads((folder / "meta.json").read_text(encoding="utf-8"))["calibrate_until_block"])
-        with (folder / "labels.csv").open(encoding="utf-8", newline="") as stream:
-            truth = {row["tx_hash"]: row for row in csv.DictReader(stream)}
-    except (OSError, ValueError, KeyError) as error:
-        raise ArtifactError(
-            f"{folder} holds no simulated benchmark ({error}); make one with --out"
-        ) from error
+    truth, after = read_truth(folder)
     kept = [(row, truth[row["hash"]]) for row in _features(folder) if row["hash"] in truth]
     kept = [
         (row, label)
