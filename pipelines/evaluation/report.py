@@ -130,19 +130,13 @@ def _tables(evaluation: Evaluation) -> list[str]:
         )
         if name in evaluation.overall.detectors[OURS]
     ]
-    strata = tables.comparisons(evaluation)
+    strata = list(tables.comparisons(evaluation))
     found = [_table("All transactions", tables.supported(evaluation.overall).detectors, metrics)]
     for metric in tables.COMPARED:
-        rows = {
-            name: {heading: each.detectors[name][metric] for heading, each in strata.items()}
-            for name in evaluation.overall.detectors
-        }
-        apart = {
-            name: {heading: each.differences[name][metric] for heading, each in strata.items()}
-            for name in evaluation.overall.differences
-        }
-        found.append(_table(f"{metric} by stratum", rows, list(strata)))
-        found.append(_table(f"{metric}, {OURS} minus baseline", apart, list(strata), signed=True))
+        rows = tables.by_stratum(evaluation, metric)
+        found.append(_table(f"{metric} by stratum", rows, strata))
+        rows = tables.by_stratum(evaluation, metric, ahead=True)
+        found.append(_table(f"{metric}, {OURS} minus baseline", rows, strata, signed=True))
     if evaluation.contracts is not None:
         ranks = evaluation.contracts
         heading = f"Exploit among the highest at a contract ({ranks.pairs:,} pairs of incident and contract)"

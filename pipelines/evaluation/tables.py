@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -44,7 +45,7 @@ def render(evaluation: Evaluation) -> RenderableType:
         if set(metrics) & evaluation.overall.detectors[OURS].keys()
     ]
     parts += [strata_table(evaluation, metric) for metric in COMPARED]
-    parts += [difference_table(evaluation, metric) for metric in COMPARED]
+    parts += [_difference_table(evaluation, metric) for metric in COMPARED]
     if evaluation.contracts is not None:
         parts.append(_contract_table(evaluation.contracts))
     if evaluation.pools is not None:
@@ -64,23 +65,23 @@ def detector_table(evaluation: Evaluation, metrics: Sequence[str], *, title: str
 
 def strata_table(evaluation: Evaluation, metric: str = "auroc") -> Table:
     """One metric per detector (rows) and stratum (columns), intervals below the figures."""
-    strata = comparisons(evaluation)
-    found = {
-        name: {heading: each.detectors[name][metric] for heading, each in strata.items()}
-        for name in evaluation.overall.detectors
-    }
-    return _table(f"{metric} by stratum", found, {heading: heading for heading in strata})
+    strata = {heading: heading for heading in comparisons(evaluation)}
+    return _table(f"{metric} by stratum", by_stratum(evaluation, metric), strata)
 
 
-def difference_table(evaluation: Evaluation, metric: str) -> Table:
-    """How far BlockScan is ahead of each baseline in each stratum, from the same resamples."""
-    strata = comparisons(evaluation)
-    found = {
-        name: {heading: each.differences[name][metric] for heading, each in strata.items()}
-        for name in evaluation.overall.differences
+def _difference_table(evaluation: Evaluation, metric: str) -> Table:
+    strata = {heading: heading for heading in comparisons(evaluation)}
+    rows = by_stratum(evaluation, metric, ahead=True)
+    return _table(f"{metric}, {OURS} minus baseline", rows, strata, signed=True)
+
+
+def by_stratum(evaluation: Evaluation, metric: str, *, ahead: bool = False) -> Rows:
+    """One metric by detector and stratum; or how far BlockScan is `ahead` of each, on the same resamples."""
+    of, strata = attrgetter("differences" if ahead else "detectors"), comparisons(evaluation)
+    return {
+        name: {heading: of(each)[name][metric] for heading, each in strata.items()}
+        for name in of(evaluation.overall)
     }
-    heading = f"{metric}, {OURS} minus baseline"
-    return _table(heading, found, {heading: heading for heading in strata}, signed=True)
 
 
 def comparisons(evaluation: Evaluation) -> dict[str, Comparison]:
