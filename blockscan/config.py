@@ -213,8 +213,3 @@ def changed(section: Any) -> dict[str, Any]:
     """The settings of a section, such as a ScoreConfig, that are not the defaults."""
     usual = dataclasses.asdict(type(section)())
     return {name: value for name, value in dataclasses.asdict(section).items() if value != usual[name]}
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """A config dataclass as nested plain dictionaries, for manifests."""
-    return dataclasses.asdict(config)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockscan.errors import ArtifactError
-from blockscan.tokens import Modality, TokenSequence
+from blockscan.tokens import Modality
 from tokenizer.modalities import PLUGS, address, bytes, structure, text
 from tokenizer.vocabulary import Vocabulary
 
@@ -22,7 +22,8 @@ _LEARNED = {
     text.PIECE: Modality.TEXT,
 }
 _KINDS = frozenset(structure.KIND_OF)
-_SHARES = ("markers", "kinds", "aliases", "known addresses", "selectors", "numbers", "text", "bytes")
+_MARKERS = frozenset((text.END, address.NONE))
+_NO_ALIASES = _MARKERS | {bytes.CODE, bytes.RUN}
 
 
 class PieceTable:
@@ -43,22 +44,19 @@ class PieceTable:
         modalities = [
             fixed.get(piece, _LEARNED.get(piece[:2], Modality.STRUCTURE)) for piece in vocabulary.pieces
         ]
-        shares = list(map(_share, vocabulary.pieces, modalities))
         self._vocabulary = vocabulary
         self.modality: NDArray[np.uint8] = np.array(modalities, np.uint8)
-        self.scored: NDArray[np.bool_] = np.array([share != "markers" for share in shares])
-        self.named_by_transaction = frozenset(
-            place for place, share in enumerate(shares) if share == "aliases"
+        self.scored: NDArray[np.bool_] = np.array(
+            [
+                not _is_marker(piece, modality)
+                for piece, modality in zip(vocabulary.pieces, modalities, strict=True)
+            ]
         )
-        self._share: NDArray[np.intp] = np.array([_SHARES.index(share) for share in shares])
-
-    def composition(self, sequences: Iterable[TokenSequence]) -> dict[str, float]:
-        """Share of all tokens by what they are: the shares add up to 1 (all are 0 without tokens)."""
-        counts = np.zeros(len(_SHARES), np.int64)
-        for sequence in sequences:
-            counts += np.bincount(self._share[sequence.ids], minlength=len(_SHARES))
-        total = max(int(counts.sum()), 1)
-        return {name: float(count) / total for name, count in zip(_SHARES, counts, strict=True)}
+        self.named_by_transaction = frozenset(
+            vocabulary.ids[piece]
+            for piece, modality in zip(vocabulary.pieces, modalities, strict=True)
+            if _is_alias(piece, modality)
+        )
 
     def split(self, ids: Iterable[int]) -> Iterator[tuple[Modality, tuple[str, ...]]]:
         """Group ids into the pieces of one value each, from the ids alone."""
@@ -70,15 +68,12 @@ class PieceTable:
             begin = end
 
 
-def _share(piece: str, modality: Modality) -> str:
-    if piece in _KINDS:
-        return "kinds"
-    if modality is Modality.STRUCTURE or piece in (text.END, address.NONE):
-        return "markers"
-    if piece.startswith("[") and piece not in (bytes.CODE, bytes.RUN):
-        return "aliases"
-    names = {Modality.ADDRESS: "known addresses", Modality.SELECTOR: "selectors", Modality.NUMBER: "numbers"}
-    return names.get(modality, modality.name.lower())
+def _is_marker(piece: str, modality: Modality) -> bool:
+    return piece in _MARKERS or (modality is Modality.STRUCTURE and piece not in _KINDS)
+
+
+def _is_alias(piece: str, modality: Modality) -> bool:
+    return piece.startswith("[") and modality is not Modality.STRUCTURE and piece not in _NO_ALIASES
 
 
 def _length(pieces: list[str], begin: int) -> int:

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from blockscan import artifact
-from blockscan.config import TokenizerConfig, to_dict
+from blockscan.config import TokenizerConfig
 from blockscan.errors import ArtifactError, ParseError
 from blockscan.tokens import NAMES, Field, Modality, TokenSequence, VocabularyShape
 from blockscan.transaction import Call, Transaction
@@ -180,20 +181,14 @@ class TxTokenizer:
         """Readable text of predicted pieces, or of all the pieces of one value; `name` as in `unit_texts`."""
         return piece_text([self.vocabulary.pieces[one] for one in ids], self.vocabulary, name)
 
-    def composition(self, sequences: Iterable[TokenSequence]) -> dict[str, float]:
-        """Share of all tokens by what they are: markers, kinds, aliases, known addresses and so on."""
-        return self._table.composition(sequences)
-
-    def save(
-        self, path: Path, parents: Mapping[str, str] | None = None, *, until: Mapping[str, int] | None = None
-    ) -> None:
+    def save(self, path: Path, *, until: Mapping[str, int] | None = None) -> None:
         """Write the tokenizer as an artifact directory; `until` is the last block by chain that it has seen.
 
         Raises:
             ArtifactError: `path` already holds something.
         """
-        config = {**to_dict(self.vocabulary.config), "until": dict(until or {})}
-        with artifact.create(path, KIND, config=config, parents=parents or {}) as draft:
+        config = {**asdict(self.vocabulary.config), "until": dict(until or {})}
+        with artifact.create(path, KIND, config=config, parents={}) as draft:
             (draft / FILE).write_text(self.vocabulary.to_json(), encoding="utf-8")
 
     @classmethod

@@ -14,7 +14,7 @@ from blockscan.config import TokenizerConfig
 from blockscan.errors import ArtifactError
 from blockscan.tokens import MASK_ID, PAD_ID
 from blockscan.transaction import Call, Transaction
-from tokenizer.txtokenizer import FILE, KIND, TxTokenizer
+from tokenizer.txtokenizer import FILE, KIND, TxTokenizer, fitted_until
 
 MakeCall = Callable[..., Call]
 MakeTransaction = Callable[[Call], Transaction]
@@ -52,14 +52,14 @@ def tokenizer(transactions: list[Transaction]) -> TxTokenizer:
 def test_saved_and_loaded_it_is_the_same(
     tokenizer: TxTokenizer, transactions: list[Transaction], tmp_path: Path
 ) -> None:
-    tokenizer.save(tmp_path / "tok", parents={"archive": "abc"})
+    tokenizer.save(tmp_path / "tok", until={"ethereum": 7})
     loaded = TxTokenizer.load(tmp_path / "tok")
     assert loaded.fingerprint == tokenizer.fingerprint
     assert loaded.vocabulary.pieces == tokenizer.vocabulary.pieces
     assert loaded.shape == tokenizer.shape
     for transaction in transactions:
         assert np.array_equal(loaded.encode(transaction).ids, tokenizer.encode(transaction).ids)
-    assert artifact.read_manifest(tmp_path / "tok", KIND).parents == {"archive": "abc"}
+    assert fitted_until(tmp_path / "tok") == {"ethereum": 7}
 
 
 def test_another_vocabulary_has_another_fingerprint(

@@ -1,4 +1,4 @@
-"""Readable evidence: true values, predicted pieces, shares, and the table of signatures."""
+"""Readable evidence: true values, predicted pieces, and the table of signatures."""
 
 from collections.abc import Callable
 
@@ -87,23 +87,3 @@ def test_every_piece_has_a_text(tokenizer: TxTokenizer) -> None:
     texts = [tokenizer.describe([place]) for place in range(tokenizer.shape.size)]
     assert all(texts)
     assert all(text.isprintable() and len(text) <= 120 for text in texts)
-
-
-def test_shares_add_up_to_one(
-    tokenizer: TxTokenizer, make_call: MakeCall, make_transaction: MakeTransaction
-) -> None:
-    root = make_call(SENDER, "0x" + "b1" * 20, data=TRANSFER + b"\1" * 3, value=10**18, error="no")
-    shares = tokenizer.composition([tokenizer.encode(make_transaction(root))])
-    counts = {name: round(share * 14) for name, share in shares.items()}
-    assert counts == {
-        "markers": 3,
-        "kinds": 1,
-        "aliases": 1,
-        "known addresses": 1,
-        "selectors": 1,
-        "numbers": 2,
-        "text": 2,
-        "bytes": 3,
-    }
-    assert sum(shares.values()) == pytest.approx(1)
-    assert set(tokenizer.composition([]).values()) == {0.0}
