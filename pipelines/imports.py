@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blockscan.artifact import file_sha256
+from blockscan.artifact import file_sha256, write_whole
 from blockscan.chains.anchor import load_idl
 from blockscan.chains.base58 import read_key
 from blockscan.errors import ArtifactError, ConfigError
@@ -65,9 +65,7 @@ def import_idls(files: Sequence[Path], folder: Path, *, program: str | None) -> 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for address, (path, _) in found.items():
-            draft = folder / f".{address}.draft"
-            draft.write_bytes(path.read_bytes())
-            draft.rename(folder / f"{address}.json")
+            write_whole(folder / f"{address}.json", path.read_bytes())
     except OSError as error:
         raise ArtifactError(f"cannot write {folder}: {error.strerror}; import again") from error
     return {address: count for address, (_, count) in found.items()}

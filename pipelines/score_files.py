@@ -3,12 +3,14 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from blockscan.artifact import write_whole
 from blockscan.errors import ArtifactError
 from blockscan.findings import TxScore
 
@@ -20,13 +22,12 @@ def write_scores(path: Path, scores: Sequence[TxScore]) -> None:
         ArtifactError: it cannot be written; a file of that name from before stays as it was.
     """
     rows = [_row(each) for each in sorted(scores, key=_place)]
-    draft = path.with_name(f".{path.name}.draft")
+    content = BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), content, compression="zstd")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), draft, compression="zstd")
-        draft.rename(path)
+        write_whole(path, content.getvalue())
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise ArtifactError(
             f"cannot write {path}: {error}; free some space and run the same command again"
         ) from error

@@ -6,13 +6,13 @@ and topics are stored with their signatures, so opening a million of them hashes
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from blockscan.artifact import write_whole
 from blockscan.errors import ArtifactError, ParseError
 from tokenizer.abi import parse_signature
 from tokenizer.signatures import Signatures, selector_of, topic_of
@@ -103,14 +103,10 @@ def save(path: Path, file: SignatureFile) -> None:
     content: dict[str, Any] = {"kind": KIND, "version": VERSION}
     content |= {"functions": dict(file.functions), "events": dict(file.events)}
     content["sources"] = [asdict(source) for source in file.sources]
-    draft = path.with_name(f".{path.name}.draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(orjson.dumps(content | {"sha256": _digest(content)}, option=_STYLE))
-        draft.rename(path)
+        write_whole(path, orjson.dumps(content | {"sha256": _digest(content)}, option=_STYLE))
     except OSError as error:
-        with suppress(OSError):
-            draft.unlink()
         raise ArtifactError(f"{path} cannot be written ({error.strerror}); nothing was imported") from error
 
 

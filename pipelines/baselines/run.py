@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from blockscan.artifact import write_whole
 from blockscan.config import Config
 from blockscan.errors import ArtifactError, ConfigError
 from blockscan.transaction import CallKind, Transaction
@@ -166,13 +168,12 @@ def _digest(hashes: Sequence[str]) -> str:
 def _write(out: Path, values: _Values) -> None:
     meta = json.dumps({"identity": values.identity, "seconds": values.seconds}, sort_keys=True)
     table = pa.table({HASH: pa.array(values.hashes, pa.string()), **values.columns})
-    draft = out.with_name(f".{out.name}.draft")
+    content = BytesIO()
+    pq.write_table(table.replace_schema_metadata({_META: meta}), content, compression="zstd")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table.replace_schema_metadata({_META: meta}), draft, compression="zstd")
-        draft.rename(out)
+        write_whole(out, content.getvalue())
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise ArtifactError(f"cannot write {out}: {error}; free some space and run it again") from error
 
 
