@@ -20,7 +20,7 @@ import orjson
 from blockscan.archive import Archive, PartInfo, RawBlock
 from blockscan.artifact import drafted, require_empty
 from blockscan.chains.solana import parse
-from blockscan.errors import ArtifactError, ConfigError
+from blockscan.errors import ArtifactError
 from blockscan.transaction import Call, Log, TraceSource, Transaction, walk
 from pipelines.metrics import Estimate, rank_metrics
 from pipelines.simulate import HISTORY, TEST, read_truth
@@ -49,13 +49,7 @@ class SolanaPlan:
 
 
 def plan(preset: str, split: str, seed: int) -> SolanaPlan:
-    """Return the plan of a preset.
-
-    Raises:
-        ConfigError: no such preset.
-    """
-    if preset not in PRESETS:
-        raise ConfigError(f"unknown preset {preset!r}; give one of {', '.join(PRESETS)}")
+    """Return the plan of a preset, a key of PRESETS."""
     return SolanaPlan(seed, split, *PRESETS[preset])
 
 

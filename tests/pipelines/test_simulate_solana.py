@@ -16,9 +16,9 @@ from blockscan.chains.decode import decode
 from blockscan.chains.solana import parse
 from blockscan.chains.solana_rpc import SolanaNode
 from blockscan.chains.transport import Endpoint
-from blockscan.errors import ConfigError
 from blockscan.transaction import Transaction
 from pipelines import simulate_solana
+from pipelines.cli_simulate import Size
 from pipelines.ingest import ingest_node
 from pipelines.labels import COLUMNS, read_labels
 from pipelines.ranges import BlockRange
@@ -127,8 +127,7 @@ def test_the_report_ranks_by_the_fact(made: Path, tmp_path: Path) -> None:
 def test_the_command_says_what_does_not_apply(cli: Any, tmp_path: Path) -> None:
     solana = ["simulate", "--chain", "solana", "--out", tmp_path / "x"]
     assert "always runs on LiteSVM" in cli(*solana, "--engine", "anvil").stderr
-    with pytest.raises(ConfigError, match="unknown preset 'tiny'"):
-        simulate_solana.plan("tiny", "dev", 1)
+    assert [each.value for each in Size] == list(simulate_solana.PRESETS)
     assert "6,000 transactions with 60 incidents" in cli(*solana, "--dry-run").stderr
     assert not list(tmp_path.iterdir())
     (tmp_path / "x").mkdir()
