@@ -1,7 +1,7 @@
 """The command that lists alerts, alone or put together into incidents; `pipelines.cli` adds it."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -94,10 +94,12 @@ def _incident_facts(incident: "Incident", lapsed: Collection[str]) -> dict[str, 
 
 
 def _alert_table(found: "list[Alert]", total: int, lapsed: Collection[str]) -> "Table":
+    from pipelines.render import alert_table
+
     names = [alert.score.tx_hash for alert in found]
-    table = _table(f"{len(found):,} of {total:,} alerts", "transaction", names)
+    table = alert_table(f"{len(found):,} of {total:,} alerts", names, first="transaction", fourth="status")
     for alert in found:
-        _add_alert(table, alert, lapsed)
+        _add(table, alert, lapsed)
     return table
 
 
@@ -105,54 +107,30 @@ def _incident_table(
     incidents: "list[Incident]", total: int, read: int, left_out: int, lapsed: Collection[str]
 ) -> "Table":
     """One row per incident, followed by a row for each of its transactions where it has several."""
+    from pipelines.render import alert_cells, alert_table
+
     title = f"{len(incidents):,} of {total:,} incidents in {read:,} alerts"
     if left_out:
         title += f"; {left_out:,} older alerts are left out"
-    table = _table(title, "incident", [incident.id for incident in incidents])
+    table = alert_table(title, [incident.id for incident in incidents], first="incident", fourth="status")
     for incident in incidents:
         if len(incident.alerts) == 1:
-            _add_alert(table, incident.alerts[0], lapsed)
+            _add(table, incident.alerts[0], lapsed)
         else:
             counts = Counter(_status(alert, lapsed) for alert in incident.alerts)
             statuses = ", ".join(f"{count:,} {status}" for status, count in sorted(counts.items()))
-            _add(table, incident.id, incident.p_value, incident.severity, statuses, incident.title)
+            table.add_row(
+                *alert_cells(incident.id, incident.p_value, incident.severity, statuses, incident.title)
+            )
             for alert in incident.alerts:
-                _add_alert(table, alert, lapsed, indent="  ")
+                _add(table, alert, lapsed, indent="  ")
         table.add_section()
     return table
 
 
-def _table(title: str, first: str, names: Sequence[str]) -> "Table":
-    from rich.table import Table
+def _add(table: "Table", alert: "Alert", lapsed: Collection[str], *, indent: str = "") -> None:
+    from pipelines.render import alert_cells
 
-    from pipelines.render import has_room
-
-    table = Table(title=title, title_justify="left")
-    for column in (first, "p-value", "severity", "status", "reason"):
-        table.add_column(column, overflow="fold", no_wrap=column in ("p-value", "severity"))
-    table.columns[0].no_wrap = has_room(max(map(len, names), default=0))
-    return table
-
-
-def _add_alert(table: "Table", alert: "Alert", lapsed: Collection[str], *, indent: str = "") -> None:
     score, status = alert.score, _status(alert, lapsed)
-    _add(table, score.tx_hash, score.p_value, alert.severity, status, score.reason, indent=indent)
-
-
-def _add(
-    table: "Table",
-    name: str,
-    p_value: float | None,
-    severity: str,
-    status: str,
-    reason: str,
-    *,
-    indent: str = "",
-) -> None:
-    from rich.text import Text
-
-    from pipelines.render import p_text, plain
-
-    table.add_row(
-        Text(indent) + plain(name), Text(p_text(p_value)), Text(severity), Text(status), plain(reason)
-    )
+    cells = alert_cells(score.tx_hash, score.p_value, alert.severity, status, score.reason, indent=indent)
+    table.add_row(*cells)

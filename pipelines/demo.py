@@ -36,7 +36,7 @@ from pipelines.labels import Label, hash_key, read_labels
 from pipelines.metrics import Estimate
 from pipelines.progress import console
 from pipelines.ranges import BlockRange
-from pipelines.render import alert_table, pairs, to_stdout
+from pipelines.render import alert_cells, alert_table, pairs, to_stdout
 from pipelines.simulation import replay
 from pipelines.simulation.solana import server
 from pipelines.traffic import Target
@@ -135,8 +135,13 @@ def _tables(
 ) -> Iterator[RenderableType]:
     with open_store(store, read_only=True) as results:
         alerts = results.alerts(limit=TOP)
-    rows = [(alert.score, alert.severity, _label_of(alert, labels)) for alert in alerts]
-    yield alert_table(rows, f"The {len(rows)} strongest alerts (labels were not known to the detector)")
+    title = f"The {len(alerts)} strongest alerts (labels were not known to the detector)"
+    names = [alert.score.tx_hash for alert in alerts]
+    table = alert_table(title, names, first="transaction", fourth="label")
+    for alert in alerts:
+        score, label = alert.score, _label_of(alert, labels)
+        table.add_row(*alert_cells(score.tx_hash, score.p_value, alert.severity, label, score.reason))
+    yield table
     yield metric_table(evaluation, list(SHOWN), title="Detection, beside the baselines")
     yield strata_table(evaluation)
     yield pairs(summary, "Summary")

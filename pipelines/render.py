@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from blockscan.archive import Coverage
-from blockscan.findings import Alert, TxScore
+from blockscan.findings import Alert
 from blockscan.safetext import safe_text
 from blockscan.store_labels import Label
 
@@ -80,17 +80,20 @@ def coverage_table(coverage: Coverage, *, rejected: int) -> Table:
     )
 
 
-def alert_table(rows: Sequence[tuple[TxScore, str, str]], title: str) -> Table:
-    """Top alerts: (score, severity, label); the label column is left out where no label is given."""
+def alert_table(title: str, names: Sequence[str], *, first: str, fourth: str) -> Table:
+    """A table to fill with `alert_cells`; it has room for `names`, the first cells of all rows, if it can."""
     table = Table(title=title, title_justify="left")
-    labelled = any(label for _, _, label in rows)
-    for column in ("transaction", "p-value", "severity", *(("label",) if labelled else ()), "reason"):
-        table.add_column(column, overflow="fold", no_wrap=column == "p-value")
-    table.columns[0].no_wrap = has_room(max((len(score.tx_hash) for score, *_ in rows), default=0))
-    for score, severity, label in rows:
-        cells = [plain(score.tx_hash), Text(p_text(score.p_value)), Text(severity)]
-        table.add_row(*cells, *((plain(label),) if labelled else ()), plain(score.reason))
+    for column in (first, "p-value", "severity", fourth, "reason"):
+        table.add_column(column, overflow="fold", no_wrap=column in ("p-value", "severity"))
+    table.columns[0].no_wrap = has_room(max(map(len, names), default=0))
     return table
+
+
+def alert_cells(
+    name: str, p_value: float | None, severity: str, fourth: str, reason: str, *, indent: str = ""
+) -> tuple[Text, ...]:
+    """A row of an `alert_table`; `fourth` is the status of an alert, or its label."""
+    return Text(indent) + plain(name), Text(p_text(p_value)), Text(severity), plain(fourth), plain(reason)
 
 
 def alert_facts(alert: Alert, lapsed: Collection[str]) -> dict[str, Any]:
