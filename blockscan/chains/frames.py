@@ -78,7 +78,7 @@ def from_call_tracer(trace: Mapping[str, Any], *, forced_error: str | None = Non
     order: LogOrder | None = None
     for place in range(len(drafts) - 1, -1, -1):
         draft = drafts[place]
-        logs = [] if draft.failed else _mapping_list(draft.raw, "logs")
+        logs = [] if draft.failed else _mappings(draft.raw, "logs")
         placed = all("position" in log for log in logs)
         if logs:
             order = LogOrder.EXACT if placed and order in (None, LogOrder.EXACT) else LogOrder.FRAME
@@ -98,7 +98,7 @@ def _flatten(trace: Mapping[str, Any], forced_error: str | None) -> tuple[list[_
     place = 0
     while place < len(drafts):
         frame = drafts[place]
-        for child in _mapping_list(frame.raw, "calls"):
+        for child in _mappings(frame.raw, "calls"):
             if frame.depth >= MAX_DEPTH or len(drafts) >= MAX_FRAMES:
                 status = TraceStatus.TRUNCATED
                 break
@@ -170,7 +170,7 @@ def nest_parity(traces: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _parity_frame(entry: Mapping[str, Any]) -> dict[str, Any]:
-    action = _mapping(entry.get("action"), "action")
+    action = mapping(entry.get("action"), "`action`")
     result = entry.get("result") or {}
     error = entry.get("error")
     match entry.get("type"):
@@ -273,6 +273,29 @@ def read_gas(value: object, name: str) -> int:
     return read_count(value, name, bits=64)
 
 
+def mapping(value: object, what: str) -> Mapping[str, Any]:
+    """A JSON object.
+
+    Raises:
+        ParseError: it is something else.
+    """
+    if not isinstance(value, Mapping):
+        raise ParseError(f"{what} must be an object, not {type(value).__name__}")
+    return value
+
+
+def list_of(raw: Mapping[str, Any], name: str) -> list[Any]:
+    """A JSON list; empty where it is absent or null.
+
+    Raises:
+        ParseError: it is something else.
+    """
+    value = raw.get(name)
+    if value is not None and not isinstance(value, list):
+        raise ParseError(f"`{name}` must be a list, not {type(value).__name__}")
+    return value or []
+
+
 def _kind(text: object) -> CallKind:
     try:
         kind = CallKind(str(text).upper())
@@ -283,16 +306,6 @@ def _kind(text: object) -> CallKind:
     return kind
 
 
-def _mapping(value: object, name: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ParseError(f"`{name}` must be an object, not {type(value).__name__}")
-    return value
-
-
-def _mapping_list(raw: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    value = raw.get(name)
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise ParseError(f"`{name}` must be a list, not {type(value).__name__}")
-    return [_mapping(item, name) for item in value]
+def _mappings(raw: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    what = f"`{name}`"
+    return [mapping(item, what) for item in list_of(raw, name)]

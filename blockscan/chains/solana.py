@@ -11,10 +11,11 @@ from typing import Any, cast
 
 from blockscan.archive import RawBlock
 from blockscan.chains.decode import decode, read_document
+from blockscan.chains.frames import list_of, mapping
 from blockscan.chains.solana_layouts import COMPUTE_BUDGET, SYSTEM, VOTE, decode_instruction
 from blockscan.chains.solana_logs import Frame, attach
 from blockscan.chains.solana_message import account_keys, config_data, key_of, read_frames, signer_count
-from blockscan.chains.solana_meta import amount_changes, count, error_texts, integer, list_of, mapping
+from blockscan.chains.solana_meta import amount_changes, count, error_texts, integer
 from blockscan.errors import ParseError
 from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, Transaction
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blockscan.chains.base58 import b58decode, read_key
+from blockscan.chains.frames import list_of, mapping
 from blockscan.chains.solana_layouts import ASSOCIATED_TOKEN
 from blockscan.chains.solana_logs import Frame
-from blockscan.chains.solana_meta import integer, list_of, mapping
+from blockscan.chains.solana_meta import integer
 from blockscan.chains.solana_parsed import unparse
 from blockscan.errors import ParseError
 from blockscan.transaction import TraceStatus

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blockscan.chains.base58 import read_key
-from blockscan.chains.frames import COUNT_BITS
+from blockscan.chains.frames import COUNT_BITS, list_of, mapping
 from blockscan.chains.solana_layouts import SYSTEM
 from blockscan.errors import ParseError
 from blockscan.transaction import Log
@@ -12,29 +12,6 @@ from blockscan.transaction import Log
 LAMPORT_DECIMALS = 9
 _WORD = 32
 _LONGEST_ERROR = 200
-
-
-def mapping(value: object, what: str) -> Mapping[str, Any]:
-    """A JSON object.
-
-    Raises:
-        ParseError: it is something else.
-    """
-    if not isinstance(value, Mapping):
-        raise ParseError(f"{what} must be an object, not {type(value).__name__}")
-    return value
-
-
-def list_of(raw: Mapping[str, Any], name: str) -> list[Any]:
-    """A JSON list; empty where it is absent or null.
-
-    Raises:
-        ParseError: it is something else.
-    """
-    value = raw.get(name)
-    if value is not None and not isinstance(value, list):
-        raise ParseError(f"`{name}` must be a list, not {type(value).__name__}")
-    return value or []
 
 
 def integer(value: object, name: str) -> int:
