@@ -229,9 +229,12 @@ class ScoreStore:
         return callers_of_parties(self._db)
 
     def iter_scores(self) -> Iterator[TxScore]:
-        """All shown scores of what is on the chain, by chain, block, index and hash."""
+        """All shown scores of what is on the chain, by chain, block, index and hash.
+
+        Without those alone: what was around them is forgotten (see blockscan.store_prune).
+        """
         with self._decoding("a score"):
-            live = "s.shown = 1 AND s.orphaned = 0"
+            live = "s.shown = 1 AND s.orphaned = 0 AND s.alone = 0"
             for row in self._db.execute(f"SELECT {_SCORE} FROM scores s WHERE {live} ORDER BY {_BY_PLACE}"):
                 yield score_from_row(row)
 
@@ -253,7 +256,7 @@ class ScoreStore:
         return store_chain.known_blocks(self._db, chain, first, last)
 
     def first_block(self, chain: str) -> int | None:
-        """Number of the first block noted for a chain, or None."""
+        """Number of the first block noted for a chain, or of the last forgotten one; None without either."""
         return store_chain.first_block(self._db, chain)
 
     def last_values(self, chain: str, calibration: str, seconds: int) -> list[LastValue]:
@@ -301,7 +304,9 @@ class ScoreStore:
             raise StoreError(f"the score of {score.tx_hash} is not a number; report this transaction")
         self._db.execute(NEW_CALIBRATION, (score.calibration, score.calibration))
         row = score_row(score)
-        changed = self._db.upsert("scores", (*SCORE_COLUMNS, "shown"), _KEY, (*row, 1), keep=("shown",))
+        changed = self._db.upsert(
+            "scores", (*SCORE_COLUMNS, "shown", "alone"), _KEY, (*row, 1, 0), keep=("shown",)
+        )
         key = (storable(score.chain), storable(score.tx_hash), storable(score.calibration))
         if changed:
             self._db.execute(SHOW_NEWEST, key[:2] * 2)

@@ -14,6 +14,8 @@ from blockscan.store_db import Database
 from blockscan.store_schema import STATUSES, Disposition, storable
 
 _AT_ONCE = 400
+_FORGOTTEN = "forgotten"
+"""In place of a hash, names the block up to which blocks were forgotten: they are not to be scored again."""
 _LIVE_ELSEWHERE = """SELECT 1 FROM inclusions i JOIN blocks b ON b.chain = i.chain AND b.hash = i.block_hash
     WHERE i.chain = s.chain AND i.tx_hash = s.tx_hash AND b.orphaned_at IS NULL"""
 
@@ -82,8 +84,27 @@ def known_blocks(db: Database, chain: str, first: int, last: int) -> set[str]:
 
 def first_block(db: Database, chain: str) -> int | None:
     """Number of the first block noted for a chain."""
-    number: int | None = db.rows("SELECT MIN(number) FROM blocks WHERE chain = ?", (storable(chain),))[0][0]
+    sql = """SELECT COALESCE((SELECT number FROM blocks WHERE chain = ? AND hash = ?),
+        (SELECT MIN(number) FROM blocks WHERE chain = ?))"""
+    number: int | None = db.rows(sql, (storable(chain), _FORGOTTEN, storable(chain)))[0][0]
     return number
+
+
+def forget_blocks(db: Database, chain: str, tx_hashes: Collection[str]) -> None:
+    """Forget in which blocks transactions were, and blocks up to there of which nothing is left."""
+    where = f"chain = ? AND tx_hash IN ({marks(tx_hashes)})"
+    blocks = f"SELECT block_hash FROM inclusions WHERE {where}"
+    newest = f"SELECT MAX(number) FROM blocks WHERE chain = ? AND hash IN ({blocks})"
+    last = db.rows(newest, (chain, chain, *tx_hashes))[0][0]
+    first = first_block(db, chain)
+    if first is None or last is None:
+        return
+    db.execute(f"DELETE FROM inclusions WHERE {where}", (chain, *tx_hashes))
+    left = "SELECT 1 FROM inclusions i WHERE i.chain = blocks.chain AND i.block_hash = blocks.hash"
+    empty = f"DELETE FROM blocks WHERE chain = ? AND number BETWEEN ? AND ? AND NOT EXISTS ({left})"
+    db.execute(empty, (chain, first, last))
+    row = (chain, _FORGOTTEN, max(first, last), 0)
+    db.upsert("blocks", ("chain", "hash", "number", "scored_at"), ("chain", "hash"), row)
 
 
 class LastValue(NamedTuple):
@@ -130,7 +151,7 @@ def sizes_before(db: Database, chain: str, source: str, *, block: int, most: int
     """Numbers of calls of the last transactions of a trace source before a block, in order."""
     sql = (
         "SELECT calls FROM scores WHERE shown = 1 AND chain = ? AND block_number < ? AND source = ? "
-        "AND orphaned = 0 ORDER BY block_number DESC, tx_index DESC LIMIT ?"
+        "AND orphaned = 0 AND alone = 0 ORDER BY block_number DESC, tx_index DESC LIMIT ?"
     )
     return [calls for (calls,) in db.rows(sql, (storable(chain), block, source, most))][::-1]
 
@@ -140,7 +161,7 @@ def orphans(db: Database, chain: str, tx_hashes: Sequence[str]) -> set[str]:
     found: set[str] = set()
     for start in range(0, len(tx_hashes), _AT_ONCE):
         some = [storable(tx_hash) for tx_hash in tx_hashes[start : start + _AT_ONCE]]
-        sql = f"SELECT tx_hash FROM scores WHERE chain = ? AND orphaned = 1 AND tx_hash IN ({_marks(some)})"
+        sql = f"SELECT tx_hash FROM scores WHERE chain = ? AND orphaned = 1 AND tx_hash IN ({marks(some)})"
         found |= {tx_hash for (tx_hash,) in db.rows(sql, (storable(chain), *some))}
     return found
 
@@ -175,7 +196,7 @@ def _alerts(db: Database, chain: str, tx_hashes: Sequence[str]) -> list[tuple[st
     for start in range(0, len(tx_hashes), _AT_ONCE):
         some = tx_hashes[start : start + _AT_ONCE]
         sql = f"""SELECT unique_key, tx_hash, status FROM alerts
-            WHERE chain = ? AND tx_hash IN ({_marks(some)}) ORDER BY unique_key"""
+            WHERE chain = ? AND tx_hash IN ({marks(some)}) ORDER BY unique_key"""
         found += db.rows(sql, (storable(chain), *some))
     return found
 
@@ -183,9 +204,10 @@ def _alerts(db: Database, chain: str, tx_hashes: Sequence[str]) -> list[tuple[st
 def _mark(db: Database, chain: str, tx_hashes: Sequence[str], *, orphaned: int) -> None:
     for start in range(0, len(tx_hashes), _AT_ONCE):
         some = tx_hashes[start : start + _AT_ONCE]
-        sql = f"UPDATE scores SET orphaned = ? WHERE chain = ? AND tx_hash IN ({_marks(some)})"
+        sql = f"UPDATE scores SET orphaned = ? WHERE chain = ? AND tx_hash IN ({marks(some)})"
         db.execute(sql, (orphaned, storable(chain), *some))
 
 
-def _marks(values: Sequence[str]) -> str:
+def marks(values: Collection[str]) -> str:
+    """As many placeholders as there are values."""
     return ", ".join("?" * len(values))

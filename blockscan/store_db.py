@@ -146,6 +146,8 @@ class Database:
         if read_only and version < len(MIGRATIONS):
             self._migrate_to_read(version)
         if not read_only:
+            if not tables:  # later it cannot be set: free pages can be given back (blockscan.store_prune)
+                self.execute("PRAGMA auto_vacuum = INCREMENTAL")
             self.execute("PRAGMA journal_mode = WAL")
             self.execute("PRAGMA synchronous = FULL")
             self.execute("PRAGMA foreign_keys = ON")

@@ -6,6 +6,8 @@ from blockscan.store_db import Database
 from blockscan.store_schema import SCORE_COLUMNS, Summary, score_from_row, unpack_frames
 
 HISTOGRAM_BINS = 20
+MOST_CALLERS = 32
+"""How many forgotten callers of an address are remembered: more than incidents tell apart."""
 _HOUR, _DAY = 3600, 86_400
 _LONGEST_BY_HOUR = 3 * _DAY
 _RAISED = """alerts a CROSS JOIN scores s
@@ -17,11 +19,12 @@ def summarise(db: Database, alarm_level: float | None) -> Summary:
     """Count the shown scores and the alerts."""
     scored, judged, at_alarm = db.rows(
         """SELECT COUNT(*), COUNT(p_value), SUM(CASE WHEN p_value <= ? THEN 1 ELSE 0 END)
-        FROM scores WHERE shown = 1 AND orphaned = 0""",
+        FROM scores WHERE shown = 1 AND orphaned = 0 AND alone = 0""",
         (alarm_level,),
     )[0]
     period, timeline = _timeline(db)
-    judges = """SELECT model, calibration, COUNT(*) FROM scores WHERE shown = 1 AND orphaned = 0
+    judges = """SELECT model, calibration, COUNT(*) FROM scores
+        WHERE shown = 1 AND orphaned = 0 AND alone = 0
         GROUP BY model, calibration ORDER BY COUNT(*) DESC, model, calibration"""
     return Summary(
         scored=scored,
@@ -70,7 +73,7 @@ def _histogram(db: Database) -> tuple[int, ...]:
     """Shown p-values per bin (lower, upper]; 0 belongs to the first."""
     edges = [step / HISTOGRAM_BINS for step in range(1, HISTOGRAM_BINS + 1)]
     sql = f"""SELECT CASE {"WHEN p_value <= ? THEN ? " * HISTOGRAM_BINS} END, COUNT(*) FROM scores
-        WHERE shown = 1 AND orphaned = 0 AND p_value IS NOT NULL GROUP BY 1"""
+        WHERE shown = 1 AND orphaned = 0 AND alone = 0 AND p_value IS NOT NULL GROUP BY 1"""
     counts = dict(db.rows(sql, [value for number, edge in enumerate(edges) for value in (edge, number)]))
     return tuple(counts.get(number, 0) for number in range(HISTOGRAM_BINS))
 
@@ -88,8 +91,24 @@ def _timeline(db: Database) -> tuple[int, tuple[tuple[int, str, int], ...]]:
 def callers_of_parties(db: Database) -> dict[tuple[str, str], int]:
     """How many senders call an address, by (chain, address), for senders and targets of alerts."""
     rows = db.rows(
-        f"""WITH raised AS (SELECT s.sender, s.target FROM {_RAISED})
-        SELECT chain, target, COUNT(DISTINCT sender) FROM scores
-        WHERE target IN (SELECT target FROM raised UNION SELECT sender FROM raised) GROUP BY chain, target"""
+        f"""WITH raised AS (SELECT s.sender, s.target FROM {_RAISED}),
+            parties AS (SELECT target FROM raised UNION SELECT sender FROM raised)
+        SELECT chain, target, COUNT(DISTINCT sender) FROM (
+            SELECT chain, target, sender FROM scores WHERE target IN (SELECT target FROM parties)
+            UNION ALL SELECT chain, target, sender FROM forgotten_callers) GROUP BY chain, target"""
     )
     return {(chain, target): count for chain, target, count in rows}
+
+
+def parties_of(db: Database, chain: str) -> set[str]:
+    """Senders and targets of a chain's alerts."""
+    rows = db.rows(f"SELECT s.sender, s.target FROM {_RAISED} AND a.chain = ?", (chain,))
+    return {address for row in rows for address in row if address is not None}
+
+
+def remember_caller(db: Database, chain: str, target: str, sender: str) -> None:
+    """Count a caller of an alert's party also when its transactions are forgotten, one of MOST_CALLERS."""
+    sql = """INSERT INTO forgotten_callers SELECT ?, ?, ?
+        WHERE (SELECT COUNT(*) FROM forgotten_callers WHERE chain = ? AND target = ?) < ?
+        ON CONFLICT DO NOTHING"""
+    db.execute(sql, (chain, target, sender, chain, target, MOST_CALLERS))

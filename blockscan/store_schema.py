@@ -97,6 +97,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             severity TEXT NOT NULL, number BIGINT NOT NULL, tries BIGINT NOT NULL,
             PRIMARY KEY (receiver, unique_key))""",
     ),
+    (  # An alert whose neighbours were forgotten is alone; who called its parties is remembered.
+        """ALTER TABLE scores ADD COLUMN alone BIGINT NOT NULL DEFAULT 0""",
+        """CREATE INDEX scores_by_age ON scores (chain, alone, time)""",
+        """DROP INDEX scores_by_judge""",
+        """CREATE INDEX scores_by_judge ON scores (shown, orphaned, alone, model, calibration, p_value)""",
+        """CREATE TABLE forgotten_callers (
+            chain TEXT NOT NULL, target TEXT NOT NULL, sender TEXT NOT NULL,
+            PRIMARY KEY (chain, target, sender))""",
+    ),
 )
 
 
