@@ -18,6 +18,7 @@ from pipelines.cli_calibration import AlertsPerDay, TransactionsPerDay, bundle, 
 from pipelines.cli_data import Rpc, coverage, ingest_ethereum, reported, watch
 from pipelines.cli_import import labels_app, signatures_app
 from pipelines.cli_notify import notify
+from pipelines.cli_prune import prune
 from pipelines.cli_recount import recount
 from pipelines.cli_results import dashboard, evaluate, explain
 from pipelines.cli_simulate import simulate
@@ -44,8 +45,8 @@ from pipelines.options import (
 INTERRUPTED = 130
 ROAD = (
     "demo", "ingest", "coverage", "tokenizer", "pretrain", "recount", "calibrate", "score", "watch",
-    "alerts", "notify", "drift", "recalibrate", "explain", "bundle", "verify", "evaluate", "baselines",
-    "dashboard", "simulate", "signatures", "labels",
+    "alerts", "notify", "prune", "drift", "recalibrate", "explain", "bundle", "verify", "evaluate",
+    "baselines", "dashboard", "simulate", "signatures", "labels",
 )  # fmt: skip
 
 
@@ -297,7 +298,7 @@ def score(
 
 
 for command in (
-    recount, coverage, watch, alerts, notify, drift, recalibrate, explain, bundle, verify, evaluate,
+    recount, coverage, watch, alerts, notify, prune, drift, recalibrate, explain, bundle, verify, evaluate,
     baselines, dashboard, simulate,
 ):  # fmt: skip
     app.command()(command)

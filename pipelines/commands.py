@@ -236,7 +236,9 @@ def explain_stored(tx_hash: str, store: Path, *, chain: str | None = None) -> Ex
         found = results.score(tx_hash, chain=chain)
         if found is None:
             on = f" on {chain}" if chain else ""
-            raise StoreError(f"{store} has no score of {tx_hash}{on}; score the transaction first")
+            raise StoreError(
+                f"{store} has no score of {tx_hash}{on}; score it first (again, if it was pruned)"
+            )
         _say_chains(tx_hash, chain, results)
         frames = results.frames(tx_hash, chain=found.chain)
         alert, lapsed = _kept_alert(tx_hash, found.chain, results)

@@ -46,7 +46,7 @@ def make_bundle(
     """
     stored = store.score(tx_hash, chain=chain)
     if stored is None:
-        raise ConfigError(f"the store has no score of {tx_hash}; score the transaction first")
+        raise ConfigError(f"the store has no score of {tx_hash}; score it first (again, if it was pruned)")
     row = _row_of(stored, archive)
     detector = _detector(directory, device, stored)
     before = Before(stored.carried, stored.joint, stored.mix)

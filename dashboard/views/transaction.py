@@ -38,7 +38,7 @@ def main() -> None:
     st.set_page_config(page_title=f"{short(tx_hash)} · BlockScan")
     score, alert, lapsed, history = results.judgement(path, tx_hash, _chain(path, tx_hash))
     if score is None:
-        st.info("This store holds no score for that transaction. Check the hash, or score its block.")
+        st.info("This store holds no score for that transaction. Check the hash, or score its block (again).")
         return
     st.subheader(verdict(score.p_value))
     st.text(safe_text(score.reason, limit=400))
