@@ -146,6 +146,14 @@ def watch(
     poll: Annotated[
         float | None, typer.Option(min=0.01, help="Seconds between looks; default half a block's time.")
     ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPAN",
+            help="Forget what is older (12h, 30d, 8w) and never raised an alert, as `blockscan prune` does; "
+            "default nothing.",
+        ),
+    ] = None,
     device: OnDevice = Device.AUTO,
 ) -> None:
     """Follow the head of a chain: ingest, score and alert as blocks arrive. Run it again to go on.
@@ -160,9 +168,12 @@ def watch(
     import logging
 
     from pipelines import data_commands
+    from pipelines.prune import seconds_of
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("blockscan").setLevel(logging.INFO)
     given = data_commands.Endpoints(rpc or [], chain, chain_id, min_source.value)
-    options = data_commands.WatchOptions(archive, model, store, device.value, finality, start, until, poll)
+    span = None if keep is None else seconds_of(keep)
+    on = device.value
+    options = data_commands.WatchOptions(archive, model, store, on, finality, start, until, poll, span)
     data_commands.watch(given, options)

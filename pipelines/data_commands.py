@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -200,7 +200,10 @@ def show_coverage(path: Path, *, as_json: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
-    """What `blockscan watch` is told besides endpoints; `poll` in seconds, None for half a block's time."""
+    """What `blockscan watch` is told besides endpoints.
+
+    poll: in seconds, None for half a block's time. keep: seconds after which scores are forgotten, or None.
+    """
 
     archive: Path
     model: Path
@@ -210,6 +213,7 @@ class WatchOptions:
     start: int | None = None
     until: int | None = None
     poll: float | None = None
+    keep: int | None = None
 
 
 def watch(given: Endpoints, options: WatchOptions) -> None:
@@ -218,6 +222,7 @@ def watch(given: Endpoints, options: WatchOptions) -> None:
     from blockscan.store import open_store
     from pipelines import watch as step
     from pipelines.model_dir import ModelDir, load_detector, renewal
+    from pipelines.prune import beside, opened
 
     finality = step.Finality.read(options.finality)
     node = open_node(given)
@@ -226,9 +231,10 @@ def watch(given: Endpoints, options: WatchOptions) -> None:
     model = ModelDir(options.model)
     detector = load_detector(model, options.device)
     poll = block_seconds(node.chain_id or 0) / 2 if options.poll is None else options.poll
-    with open_store(options.store) as results:
+    with open_store(options.store) as results, closing(opened(options.store, read_only=False)) as db:
+        old = step.NOTHING if options.keep is None else beside(db, node.chain, options.keep)
         watcher = step.Watcher(writer, detector, results, finality, renewed=lambda: renewal(model, detector))
-        step.watch(watcher, first=options.start, until=options.until, poll=poll)
+        step.watch(watcher, first=options.start, until=options.until, poll=poll, between=old)
         console.print(plain(f"{watcher.blocks:,} blocks: {watcher.latencies.line()}"))
 
 

@@ -2,7 +2,7 @@
 
 What is known lies in the archive (which blocks) and in the store (which of them are scored), so a restart
 goes on where a killed run stopped. Where the chain reorganises, what left it is retired in the archive and
-orphaned in the store, with its alerts; nothing is deleted.
+orphaned in the store, with its alerts; nothing is deleted for it.
 """
 
 import logging
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from itertools import repeat
 
 from blockscan.archive import RawBlock
 from blockscan.archive_compact import compact
@@ -30,7 +31,7 @@ from pipelines.progress import hushed
 from pipelines.ranges import BlockRange
 from pipelines.repaired import consecutive, orphaned_hashes, read_blocks, repaired_since
 from pipelines.score import Scored, judge_all
-from pipelines.watch_report import is_blank, say_alerts, say_blank, say_corrections
+from pipelines.watch_report import is_blank, say_alerts, say_blank, say_corrections, say_lacking, say_scored
 
 __all__ = ["Finality", "Watcher", "watch"]
 
@@ -43,6 +44,7 @@ AHEAD = 256
 COMPACT_EVERY = 256
 """Blocks after which the archive's small parts are merged."""
 LONGEST_PAUSE = 30.0
+NOTHING = repeat(None)
 
 
 class Watcher:
@@ -151,15 +153,9 @@ class Watcher:
                     if follows != number + 1:
                         fresh = [raw for raw in fresh if raw.number is not None and raw.number < follows]
                         break
+                    say_lacking(number, answer)
                     if isinstance(answer, RawBlock):
                         fresh.append(answer)
-                        if answer.degraded:
-                            why = safe_text(answer.degraded, limit=400)
-                            log.warning("block %s is not known in full: %s", f"{number:,}", why)
-                    else:
-                        log.warning(
-                            "block %s quarantined: %s", f"{number:,}", safe_text(str(answer), limit=400)
-                        )
                     if number == last or sum(len(raw.tx_hashes) for raw in fresh) >= TOGETHER:
                         self._keep(fresh)
                         fresh = []
@@ -310,11 +306,8 @@ class Watcher:
                 self.latencies.since_block.append(max(0.0, now - raw.time))
                 self.latencies.since_seen.append(now - seen)
         say_alerts(judged)
-        span = f"{blocks[0].number:,}" + (f" to {blocks[-1].number:,}" if len(blocks) > 1 else "")
         left = 0 if self._head is None else self._head + 1 - self._writer.next
-        behind = f"; {left:,} blocks behind the head" if left > 1 else ""
-        scored = f"{len(judged):,} transactions scored"
-        log.info("block %s: %s%s; %s", span, scored, behind, self.latencies.line())
+        say_scored(blocks, len(judged), left, self.latencies.line())
 
     def _run(self, stamp: int) -> Run:
         return Run(
@@ -331,8 +324,12 @@ class Watcher:
         )
 
 
-def watch(watcher: Watcher, *, first: int | None, until: int | None, poll: float) -> None:
+def watch(
+    watcher: Watcher, *, first: int | None, until: int | None, poll: float, between: Iterator[None] = NOTHING
+) -> None:
     """Follow the chain until block `until` is scored, or for ever; a failing node is waited for.
+
+    After each look at the head the next of `between` is asked for: what there is to do besides.
 
     Raises:
         StoreError, ArtifactError: a disk refused.
@@ -343,6 +340,7 @@ def watch(watcher: Watcher, *, first: int | None, until: int | None, poll: float
         try:
             number = watcher.start(first) if number is None else watcher.step()
             failures = 0
+            next(between)
         except ChainError as error:
             failures += 1
             log.warning("node: %s", safe_text(str(error), limit=600))

@@ -1,11 +1,13 @@
-"""What a watch says in its log: alerts, corrections, and blocks of which nothing can be judged."""
+"""What a watch says in its log: alerts, corrections, and what of blocks is scored, lacking or not judged."""
 
 import logging
 from collections.abc import Collection, Sequence
 
+from blockscan.archive import RawBlock
 from blockscan.safetext import safe_text
 from blockscan.store import Correction
 from blockscan.transaction import TraceStatus, Transaction
+from pipelines.prefetch import Answer
 from pipelines.render import p_text
 from pipelines.score import Scored
 
@@ -24,6 +26,22 @@ def say_alerts(judged: Sequence[Scored]) -> None:
         if each.severity is not None:
             where = f"block {each.score.block_number:,} {each.score.tx_hash}, p {p_text(each.score.p_value)}"
             log.warning("alert: %s: %s: %s", each.severity, safe_text(where), safe_text(each.score.reason))
+
+
+def say_scored(blocks: Sequence[RawBlock], scored: int, left: int, latencies: str) -> None:
+    """One line for blocks with so many scored transactions, and how many more blocks there are."""
+    span = f"{blocks[0].number:,}" + (f" to {blocks[-1].number:,}" if len(blocks) > 1 else "")
+    behind = f"; {left:,} blocks behind the head" if left > 1 else ""
+    log.info("block %s: %s transactions scored%s; %s", span, f"{scored:,}", behind, latencies)
+
+
+def say_lacking(number: int, answer: Answer) -> None:
+    """One warning for a block that is not known in full, or at all."""
+    if not isinstance(answer, RawBlock):
+        log.warning("block %s quarantined: %s", f"{number:,}", safe_text(str(answer), limit=400))
+    elif answer.degraded:
+        why = safe_text(answer.degraded, limit=400)
+        log.warning("block %s is not known in full: %s", f"{number:,}", why)
 
 
 def is_blank(transactions: Sequence[Transaction], calibrated: Collection[str]) -> bool:

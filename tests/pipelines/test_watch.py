@@ -929,6 +929,32 @@ def block4(server: Any) -> set[str]:
     return {tx["hash"] for tx in server.chain.entries[4]["block"]["transactions"]}
 
 
+def test_what_gets_old_is_forgotten_while_watching_and_not_scored_again(
+    cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve seconds a block and four minutes kept: twenty blocks, of those before only what is an alert."""
+    monkeypatch.setattr("blockscan.store_prune.LAST", 2)
+    monkeypatch.setattr("pipelines.prune.EVERY", 0.0)
+    monkeypatch.setattr("pipelines.model_dir.load_detector", lambda model, device: DETECTOR)
+    arguments = ["--model", tmp_path, "--store", tmp_path / "s.sqlite", "--out", tmp_path / "a"]
+    arguments += ["--poll", "0.01", "--start", "1"]
+    with serve(Chain(blocks=40)) as server, open_store(tmp_path / "s.sqlite") as store:
+        arguments += ["--rpc", server.url]
+        refused = cli("watch", *arguments, "--until", "39", "--keep", "3m")
+        assert refused.exit_code == 1 and "scoring looks back at the last 4 minutes" in refused.stderr
+        for last in (39, 49):
+            assert cli("watch", *arguments, "--until", str(last), "--keep", "4m").exit_code == 0
+            assert live(store) == on_chain(server.chain, last - 20)
+            raised = [each for each in on_chain(server.chain) if alarming(each)]
+            assert alerts(store) == raised and store.verify() == []
+            assert store.first_block("ethereum") == last - 21
+            server.chain.grow(10)
+        assert store.runs()[0].counts["scored"] == 10 * len(block4(server))
+        server.chain.reorganise(15, 16)
+        assert cli("watch", *arguments, "--until", "60").exit_code == 0
+        assert store.runs()[0].counts["scored"] == 16 * len(block4(server)), "and nothing of before"
+
+
 def test_an_older_store_is_migrated_with_its_scores(tmp_path: Path) -> None:
     from blockscan.store_schema import MIGRATIONS
 
