@@ -3,7 +3,7 @@
 It reads the store beside whoever scores into it and holds no lock while it sends, so that a slow or failing
 receiver delays nobody. A status of 2xx is taken for delivered. No answer, 408, 429 and 5xx are tried again,
 after the other alerts; all else is refused: set aside, said, and sent again only if asked for. No alert is in
-the way of others: those raised meanwhile are tried at the next look, unless the receiver asked for a pause.
+the way of others: those raised meanwhile are tried at the next look, no sooner than the receiver asked for.
 See docs/notify.md for those who receive.
 """
 
@@ -140,7 +140,7 @@ def run(
             if settled.state == "waiting":
                 failures += 1
                 pause = backoff(min(failures, _STEEPEST), PAUSE, after, jitter)
-                turn = poll if poll and not after else pause
+                turn = max(poll, after) if poll else pause
                 break
             failures = 0
             counts[settled.state] += 1
