@@ -115,7 +115,7 @@ class Books:
         return self._total(contract, "put", account, contract, asset)
 
     def sent(self, sent: Sent, place: Place) -> bool:
-        """Whether the same input was sent to the same contract before.
+        """Whether the same input was sent to the same contract of the same chain before.
 
         Of what the history, or what came until these books began, holds itself, or may hold, nobody knows.
         """
@@ -271,7 +271,7 @@ def replayed(sent: Sent | None, place: Place, books: Books) -> Fact:
     """
     if sent is None or not books.sent(sent, place):
         return Fact(0.0)
-    target, name, _ = sent
+    _, target, name, _ = sent
     again, runs = books.history.seen("sent", name, AGAIN), books.history.seen("sent", name)
     if runs < ESTABLISHED:
         return Fact(0.0)

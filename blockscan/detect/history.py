@@ -71,14 +71,14 @@ unsigned, holders that lost something without their signature. Of names (blocksc
 (name, name); sequence (name that another follows) and (name, name); role (name, place) and (name, place,
 role); report (event, place) and (event, place, what its number is). By payer: paid, different payees of
 (payer), and (payer, payee) and (payer, how the payee looks) of each, see blockscan.detect.lookalikes. made:
-(contract) that was created, and (contract, sender) who had it created. Of long input: sent, (target, name,
-its digest), (name), and (name, AGAIN) of what had been sent before, see sent_in."""
+(contract) that was created, and (contract, sender) who had it created. Of long input: sent, (chain, target,
+name, its digest), (name), and (name, AGAIN) of what had been sent before, see sent_in."""
 AGAIN = "again"
 LONG = 7
 """Words of input from which on two that are alike are no chance: a signature takes three of them."""
 
-Sent = tuple[str, bytes, str]
-"""Target, name of the function, and digest of the input that a transaction sent to it."""
+Sent = tuple[str, str, bytes, str]
+"""Chain, target, name of the function, and digest of the input that a transaction sent to it."""
 
 Argument = tuple[bytes, int]
 """Name of a function and place in its calldata."""
@@ -210,7 +210,7 @@ def sent_in(transaction: Transaction) -> Sent | None:
     root = transaction.root
     if root.kind is not CallKind.CALL or not root.ok or not root.target or len(root.data) < 4 + LONG * _WORD:
         return None
-    return root.target, root.data[:4], blake2b(root.data, digest_size=16).hexdigest()
+    return transaction.chain, root.target, root.data[:4], blake2b(root.data, digest_size=16).hexdigest()
 
 
 def unsigned_losers(frames: Frames, transaction: Transaction) -> set[str]:
@@ -290,6 +290,6 @@ def _count_payees(counts: dict[int, int], frames: Frames, transaction: Transacti
 def _count_sent(counts: dict[int, int], transaction: Transaction, base: History | None) -> None:
     sent = sent_in(transaction)
     if sent is not None:
-        _, name, _ = sent
+        _, _, name, _ = sent
         again = key_of(*sent) in counts or (base is not None and base.seen("sent", *sent) > 0)
         count_all(counts, (key_of(*sent), key_of(name), *([key_of(name, AGAIN)] if again else [])))

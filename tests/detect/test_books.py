@@ -325,7 +325,17 @@ def test_what_is_part_of_the_past_itself_was_not_sent_before(heard: Books) -> No
     on.forget()
     assert again(on, counted) == again(on, calibrated) == 0.0
     assert min(again(on, replace(each, block_number=6)) for each in (counted, calibrated)) > 0
-    assert again(on, replace(counted, chain="base", block_number=1)) > 0, "elsewhere nothing was counted"
+
+
+def test_what_was_sent_on_another_chain_was_not_sent_before(heard: Books) -> None:
+    """Wallets and factories have one address on many chains, and their blocks are numbered apart."""
+    note(heard, send())
+    sent, counted = send(block=6), send(LONG_INPUT + bytes([99, 0]), block=6)
+    assert min(again(heard, each) for each in (sent, counted)) > 0
+    elsewhere = [replace(each, chain="base") for each in (sent, counted)]
+    assert [again(heard, each) for each in elsewhere] == [0.0, 0.0]
+    note(heard, elsewhere[0])
+    assert again(heard, replace(elsewhere[0], block_number=7)) == pytest.approx(-math.log(0.5 / 10))
 
 
 def test_names_whose_input_is_sent_again_and_again() -> None:
