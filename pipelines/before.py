@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from blockscan.detect.accounts import SECONDS, Recent, account_of
 from blockscan.detect.books import Books
 from blockscan.detect.dealings import Dealing, dealing_in
-from blockscan.detect.flow import Transfer
-from blockscan.detect.history import Sent
 from blockscan.detect.mix import LAST, Mixes
 from blockscan.store import ScoreStore
 from blockscan.store_chain import LastValue
@@ -32,10 +30,6 @@ _BLOCKS = 250
 """How many blocks are read for them at first, and how many may be missing; then four times as many."""
 
 
-_Moved = tuple[str, frozenset[str], tuple[Transfer, ...], Sent | None]
-"""Who sent a transaction, what it created, moved and sent: traces are too large to be kept."""
-
-
 @dataclass(frozen=True, slots=True)
 class Earlier:
     """What accounts did, how large transactions were, what contracts hold; all are kept up to date."""
@@ -52,12 +46,6 @@ def nothing_yet(detector: Detector) -> Earlier:
     )
 
 
-def enter(books: Books, transaction: Transaction, dealing: Dealing) -> None:
-    """Note what a transaction put in and took out."""
-    place = transaction.chain, transaction.block_number
-    books.add(place, dealing.sender, dealing.made, dealing.transfers, dealing.sent)
-
-
 def catch_up(books: Books, chain: str, block: int, reread: Reread) -> None:
     """Enter what came between where the books have come to and a block, as far as it is at hand.
 
@@ -68,17 +56,15 @@ def catch_up(books: Books, chain: str, block: int, reread: Reread) -> None:
     first, stop, blocks, known = books.reached.get(chain, block - 1) + 1, block, _BLOCKS, 0
     if first == stop:
         return
-    chunks: list[list[tuple[int | None, _Moved]]] = []
+    chunks: list[list[Dealing]] = []  # traces are too large to be kept
     with progress("earlier (books)", None) as bar:
         while first < stop and known < REREAD:
-            start, here = max(first, stop - blocks), list[tuple[int | None, _Moved]]()
+            start, here = max(first, stop - blocks), list[Dealing]()
             for each in reread(BlockRange(start, stop)):
                 if each.root.kind is CallKind.INSTRUCTION:
                     return
                 if each.chain == chain:
-                    dealing = dealing_in(each, books.history)
-                    moved = each.sender, dealing.made, dealing.transfers, dealing.sent
-                    here.append((each.block_number, moved))
+                    here.append(dealing_in(each, books.history))
                     bar.advance(1)
             chunks.append(here)
             known += len(here)
@@ -86,8 +72,8 @@ def catch_up(books: Books, chain: str, block: int, reread: Reread) -> None:
         bar.to(known, known)
     if first != stop or not (known or block - first < _BLOCKS):
         books.forget()
-    for number, moved in (one for here in reversed(chunks) for one in here):
-        books.add((chain, number), *moved)
+    for dealing in (one for here in reversed(chunks) for one in here):
+        books.add(dealing)
 
 
 def remember(

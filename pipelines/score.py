@@ -30,7 +30,7 @@ from blockscan.model.losses import token_losses
 from blockscan.store import Run, ScoreStore
 from blockscan.tokens import TokenLosses, TokenSequence
 from blockscan.transaction import Transaction, call_count
-from pipelines.before import Earlier, Reread, enter, nothing_yet, remember_before
+from pipelines.before import Earlier, Reread, nothing_yet, remember_before
 from pipelines.decoding import name_evidence, name_frames
 from pipelines.drift import DriftTests, drift_line
 from pipelines.groups import groups_of
@@ -164,7 +164,7 @@ def judge_all(
         carrying, earlier = known.recent.carried(*account), Before(joint=joint, mix=mix)
         scored = _judge(transaction, seen, facts, carrying, earlier, detector, KEPT_P)
         known.recent.add(*account, scored.score.value, dealing)
-        enter(known.books, transaction, dealing)
+        known.books.add(dealing)
         yield scored
 
 

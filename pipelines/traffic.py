@@ -74,7 +74,7 @@ class Target:
 
 @dataclass(slots=True)
 class Census:
-    """Notes the transactions that pass: by key facts (F,), dealing, contract and account, and where.
+    """Notes the transactions that pass: by key facts (F,), dealing, contract and account.
 
     `fitted` is the last block by chain that the tokenizer was fitted on, where that is known; `firsts` the
     first one noted.
@@ -86,7 +86,6 @@ class Census:
     dealings: dict[tuple[str, str], Dealing] = field(default_factory=dict)
     contracts: dict[tuple[str, str], str] = field(default_factory=dict)
     accounts: dict[tuple[str, str], tuple[str, int | None]] = field(default_factory=dict)
-    blocks: dict[tuple[str, str], int | None] = field(default_factory=dict)
     sources: Counter[str] = field(default_factory=Counter)
     chains: set[str] = field(default_factory=set)
     _places: set[tuple[int | None, int | None]] = field(default_factory=set)
@@ -112,7 +111,6 @@ class Census:
             self.contracts[transaction.key] = main_target(transaction) or ""
             account = account_of(transaction.chain, transaction.sender)
             self.accounts[transaction.key] = account, transaction.time
-            self.blocks[transaction.key] = transaction.block_number
             self.sources[transaction.source.value] += 1
             self.chains.add(transaction.chain)
             self._places.add((transaction.block_number, transaction.time))
@@ -151,7 +149,7 @@ class Census:
         found, dealing = self.facts[key].copy(), self.dealings[key]
         for name, fact in dealings_facts(earlier, dealing, books).items():
             found[FACTS.index(name)] = fact.value
-        books.add((key[0], self.blocks[key]), dealing.sender, dealing.made, dealing.transfers, dealing.sent)
+        books.add(dealing)
         return found
 
     def traffic(self, covered: Blocks, *, transactions_per_day: float | None = None) -> Traffic:

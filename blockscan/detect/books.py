@@ -12,7 +12,7 @@ import math
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ from blockscan.detect.flow import ZERO, Transfer, entries_of
 from blockscan.detect.habits import in_words
 from blockscan.detect.history import AGAIN, History, Sent, latest
 from blockscan.detect.tally import Sums, key_of
+
+if TYPE_CHECKING:  # which asks the books what they know
+    from blockscan.detect.dealings import Dealing
 
 MOST = 1 << 20
 """Entries since the history that are remembered; the contract that changed longest ago is forgotten."""
@@ -124,27 +127,26 @@ class Books:
             return False
         return key_of(*sent) in self._sent or self.history.seen("sent", *sent) > 0
 
-    def add(
-        self, place: Place, sender: str, made: Set[str], moved: Sequence[Transfer], sent: Sent | None
-    ) -> None:
+    def add(self, dealing: "Dealing") -> None:
         """Enter a transaction: which contracts the sender had created, what moved, what was sent.
 
         What had been entered when these books began is in them already.
         """
-        chain, block = place
+        chain, block = dealing.place
         if block is not None:
             if block <= self._until.get(chain, -1):
                 return
             self.reached[chain] = max(block, self.reached.get(chain, block))
-        keys = [key for one in sorted(made) for key in (key_of(one), key_of(one, sender))]
+        made, maker = sorted(dealing.made), dealing.sender
+        keys = [key for one in made for key in (key_of(one), key_of(one, maker))]
         new = tuple(key for key in keys if key not in self._made)
         self._made |= dict.fromkeys(new)
         while len(self._made) > MOST:
             self._made.popitem(last=False)
-        entries = entries_of(moved)
+        entries = entries_of(dealing.transfers)
         booked = [(key_of(who), key_of(*entry), amount) for who, entry, amount in entries if self.known(who)]
         self._enter(booked)
-        fresh = self._note(sent)
+        fresh = self._note(dealing.sent)
         if block is not None and (booked or new or fresh is not None):
             self._last.append(_Booked(block, tuple(booked), new, fresh))
             self._undoable += len(booked)

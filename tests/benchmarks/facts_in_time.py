@@ -11,7 +11,6 @@ from blockscan.detect.dealings import dealing_in, joint_of, with_joint
 from blockscan.detect.facts import fact_values, facts_of
 from blockscan.detect.history import History
 from blockscan.transaction import Transaction
-from pipelines.before import enter
 
 
 def facts_in_time(transactions: Sequence[Transaction], history: History) -> Iterator[NDArray[np.float64]]:
@@ -20,6 +19,6 @@ def facts_in_time(transactions: Sequence[Transaction], history: History) -> Iter
     for each in transactions:
         facts, dealing = facts_of(each, history), dealing_in(each, history)
         joint = joint_of(facts, recent.dealings(each.sender, each.time), dealing, books)
-        enter(books, each, dealing)
+        books.add(dealing)
         recent.add(each.sender, each.time, 0.0, dealing)
         yield fact_values(with_joint(facts, joint))

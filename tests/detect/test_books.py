@@ -15,7 +15,6 @@ from blockscan.detect.flow import ETHER, ZERO
 from blockscan.detect.history import history_of, merged
 from blockscan.detect.history_file import load_history, save_history
 from blockscan.transaction import Call, CallKind, Log, LogOrder, TraceSource, Transaction
-from pipelines.before import enter
 
 USER, THIEF, MAKER, VAULT, YOUNG, TOKEN, GOLD, TOOL, OLD = ("0x" + letter * 40 for letter in "abcdef789")
 TRANSFER = bytes.fromhex("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef")
@@ -69,7 +68,7 @@ def share(books: Books, transaction: Transaction) -> float:
 
 def note(books: Books, *transactions: Transaction) -> None:
     for each in transactions:
-        enter(books, each, dealing_in(each, books.history))
+        books.add(dealing_in(each, books.history))
 
 
 def test_who_takes_what_others_put_in(books: Books) -> None:

@@ -12,7 +12,7 @@ import pytest
 from blockscan.detect.accounts import SECONDS, Recent, account_of
 from blockscan.detect.books import NOTHING, Books
 from blockscan.detect.flow import ETHER
-from blockscan.detect.history import History, history_of
+from blockscan.detect.history import History, history_of, sent_in
 from blockscan.detect.mix import Mixes
 from blockscan.findings import TxScore
 from blockscan.store import open_store
@@ -155,6 +155,17 @@ def test_books_are_entered_oldest_first_and_taken_back_newest_first() -> None:
     assert books.put(EVE, YOUNG, ETHER) == 7 * 1099
     catch_up(books, "ethereum", 9103, reread)
     assert books.put(EVE, YOUNG, ETHER) == 7 * 1102
+
+
+def test_what_was_sent_meanwhile_is_known() -> None:
+    """Else nothing that is sent once more after a start is noticed."""
+    data = b"\1\2\3\4" + bytes(7 * 32)
+    sending = Call(CallKind.CALL, EVE, VAULT, data, b"", 0, None, None, ())
+    first, second = (replace(transaction(block), root=sending) for block in (8000, 9103))
+    books = Books(known_until(7000))
+    catch_up(books, "ethereum", 9103, lambda some: [first] if 8000 in some else [])
+    sent = sent_in(second)
+    assert sent and books.sent(sent, ("ethereum", 9103))
 
 
 @pytest.mark.parametrize(
