@@ -206,9 +206,14 @@ def argument_at(call: Call, place: int) -> int:
 
 
 def sent_in(transaction: Transaction) -> Sent | None:
-    """What a transaction sent to the contract that it called, if that is long and did not fail."""
+    """What a transaction sent to the contract that it called, if that is long and did not fail.
+
+    None where the block is not known: with a number the same transaction would be called a replay of itself.
+    """
     root = transaction.root
     if root.kind is not CallKind.CALL or not root.ok or not root.target or len(root.data) < 4 + LONG * _WORD:
+        return None
+    if transaction.block_number is None:
         return None
     return transaction.chain, root.target, root.data[:4], blake2b(root.data, digest_size=16).hexdigest()
 

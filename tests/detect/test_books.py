@@ -326,6 +326,14 @@ def test_what_is_part_of_the_past_itself_was_not_sent_before(heard: Books) -> No
     assert min(again(on, replace(each, block_number=6)) for each in (counted, calibrated)) > 0
 
 
+def test_what_was_read_without_a_block_is_no_replay_of_itself(heard: Books) -> None:
+    """A file may lack the number that the archive has."""
+    without = [replace(send(LONG_INPUT + bytes([n])), block_number=None) for n in range(2)]
+    books = Books(merged(heard.history, history_of(without[:1])))
+    note(books, without[1])
+    assert [again(books, replace(each, block_number=6)) for each in without] == [0.0, 0.0]
+
+
 def test_what_was_sent_on_another_chain_was_not_sent_before(heard: Books) -> None:
     """Wallets and factories have one address on many chains, and their blocks are numbered apart."""
     note(heard, send())
