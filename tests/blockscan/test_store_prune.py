@@ -61,8 +61,8 @@ def minute(number: int) -> int:
 
 
 def held(store: ScoreStore, chain: str = CHAIN) -> list[int]:
-    found = store.scores(limit=10_000, order="chain")
-    return [int(each.tx_hash, 16) for each in found if each.chain == chain]
+    sql = "SELECT tx_hash FROM scores WHERE chain = ? AND shown = 1 ORDER BY block_number, tx_index, tx_hash"
+    return [int(tx_hash, 16) for (tx_hash,) in store._db.rows(sql, (chain,))]
 
 
 def counted(store: ScoreStore) -> list[int]:

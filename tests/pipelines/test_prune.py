@@ -131,14 +131,14 @@ def test_beside_a_watch_it_forgets_a_tenth_of_the_time_and_begins_every_hour(
     with closing(step.opened(store, read_only=False)) as db, open_store(store) as other:
         turns = step.beside(db, "base", 1000 * 60, clock=lambda: now)
         next(turns)
-        assert now == 1.0 and other.count_scores() == 2 * COUNT + 1 - 99
+        assert now == 1.0 and other.summary().scored == 2 * COUNT + 1 - 100
         next(turns)
         assert now == 2.0, "one step each where the head is looked at often"
         now += 30.0
         next(turns)
         assert now == 35.0, "after a look that took 30 s, for three"
         next(turns)
-        assert now == 36.0 and other.count_scores() == 2 * COUNT + 1 - 593
+        assert now == 36.0 and other.summary().scored == 2 * COUNT + 1 - 600
         for _ in range(5):
             next(turns)
         assert begins == [0.0] and now == 36.0, "nothing is old any more"
