@@ -138,7 +138,7 @@ def test_beside_a_watch_it_forgets_a_tenth_of_the_time_and_begins_every_hour(
         next(turns)
         assert now == 35.0, "after a look that took 30 s, for three"
         next(turns)
-        assert now == 36.0 and other.summary().scored == 2 * COUNT + 1 - 600
+        assert now == 36.0 and other.summary().scored == 2 * COUNT + 1 - 599
         for _ in range(5):
             next(turns)
         assert begins == [0.0] and now == 36.0, "nothing is old any more"
