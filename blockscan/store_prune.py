@@ -14,9 +14,9 @@ from blockscan.store_db import Database
 from blockscan.store_report import parties_of, remember_caller
 from blockscan.store_schema import storable
 
-BATCH = 500
+BATCH = 250
 """Scores that are looked at in one transaction, during which nobody else can write."""
-_PAGES = 4000
+_PAGES = 1000
 """Pages that are given back in one transaction."""
 _OLD = "FROM scores s LEFT JOIN alerts a ON a.chain = s.chain AND a.tx_hash = s.tx_hash \
     WHERE s.chain = ? AND s.alone = 0 AND s.time < ?"

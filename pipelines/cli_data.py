@@ -158,7 +158,7 @@ def watch(
 ) -> None:
     """Follow the head of a chain: ingest, score and alert as blocks arrive. Run it again to go on.
 
-    Where the chain reorganises, scores and alerts of what left it become orphaned; nothing is deleted.
+    Where the chain reorganises, scores and alerts of what left it become orphaned, and stay.
     A renewed calibration is used from the next start on; the log says when there is one.
 
     Example:

@@ -15,7 +15,9 @@ from blockscan.errors import StoreError
 from blockscan.incidents import HUB_CALLERS, read_incidents
 from blockscan.store import Run, ScoredBlock, ScoreStore, Search, open_store
 from blockscan.store_db import Database
+from blockscan.store_notices import open_outbox
 from blockscan.store_prune import Forgotten, begin_of, chains_of, count_old, forget, give_back, size_of
+from blockscan.store_schema import SEVERITIES
 
 HELP = runpy.run_path(str(Path(__file__).with_name("test_store.py")))
 make_score, make_frames, START = HELP["make_score"], HELP["make_frames"], HELP["START"]
@@ -75,13 +77,14 @@ def content(path: Path) -> list[Any]:
 
 
 def test_what_is_old_goes_with_its_tree_and_alerts_stay_whole(path: Path, db: Database) -> None:
-    with open_store(path) as store:
+    with open_store(path) as store, open_outbox(path, "pager") as outbox:
         run = Run("r1", 5, 9, ("a.parquet",), {}, "m1", ("c1",), 0.05, "archive")
         store.record_run(run)
         dismissed, lapsed = (store.alert(make_score(number).tx_hash) for number in (1, 5))
         store.set_status(dismissed.unique_key, "dismissed", note="a bot", by="ada")
         store.write([(make_score(5, calibration="c2", p_value=0.9), None, None)])
         before = [store.history(alert.unique_key) for alert in (dismissed, lapsed)]
+        told = outbox.plan(SEVERITIES)
         found = list(forget(db, CHAIN, minute(10)))
         assert sum(each.transactions for each in found) == 8 and sum(each.kept for each in found) == 2
         assert found[-1].until == minute(9)
@@ -91,6 +94,7 @@ def test_what_is_old_goes_with_its_tree_and_alerts_stay_whole(path: Path, db: Da
         assert [store.history(alert.unique_key) for alert in (dismissed, lapsed)] == before
         assert store.alerts(Search(status=("dismissed",)))[0].score == dismissed.score
         assert store.lapsed([lapsed.unique_key]) == {lapsed.unique_key} and store.runs() == [run]
+        assert outbox.plan(SEVERITIES) == told and len(told) == 2
         assert store.verify() == []
     assert db.rows("SELECT COUNT(*) FROM frames")[0][0] == 12
     assert db.rows("SELECT COUNT(*) FROM inclusions")[0][0] == 12
