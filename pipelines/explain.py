@@ -80,7 +80,8 @@ class Explanation:
 
     severity: of this judgement, None where it is no alarm at `level`, which is None where it is not known.
     alert: as a store keeps it, with the judgement that raised it; lapsed: by the newest it is none.
-    alone: it was scored without what its account did in the minutes before, which a store would know.
+    alone: it was scored without what its account did in the minutes before, and what others did since the
+    history, which a store would know.
     rarities, views: see blockscan.detect.calibrate.Judgement. least: see pipelines.score.Scored. name: reads
     a selector.
     """

@@ -23,8 +23,8 @@ from pipelines.render import label_table, p_text, pairs, plain
 from tokenizer.signatures import Naming
 
 ALONE = (
-    "scored alone: what its account did in the minutes before is not counted; add --store with its score to "
-    "see the alert"
+    "scored alone: neither what its account did in the minutes before is counted, nor what was put into "
+    "contracts and sent to them since the history; add --store with its score to see the alert"
 )
 _HEAT = ("default", "yellow", "dark_orange", "bold red")
 SHOWN_FRAMES = 60
