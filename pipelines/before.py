@@ -49,12 +49,12 @@ def nothing_yet(detector: Detector) -> Earlier:
 def catch_up(books: Books, chain: str, block: int, reread: Reread) -> None:
     """Enter what came between where the books have come to and a block, as far as it is at hand.
 
-    Where that is too much, or not at hand, or where the books have gone beyond the block already, they begin
-    anew: somebody's deposit may be among what is missing. No books are kept of Solana, whose records do not
-    say who gave to whom.
+    Where that is too much, or not at hand, they begin anew: somebody's deposit may be among what is missing.
+    Where they began later than the block, there is nothing to enter, see Books.ahead_of. No books are kept of
+    Solana, whose records do not say who gave to whom.
     """
     first, stop, blocks, known = books.reached.get(chain, block - 1) + 1, block, _BLOCKS, 0
-    if first == stop:
+    if first >= stop:
         return
     chunks: list[list[Dealing]] = []  # traces are too large to be kept
     with progress("earlier (books)", None) as bar:

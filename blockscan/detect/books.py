@@ -10,7 +10,7 @@ twice is one of the oldest mistakes of a contract.
 
 import math
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,7 +27,7 @@ from blockscan.detect.fact import (
     pays,
     share_in_words,
 )
-from blockscan.detect.flow import ZERO, Transfer, entries_of
+from blockscan.detect.flow import ZERO, entries_of
 from blockscan.detect.habits import in_words
 from blockscan.detect.history import AGAIN, History, Sent, latest
 from blockscan.detect.tally import Sums, key_of
@@ -87,7 +87,7 @@ class Books:
         self.history = history
         self.reached = latest(history.until, entered.until)
         self._until: Mapping[str, int] = dict(self.reached)
-        self._noted: Mapping[str, int] = self._until
+        self._begun: Mapping[str, int] = self._until
         self._whole = entered.whole
         self._before = entered.sums
         self._old = frozenset(entered.made.tolist())
@@ -117,15 +117,14 @@ class Books:
         """What an account has put into a contract, less what it took out."""
         return self._total(contract, "put", account, contract, asset)
 
-    def sent(self, sent: Sent, place: Place) -> bool:
-        """Whether the same input was sent to the same contract of the same chain before.
-
-        Of what the history, or what came until these books began, holds itself, or may hold, nobody knows.
-        """
-        chain, block = place
-        if block is None or block <= self._noted.get(chain, -1):
-            return False
+    def sent(self, sent: Sent) -> bool:
+        """Whether the same input was sent to the same contract of the same chain before."""
         return key_of(*sent) in self._sent or self.history.seen("sent", *sent) > 0
+
+    def ahead_of(self, place: Place) -> bool:
+        """Whether they held a transaction of this place, and what came after it, already when they began."""
+        chain, block = place
+        return block is not None and block <= self._begun.get(chain, -1)
 
     def add(self, dealing: "Dealing") -> None:
         """Enter a transaction: which contracts the sender had created, what moved, what was sent.
@@ -215,26 +214,19 @@ class Books:
         return since + (self.history.books.total(key) if self._whole else 0.0)
 
 
-def withdrawn(
-    moved: Sequence[Transfer], noticed: Pairs, own: Set[str], books: Books, *, sender: str, made: Set[str]
-) -> Fact:
+def withdrawn(now: "Dealing", own: Set[str], books: Books) -> Fact:
     """The largest share of what a contract had that went to somebody who had not put it in.
 
-    Whoever it went to, for a thief has more than one address; the sender's own are one party. 0 where the
-    taker, or anybody, pays for it in the same transaction, and where the sender had the contract created.
-
-    Args:
-        moved: what moved in the transaction.
-        noticed: (holder, asset), see blockscan.detect.flow.noticed_by.
-        own: who acts for the sender.
-        books: of all that was before.
-        sender: whose transaction it is.
-        made: the contracts that it creates, which have put nothing anywhere.
+    Whoever it went to, for a thief has more than one address; `own`, who act for the sender, are one party.
+    0 where the taker, or anybody, pays for it in the same transaction, where the sender had the contract
+    created, and for what the books held when they began: of what was before it they know nothing.
     """
+    if books.ahead_of(now.place):
+        return Fact(0.0)
     party = dict.fromkeys(own, _SENDER)
     got: dict[tuple[str, str, str], int] = defaultdict(int)  # by giver, taker and asset
     first: dict[tuple[str, str, str], int] = {}
-    for each in moved:
+    for each in now.transfers:
         giver, taker = party.get(each.giver, each.giver), party.get(each.taker, each.taker)
         if giver != taker:
             got[giver, taker, each.asset] += each.amount
@@ -243,8 +235,9 @@ def withdrawn(
     net: dict[tuple[str, str], int] = defaultdict(int)
     for (_, taker, asset), amount in got.items():
         net[taker, asset] += amount
-    buyers, paid = _traders(net, noticed, {*own, _SENDER}, books.history)
-    his_own = [sender, *sorted(own - {sender} - made)[:_OWN]]
+    buyers, paid = _traders(net, now.noticed, {*own, _SENDER}, books.history)
+    # What the transaction creates has put nothing anywhere.
+    his_own = [now.sender, *sorted(own - {now.sender} - now.made)[:_OWN]]
     found = [Fact(0.0)]
     for (who, taker, asset), node in first.items():
         if who in paid or taker in buyers or ZERO in (who, taker) or asset in (who, taker):
@@ -265,15 +258,16 @@ def withdrawn(
     return max(found, key=by_value)
 
 
-def replayed(sent: Sent | None, place: Place, books: Books) -> Fact:
+def replayed(now: "Dealing", books: Books) -> Fact:
     """How rare it is that input of this name is sent again, in nats, where the same was sent before.
 
     Whoever sent it then: who has a signature that counts twice needs nobody's consent any more. 0 for a name
-    that the past hardly knows: for all that is known its input may be the same every time.
+    that the past hardly knows: for all that is known its input may be the same every time; and for what the
+    books held when they began: it is that itself.
     """
-    if sent is None or not books.sent(sent, place):
+    if now.sent is None or books.ahead_of(now.place) or not books.sent(now.sent):
         return Fact(0.0)
-    _, target, name, _ = sent
+    _, target, name, _ = now.sent
     again, runs = books.history.seen("sent", name, AGAIN), books.history.seen("sent", name)
     if runs < ESTABLISHED:
         return Fact(0.0)

@@ -139,7 +139,7 @@ def dealings_facts(earlier: Sequence[Dealing], now: Dealing, books: Books) -> Fa
     before = moved[: len(moved) - len(now.transfers)]
     looks = {
         "lookalike": lookalike(before, now.transfers, own, history),
-        "replayed": replayed(now.sent, now.place, books),
+        "replayed": replayed(now, books),
     }
     if now.balances:  # prices move: who gave little and got much may have traded
         over = _taken_over((handed for each in every for handed in each.handed), now.lost)
@@ -149,9 +149,7 @@ def dealings_facts(earlier: Sequence[Dealing], now: Dealing, books: Books) -> Fa
     taken = worst_of(
         _seen_from(replace(all_of_it, own=side), now, history, together=bool(earlier)) for side in sides
     )
-    others = (
-        withdrawn(now.transfers, now.noticed, side, books, sender=now.sender, made=now.made) for side in sides
-    )
+    others = (withdrawn(now, side, books) for side in sides)
     return taken | looks | {"withdrawn": max(others, key=by_value), "taken_over": Fact(0.0)}
 
 

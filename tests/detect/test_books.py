@@ -140,6 +140,17 @@ def test_the_past_is_entered_once(books: Books) -> None:
     assert books.held(VAULT, TOKEN) == 2500
 
 
+def test_of_what_they_held_when_they_began_the_books_say_nothing(books: Books) -> None:
+    """A deposit that was taken back in the same blocks would make a thief of the depositor."""
+    note(books, put(4000, TOOL, 4), take(4000, TOOL, block=5))
+    on = Books(books.history, books.entered())
+    assert share(on, take(4000, TOOL, block=5)) == 0.0
+    assert share(on, take(900, block=3)) == facts_of(take(900, block=3), on.history)["withdrawn"].value == 0.0
+    assert share(on, take(900, block=6)) == pytest.approx(0.6)
+    assert share(on, replace(take(900, block=3), block_number=None)) == pytest.approx(0.6)
+    assert share(on, replace(take(900, block=3), chain="base")) == pytest.approx(0.6)
+
+
 def test_blocks_that_left_the_chain_are_taken_back(books: Books) -> None:
     note(books, put(5, TOOL, 4), put(70, TOOL, 5), put(900, TOOL, 6), take(3, TOOL, block=6))
     books.take_back("ethereum", 5)
