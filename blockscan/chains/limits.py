@@ -14,12 +14,12 @@ FIRST_BATCH, LARGEST_BATCH = 64, 256
 
 
 class TokenBucket:
-    """At most `rate` requests a second on average, `burst` at once. A rate of None never waits."""
+    """At most `rate` requests a second on average, one second's worth at once. None never waits."""
 
-    def __init__(self, rate: float | None, burst: float | None = None) -> None:
-        """Start full. `burst` defaults to one second's worth, at least one."""
+    def __init__(self, rate: float | None) -> None:
+        """Start full."""
         self._rate = rate
-        self._burst = max(1.0, burst if burst is not None else rate or 1.0)
+        self._burst = max(1.0, rate or 1.0)
         self._level = self._burst
         self._filled = time.monotonic()
         self._lock = threading.Lock()

@@ -41,15 +41,11 @@ PRESET = Path(pretraining.__file__).parent / "presets" / "demo.toml"
 FIT_BLOCKS = 250
 SHORT = 256
 """Tokens of the window under which windows and truncation differ for many transactions."""
-STRATA = (1, 2, 10)
-RESAMPLES = 2000
 SHARES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)
 DEFAULT = "default"
 _UNNAMED = "ablation"  # the checkpoints belong to no saved tokenizer
 
-Floats = NDArray[np.float64]
 Reading = Callable[[TokenSequence], TokenSequence]
-Losses = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ ABI = [
     {"type": "fallback"},
 ]
 OF_ABI = {FOO, "deep((address,(int8))[2][])", "Done(address indexed,uint256)", "TooBad()"}
-FOO_CODE, TRANSFER_CODE = selector_of(FOO), "a9059cbb"
+FOO_CODE = selector_of(FOO)
 LISTS: dict[str, Any] = {
     "quoted.csv": f'id,created_at,text_signature,hex_signature\n12345678,2016-07-09,"{FOO}",0x{FOO_CODE}\n',
     "openchain.csv": f"0x{FOO_CODE},{FOO}\n",
