@@ -125,25 +125,10 @@ def test_what_is_no_bundle_is_one_line(tmp_path: Path, text: bytes) -> None:
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 500
 
 
-@pytest.mark.parametrize(
-    "mix", [None, 3, [1, 2], [None, 2, 3], [1, 2, "3"], [1, 2, -3], [1, 2, 3, 4], [1, 2, True]]
-)
-def test_a_wrong_mix_is_one_line(tmp_path: Path, mix: object) -> None:
-    content = content_of(tmp_path) | {"mix": mix}
-    with pytest.raises(ArtifactError, match="is no bundle this program can read"):
-        read_bundle(packed(tmp_path / "x", content))
-
-
-@pytest.mark.parametrize("carried", ["nan", "inf", "-1.0", "x", None, 1])
-def test_a_wrong_carried_part_is_one_line(tmp_path: Path, carried: object) -> None:
-    content = content_of(tmp_path) | {"carried": carried}
-    with pytest.raises(ArtifactError, match="is no bundle this program can read"):
-        read_bundle(packed(tmp_path / "x", content))
-
-
-@pytest.mark.parametrize(
-    "joint",
-    [
+WRONG: dict[str, list[object]] = {
+    "mix": [None, 3, [1, 2], [None, 2, 3], [1, 2, "3"], [1, 2, -3], [1, 2, 3, 4], [1, 2, True]],
+    "carried": ["nan", "inf", "-1.0", "x", None, 1],
+    "joint": [
         None,
         {},
         ["overdrawn"],
@@ -155,11 +140,13 @@ def test_a_wrong_carried_part_is_one_line(tmp_path: Path, carried: object) -> No
         [{"name": "overdrawn", "value": 1.0, "node": 0}],
         [{"name": "overdrawn", "value": 1.0, "node": 0, "found": ""}] * 3,
     ],
-)
-def test_a_wrong_joint_fact_is_one_line(tmp_path: Path, joint: object) -> None:
-    content = content_of(tmp_path) | {"joint": joint}
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in WRONG for value in WRONG[name]])
+def test_a_wrong_part_is_no_bundle(tmp_path: Path, name: str, value: object) -> None:
     with pytest.raises(ArtifactError, match="is no bundle this program can read"):
-        read_bundle(packed(tmp_path / "x", content))
+        read_bundle(packed(tmp_path / "x", content_of(tmp_path) | {name: value}))
 
 
 @pytest.mark.parametrize(
