@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from blockscan.chains.entry_points import ENTRY_POINTS
 from blockscan.findings import Alert
 from blockscan.safetext import safe_text
 from blockscan.store import ALL, Order, ScoreStore, Search
@@ -114,6 +115,8 @@ def _sharing(ordered: Sequence[Alert], callers: Callers) -> dict[tuple[str, str]
 def _parties(alert: Alert, callers: Callers) -> Iterator[str]:
     """The addresses of an alert that may be the attacker's own."""
     score = alert.score
+    if score.target in ENTRY_POINTS:
+        return
     if score.sender and callers.get((score.chain, score.sender), 0) <= HUB_CALLERS:
         yield score.sender
     if (

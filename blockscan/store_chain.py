@@ -113,6 +113,7 @@ class LastValue(NamedTuple):
     tx_hash: str
     block_number: int | None
     sender: str
+    target: str | None
     time: int
     value: float
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from blockscan.detect.accounts import SECONDS, Recent, account_of
+from blockscan.detect.accounts import SECONDS, Recent, actor_of
 from blockscan.detect.books import Books
 from blockscan.detect.dealings import Dealing, dealing_in
 from blockscan.detect.mix import LAST, Mixes
@@ -84,7 +84,8 @@ def remember(
     here = (each for each in earlier if each.chain == chain and each.hash in hashes)
     dealings = {each.hash: dealing_in(each, detector.history) for each in here}
     for each in known:
-        recent.add(account_of(chain, each.sender), each.time, each.value, dealings.get(each.tx_hash))
+        actor = actor_of(chain, each.sender, each.target)
+        recent.add(actor, each.time, each.value, dealings.get(each.tx_hash))
 
 
 def remember_sizes(mixes: Mixes, chain: str, block: int, store: ScoreStore, detector: Detector) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockscan.chains.families import main_target
-from blockscan.detect.accounts import Carrying, account_of
+from blockscan.detect.accounts import Carrying, actor_of
 from blockscan.detect.calibrate import Observed, judge
 from blockscan.detect.dealings import dealing_in, joint_of, with_joint
 from blockscan.detect.explain import Reading, fact_evidence, paint, reason, strongest_evidence
@@ -156,7 +156,8 @@ def judge_all(
     """
     known = nothing_yet(detector) if before is None else before
     for transaction, seen in zip(transactions, _look(transactions, detector, label), strict=True):
-        account = account_of(transaction.chain, transaction.sender), transaction.time
+        actor = actor_of(transaction.chain, transaction.sender, transaction.root.target)
+        account = actor, transaction.time
         history = detector.history
         facts, dealing = facts_of(transaction, history), dealing_in(transaction, history)
         joint = joint_of(facts, known.recent.dealings(*account), dealing, known.books)

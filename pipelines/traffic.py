@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from blockscan.archive import Archive, covered_ranges
 from blockscan.chains.families import main_target
 from blockscan.chains.networks import NETWORKS
-from blockscan.detect.accounts import account_of
+from blockscan.detect.accounts import actor_of
 from blockscan.detect.books import Books
 from blockscan.detect.dealings import Dealing, dealing_in, dealings_facts
 from blockscan.detect.facts import FACTS, fact_values, facts_of
@@ -85,7 +85,7 @@ class Census:
     facts: dict[tuple[str, str], NDArray[np.float64]] = field(default_factory=dict)
     dealings: dict[tuple[str, str], Dealing] = field(default_factory=dict)
     contracts: dict[tuple[str, str], str] = field(default_factory=dict)
-    accounts: dict[tuple[str, str], tuple[str, int | None]] = field(default_factory=dict)
+    accounts: dict[tuple[str, str], tuple[str | None, int | None]] = field(default_factory=dict)
     sources: Counter[str] = field(default_factory=Counter)
     chains: set[str] = field(default_factory=set)
     _places: set[tuple[int | None, int | None]] = field(default_factory=set)
@@ -109,7 +109,7 @@ class Census:
             self.facts[transaction.key] = fact_values(facts_of(transaction, self.history))
             self.dealings[transaction.key] = dealing_in(transaction, self.history)
             self.contracts[transaction.key] = main_target(transaction) or ""
-            account = account_of(transaction.chain, transaction.sender)
+            account = actor_of(transaction.chain, transaction.sender, transaction.root.target)
             self.accounts[transaction.key] = account, transaction.time
             self.sources[transaction.source.value] += 1
             self.chains.add(transaction.chain)

@@ -15,6 +15,7 @@ from heapq import heappop, heappush
 from operator import attrgetter
 from typing import NamedTuple
 
+from blockscan.chains.entry_points import ENTRY_POINTS
 from blockscan.detect.dealings import Dealing
 
 SECONDS = 240
@@ -55,7 +56,7 @@ class Recent:
         # Heaps by chain, whose times are their own; a single time far ahead must not keep all others.
         self._oldest: dict[str, list[tuple[int, str]]] = {}
 
-    def carried(self, account: str, time: int | None) -> Carrying:
+    def carried(self, account: str | None, time: int | None) -> Carrying:
         """What is carried over to a transaction at `time` (Unix seconds); 0 where the time is unknown."""
         before = [past.value for past in self._before(account, time, CARRIED_SECONDS)]
 
@@ -66,18 +67,20 @@ class Recent:
 
         return over
 
-    def dealings(self, account: str, time: int | None) -> list[Dealing]:
+    def dealings(self, account: str | None, time: int | None) -> list[Dealing]:
         """What the account's transactions before one at `time` took and gave, oldest first."""
         before = self._before(account, time, SECONDS)
         known = [past.dealing for past in before if past.dealing is not None]
         return known[-MOST_DEALINGS:]
 
-    def add(self, account: str, time: int | None, value: float, dealing: Dealing | None = None) -> None:
+    def add(
+        self, account: str | None, time: int | None, value: float, dealing: Dealing | None = None
+    ) -> None:
         """Note a value, with what was carried over to it; an infinite one says nothing of the account.
 
         Whoever is handed something in the dealing is found to have been.
         """
-        if time is None:
+        if account is None or time is None:
             return
         chain = account.rpartition(":")[0]
         noted = {
@@ -99,10 +102,10 @@ class Recent:
         if not known:
             self._known.pop(account, None)
 
-    def _before(self, account: str, time: int | None, seconds: int) -> list[_Past]:
-        known = self._known.get(account, [])
-        if time is None:
+    def _before(self, account: str | None, time: int | None, seconds: int) -> list[_Past]:
+        if account is None or time is None:
             return []
+        known = self._known.get(account, [])
         first = bisect_left(known, time - seconds, key=_TIME)
         return known[first : bisect_right(known, time, key=_TIME)]
 
@@ -113,3 +116,8 @@ def account_of(chain: str, sender: str) -> str:
     What stands before the last colon is the chain, whose times forget no other's accounts.
     """
     return f"{chain}:{sender}"
+
+
+def actor_of(chain: str, sender: str, target: str | None) -> str | None:
+    """The account whose last minutes count for a transaction; None where its sender acts for strangers."""
+    return None if target in ENTRY_POINTS else account_of(chain, sender)

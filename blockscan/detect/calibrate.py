@@ -72,7 +72,7 @@ class Observed(NamedTuple):
     status: str
     contract: str | None = None
     embedding: NDArray[np.float32] | None = None
-    account: str = ""
+    account: str | None = None
     time: int | None = None
 
 

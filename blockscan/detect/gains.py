@@ -7,6 +7,7 @@ tool as well as his victim, so the flow is read both ways and the worse reading 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
+from blockscan.chains.entry_points import ENTRY_POINTS
 from blockscan.detect.fact import (
     EACH,
     ESTABLISHED,
@@ -32,7 +33,12 @@ _BALANCE_OF = bytes.fromhex("70a08231")
 
 
 def own_side(frames: Frames, transaction: Transaction) -> Side:
-    """Who acts for the sender for sure: himself, whoever signs, and the contracts that he creates."""
+    """Who acts for the sender for sure: himself, whoever signs, and the contracts that he creates.
+
+    What comes into being in a bundle is not its sender's.
+    """
+    if transaction.root.target in ENTRY_POINTS:
+        return frozenset({transaction.sender})
     created = {call.target for call in frames.calls if call.kind in CREATES and call.target}
     return frozenset({transaction.sender, *transaction.root.accounts, *created})
 
@@ -61,7 +67,8 @@ def _seen_from(own: Side, frames: Frames, transaction: Transaction, history: His
     called = {call.caller for call in frames.calls} | {call.target for call in frames.calls if call.data}
     robbed = unsigned_losers(frames, transaction)
     called |= {each for each in robbed if history.seen("unsigned", each) >= ESTABLISHED}
-    first = {each.asset: each.node for each in reversed(frames.transfers)}
+    came = {(each.taker, each.asset): each.node for each in reversed(frames.transfers)}
+    went = {(each.giver, each.asset): each.node for each in reversed(frames.transfers)}
     net = frames.balances()
     gained: dict[str, int] = defaultdict(int)
     gainers: dict[str, list[tuple[int, str]]] = defaultdict(list)
@@ -74,13 +81,15 @@ def _seen_from(own: Side, frames: Frames, transaction: Transaction, history: His
         elif amount >= 0 or holder in (asset, ZERO):
             continue
         elif holder in called:
-            lost.append(_loss(holder, asset, -amount, first[asset], history))
+            lost.append(_loss(holder, asset, -amount, went[holder, asset], history))
         elif holder in robbed or (holder.startswith("0x") and history.amounts("amount", asset) >= MEASURED):
-            taken.append(_amount(asset, -amount, first[asset], history, f"from {holder}"))
+            taken.append(_amount(asset, -amount, went[holder, asset], history, f"from {holder}"))
     if transaction.root.kind is CallKind.INSTRUCTION:
         gained, lost = {}, [Fact(0.0)]
     gains = [
-        _amount(asset, x, first[asset], history, _gained_by(gainers[asset], transaction))
+        _amount(
+            asset, x, came[max(gainers[asset])[1], asset], history, _gained_by(gainers[asset], transaction)
+        )
         for asset, x in gained.items()
         if x > 0
     ]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blockscan.chains.entry_points import ENTRY_POINTS
 from blockscan.findings import Alert, TxScore
 from blockscan.incidents import DAY, FEW_CALLERS, HUB_CALLERS, Incident, group_alerts, read_incidents
 from blockscan.store import Search, open_store
@@ -64,6 +65,14 @@ def many(count: int, address: str) -> dict[tuple[str, str], int]:
 def test_alerts_of_one_sender_are_one_incident_and_strangers_are_not() -> None:
     alerts = [make_alert(1, "eve", "pool"), make_alert(2, "eve", "vault"), make_alert(3, "bob", "bank")]
     assert numbers(group_alerts(alerts, {})) == [[1, 2], [3]]
+
+
+def test_bundles_of_one_bundler_are_not_one_incident() -> None:
+    """What is in them was signed by others."""
+    one, other, *_ = sorted(ENTRY_POINTS)
+    alerts = [make_alert(1, "bundler", one), make_alert(2, "bundler", one), make_alert(3, "bundler", other)]
+    assert numbers(group_alerts(alerts, {})) == [[1], [2], [3]]
+    assert numbers(group_alerts([*alerts, make_alert(4, "bundler", "pool")], {})) == [[1], [2], [3], [4]]
 
 
 def test_links_work_through_others() -> None:

@@ -5,7 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from blockscan.detect.accounts import AT_MOST, CARRIED_SECONDS, MOST_DEALINGS, SECONDS, Recent, account_of
+from blockscan.chains.entry_points import ENTRY_POINTS
+from blockscan.detect.accounts import (
+    AT_MOST,
+    CARRIED_SECONDS,
+    MOST_DEALINGS,
+    SECONDS,
+    Recent,
+    account_of,
+    actor_of,
+)
 from blockscan.detect.calibrate import fit_calibration, judge
 from blockscan.detect.dealings import Dealing
 from blockscan.detect.facts import FACTS
@@ -157,3 +166,15 @@ def test_what_a_joint_gain_adds_is_not_carried_over_again(busy):
         after = [judge(made, paired(busy[0], gain), carried=carried) for gain in (0.0, 9.0)]
         assert after[0].value == pytest.approx(alone.value + most)
         assert after[1].value == pytest.approx(joint.value + max(most - added / 2, 0.0))
+
+
+def test_what_strangers_do_in_bundles_says_nothing_of_who_sends_them():
+    """Operations of ERC-4337 are signed by others than the bundler, and so are those of his next bundle."""
+    assert actor_of("base", WHOM, "0xpool") == actor_of("base", WHOM, None) == account_of("base", WHOM)
+    recent, dealing = Recent(0.5), Dealing(frozenset(), frozenset(), ())
+    for entry_point in ENTRY_POINTS:
+        bundler = actor_of("base", WHOM, entry_point)
+        recent.add(bundler, 1000, 4.0, dealing)
+        assert bundler is None and recent.dealings(bundler, 1000) == []
+        assert recent.carried(bundler, 1000)(9.0, 0.0) == 0.0
+    assert recent.carried(account_of("base", WHOM), 1000)(9.0, 0.0) == 0.0

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from blockscan.chains.entry_points import ENTRY_POINTS
 from blockscan.chains.solana_layouts import SYSTEM
 from blockscan.chains.solana_layouts import TOKEN as SPL_TOKEN
 from blockscan.detect.explain import fact_evidence, reason
@@ -528,3 +529,24 @@ def test_two_histories_together_are_what_both_saw():
     both = merged(merged(one, other), elsewhere)
     assert (both.transactions, both.seen("address", POOL)) == (8, 8)
     assert both.until == {"ethereum": 8, "base": 2} == merged(elsewhere, merged(other, one)).until
+
+
+def test_what_is_created_in_a_bundle_is_not_its_senders(history):
+    """A new user's account gains tokens: the bundler does not."""
+    new, point = "0x" + "7" * 40, min(ENTRY_POINTS)
+    made = call(point, new, kind=CallKind.CREATE2)
+    paid = call(point, POOL, SWAP, call(POOL, TOKEN, b"", moved(POOL, new, 10**6)))
+    for target, gains in ((point, False), (OTHER, True)):
+        found = facts_of(transaction(call(THIEF, target, b"", made, paid)), history)["gain"]
+        assert (found.value > 0) == gains == (new in found.found)
+
+
+def test_a_gain_and_a_loss_stand_where_they_happened(history):
+    """Not where the token first moved between others."""
+    others = call(OTHER, TOKEN, b"", moved(OTHER, JUNK, 5))
+    taken = call(POOL, TOKEN, b"", moved(POOL, THIEF, 10**6))
+    found = facts_of(transaction(call(THIEF, POOL, SWAP, others, taken)), history)
+    assert {name: found[name].node for name in ("gain", "loss")} == {"gain": 2, "loss": 2}
+    robbed = call(POOL, TOKEN, b"", moved(USER, THIEF, 10**6))
+    found = facts_of(transaction(call(THIEF, POOL, SWAP, others, robbed)), history)["bystander_loss"]
+    assert (found.node, found.value > 0.3) == (2, True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from blockscan.chains.entry_points import ENTRY_POINTS
 from blockscan.detect.accounts import SECONDS, Recent, account_of
 from blockscan.detect.books import NOTHING, Books
 from blockscan.detect.flow import ETHER
@@ -81,6 +82,18 @@ def test_the_minutes_before_the_first_block_are_known(
     scored_before = sum(each.block_number < first for each in judged if each.block_number) + (first > 98)
     assert known.mixes.add("ethereum", "callTracer", math.log(2)) == (scored_before, 1, 0)
     assert known.mixes.add("base", "callTracer", math.log(10)) == (0, 0, 1)
+
+
+def test_what_a_bundler_sent_before_is_not_remembered(tmp_path: Path) -> None:
+    bundle = transaction(100)
+    bundle = replace(bundle, root=replace(bundle.root, target=min(ENTRY_POINTS)))
+    known = Earlier(Recent(0.5), Mixes(), Books(DETECTOR.history))
+    for judged, carried in ((bundle, 0.0), (transaction(100), 1.0)):
+        with open_store(tmp_path / f"{carried}.sqlite") as store:
+            store.write([(replace(score(judged), target=judged.root.target, value=2.0), None, None)])
+            begins = [transaction(101)]
+            assert remember_before(known, begins, store, lambda _, it=judged: [it], DETECTOR, begun=())
+        assert known.recent.carried(account_of("ethereum", EVE), 1010)(9.0, 0.0) == carried
 
 
 def test_a_transaction_without_a_time_is_no_past_of_the_range_it_is_in(tmp_path: Path) -> None:
