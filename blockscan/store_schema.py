@@ -171,7 +171,8 @@ class Summary:
     latest run's (both None where no run stated one). `histogram` counts p-values in equal bins (lower,
     upper]. `timeline` lists (start of period, severity, alerts) by chain time, `period` in seconds.
     `judges` lists (model, calibration, scores), most scores first. Transactions that left the chain are
-    counted in `orphaned`, their alerts in `by_status`, and nowhere else.
+    counted in `orphaned`, their alerts in `by_status`, and nowhere else. Of a forgotten time the alerts that
+    are left count as alerts alone, not among the scores.
     """
 
     scored: int

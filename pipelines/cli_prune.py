@@ -14,8 +14,8 @@ def prune(
         str,
         typer.Option(
             metavar="SPAN",
-            help="90m, 12h, 30d or 8w before the newest transaction of the same chain in the store; the "
-            "clock does not count.",
+            help="90m, 12h, 30d or 8w before the newest transaction of the same chain in the store, not "
+            "before now. At least 4m: so far back scoring looks.",
         ),
     ],
     chain: Annotated[str | None, typer.Option(help="Only this chain.")] = None,
