@@ -7,7 +7,7 @@ before is compared with other rare ones. Every category being valid, so is the w
 
 Which contracts stand alone must not depend on which transaction is the new one, or exchangeability is lost.
 So the new one is counted in: with it, a contract needs `needed + 1` transactions to stand alone, and where
-the pool is smaller than that, the smallest contracts join it.
+the pool is smaller than that, the smallest contract joins it.
 """
 
 from collections import Counter
@@ -48,16 +48,17 @@ def comparable(groups: Mapping[str, NDArray[np.float64]], contract: str, needed:
 def standing_alone(groups: Mapping[str, NDArray[np.float64]], needed: int) -> frozenset[str]:
     """The contracts whose transactions are compared with none but their own; arguments as of `comparable`."""
     sizes = {name: len(values) for name, values in groups.items()}
-    return frozenset(name for name in sizes if name in _alone(sizes | {name: sizes[name] + 1}, needed + 1))
+    alone = _alone(sizes, needed + 1)
+    # Who stands alone without its new transaction does so with it; few others can.
+    others = [name for name, size in sizes.items() if size >= needed and name not in alone]
+    with_it = (name for name in others if name in _alone(sizes | {name: sizes[name] + 1}, needed + 1))
+    return frozenset(alone.union(with_it))
 
 
 def _alone(sizes: Mapping[str, int], fewest: int) -> set[str]:
-    """Contracts of at least `fewest` transactions, less the smallest, as far as the pool needs them."""
+    """Contracts of at least `fewest` transactions, less the smallest where the pool has too few."""
     alone = {name for name, size in sizes.items() if size >= fewest and name != REST}
     pooled = sum(size for name, size in sizes.items() if name not in alone)
-    for name in sorted(alone, key=lambda name: (sizes[name], name)):
-        if not 0 < pooled < fewest:
-            break
-        alone.remove(name)
-        pooled += sizes[name]
+    if alone and 0 < pooled < fewest:
+        alone.remove(min(alone, key=lambda name: (sizes[name], name)))
     return alone

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from blockscan.detect import contracts as module
 from blockscan.detect.calibrate import fit_calibration, judge
 from blockscan.detect.contracts import REST, comparable, split, standing_alone
 
@@ -81,13 +82,33 @@ def test_every_category_can_alarm_if_there_are_transactions_enough():
 
 @pytest.mark.parametrize(
     ("big", "rest", "alone"),
-    [(20, 10, {"big"}), (9, 20, {"big"}), (8, 20, set()), (20, 0, {"big"}), (20, 8, set())],
+    [(20, 10, {"big"}), (9, 20, {"big"}), (8, 20, set()), (20, 0, {"big"}), (20, 8, set()), (20, 9, set())],
 )
 def test_who_stands_alone_is_compared_with_none_but_its_own(big, rest, alone):
     """It needs nine, and as many, with the new one, must be left to those that do not."""
     groups = split(np.arange(big + rest), ["big"] * big + [f"r{i}" for i in range(rest)], 9)
     assert standing_alone(groups, 9) == alone
     assert (len(comparable(groups, "big", 9)) == big) == (alone == {"big"})
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_of_many_contracts_those_stand_alone_that_are_compared_with_their_own(seed):
+    rng = np.random.default_rng(seed)
+    needed, contracts = int(rng.integers(2, 8)), int(rng.integers(1, 6))
+    sizes = {REST: int(rng.integers(0, 10))} | {
+        f"c{i}": needed + int(rng.integers(0, 3)) for i in range(contracts)
+    }
+    groups = {name: np.zeros(size) for name, size in sizes.items()}
+    own = {name for name in sizes if name and len(comparable(groups, name, needed)) == sizes[name]}
+    assert standing_alone(groups, needed) == own
+
+
+def test_contracts_are_not_all_gone_through_for_each_of_them(monkeypatch):
+    """With four thousand that took a quarter of a minute."""
+    looks, look = [], module._alone
+    monkeypatch.setattr(module, "_alone", lambda *given: looks.append(1) or look(*given))
+    groups = {f"c{n}": np.zeros(50 + n) for n in range(500)} | {REST: np.zeros(9)}
+    assert len(standing_alone(groups, 49)) == 499 and len(looks) < 5
 
 
 def test_a_contract_nobody_called_is_compared_with_rare_ones():
