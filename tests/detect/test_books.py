@@ -368,6 +368,10 @@ def test_names_whose_input_is_sent_again_and_again() -> None:
     other = rb"\9\9\9\9" + bytes(7 * 32)
     note(books, send(other))
     assert again(books, send(other, block=6)) == 0.0, "of a name that the past hardly knows"
+    for runs, known in ((2, False), (3, True)):
+        books = Books(history_of(send(other + bytes([n]), block=3) for n in range(runs)))
+        note(books, send(other))
+        assert (again(books, send(other, block=6)) > 0) == known
     more = history_of([send(keeper)], past)
     assert merged(past, more).seen("sent", keeper[:4], "again") == 10
 
@@ -385,3 +389,13 @@ def test_what_was_sent_goes_where_the_books_go(heard: Books, monkeypatch: pytest
     monkeypatch.setattr(module, "MOST", 2)
     note(books, *(send(LONG_INPUT + bytes([n]), block=7) for n in range(2)))
     assert again(books, send()) == 0.0 and again(books, send(LONG_INPUT + b"\0")) > 0
+
+
+def test_what_was_sent_longest_ago_is_forgotten_first(heard: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by books that go on where others ended."""
+    several = [send(LONG_INPUT + bytes([n]), block=7) for n in range(6)]
+    note(heard, *several)
+    monkeypatch.setattr(module, "MOST", 6)
+    on = Books(heard.history, heard.entered())
+    note(on, send(block=8))
+    assert [again(on, replace(each, block_number=9)) > 0 for each in several] == [False] + [True] * 5

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,19 @@ def test_a_decision_on_what_left_the_chain_brings_it_not_back(
     assert receiver.bodies[-1]["status"] == "dismissed"
 
 
+def test_a_score_of_another_calibration_brings_nothing_back(
+    store: Path, receiver: Receiver, cli: Any
+) -> None:
+    """It is not marked as orphaned; the alert is."""
+    alert(store, 1)
+    run(cli, store)
+    orphan(store, 1)
+    run(cli, store)
+    with open_store(store) as results:
+        results.write([(make_score(1, calibration="c2"), "high", None)])
+    assert run(cli, store)["sent"] == 0
+
+
 def test_the_line_for_a_chat_says_what_is_known_of_an_alert_by_now(
     tmp_path: Path, receiver: Receiver, cli: Any
 ) -> None:
@@ -299,9 +313,10 @@ def test_pauses_grow_and_heed_the_receiver_within_bounds(
     monkeypatch.setattr(notify, "PAUSE", 1.0)
     alert(store, 1)
     to = webhook.read_webhook(os.environ, allow_private=True)
-    pauses, looks = [0.0] * 13, list[float]()
+    pauses, looks, numbers = [0.0] * 13, list[float](), count(2)
 
     def wait(seconds: float) -> bool:
+        alert(store, next(numbers), severity="low")  # of which nobody is told
         pauses[len(receiver.requests) - 1] += seconds
         looks.extend([seconds] * (seconds > 0 and len(receiver.requests) == 13))
         return len(looks) == 2
@@ -313,7 +328,7 @@ def test_pauses_grow_and_heed_the_receiver_within_bounds(
             outbox,
             results,
             lambda body, key: webhook.post(to, body, key, now=7),
-            SEVERITIES,
+            ["high"],
             poll=9.0,
             wait=wait,
         )
@@ -603,15 +618,21 @@ def test_a_name_server_that_errs_for_a_while_ends_no_follower(store: Path, recei
             raise answer
         return answer
 
-    def follow() -> int:
+    def follow(poll: float | None = 1.0) -> int:
         with open_store(store, read_only=True) as results, open_outbox(store, "webhook") as outbox:
-            return notify.run(outbox, results, send, SEVERITIES, poll=1.0, wait=lambda _: not answers)["sent"]
+            return notify.run(outbox, results, send, SEVERITIES, poll=poll, wait=lambda _: not answers)[
+                "sent"
+            ]
 
     assert follow() == 2 and keys == [tx_hash(1), tx_hash(2), tx_hash(2)]
     alert(store, 3)
     answers.append(ReceiverError("not public"))
     with pytest.raises(ReceiverError):
         follow()  # one that never was is not waited for
+    alert(store, 4)
+    answers += [webhook.Answer(200), ReceiverError("not public")]
+    with pytest.raises(ReceiverError, match="not public"):
+        follow(poll=None)  # nor is any by a run that does not follow
 
 
 @pytest.mark.parametrize(

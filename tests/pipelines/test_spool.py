@@ -112,7 +112,8 @@ def test_a_transaction_takes_few_bytes_of_memory(tmp_path: Path) -> None:
 
 
 def test_no_file_has_a_name_while_transactions_are_encoded_nor_afterwards(tmp_path: Path) -> None:
-    (tmp_path / ".corpus-0-tokens.draft").write_bytes(b"of a run that was killed as it began")
+    left = tmp_path / ".corpus-0-tokens.draft"
+    left.write_bytes(b"of a run that was killed as it began")
     seen = []
 
     def watched() -> Iterator[Encoded]:
@@ -123,6 +124,7 @@ def test_no_file_has_a_name_while_transactions_are_encoded_nor_afterwards(tmp_pa
 
     with pytest.raises(ParseError, match="cannot be encoded"):
         spooled(watched, tmp_path, ALONE)
+    left.write_bytes(b"of another one")
     corpus = spooled(partial(shuffled, drawn(20)), tmp_path, ALONE)
     assert seen == list(tmp_path.iterdir()) == []
     assert same(corpus[3], drawn(20)[3])
