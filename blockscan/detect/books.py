@@ -36,7 +36,10 @@ if TYPE_CHECKING:  # which asks the books what they know
     from blockscan.detect.dealings import Dealing
 
 MOST = 1 << 20
-"""Entries since the history that are remembered; the contract that changed longest ago is forgotten."""
+"""Entries since the history that are remembered; the contract that changed longest ago is forgotten.
+
+As many contracts that were created, and as many long inputs, of all chains together.
+"""
 UNDONE = 1 << 16
 """Transactions that can be taken back."""
 

@@ -2,7 +2,8 @@
 
 Nothing here is learned by gradient; it is counted in one pass. A language model generalises, and so cannot
 say "never before"; these counts can. They are kept as hashes (blockscan.detect.tally), so their size is a
-matter of how many different things a chain does, not of how many transactions it has.
+matter of how many different things a chain does, not of how many transactions it has; but most long input,
+see sent_in, is another each time.
 """
 
 from collections.abc import Iterable, Mapping
