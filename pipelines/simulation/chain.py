@@ -20,7 +20,6 @@ from pipelines.simulation.world import Session
 CHAIN_ID = 7001
 START = 1_700_000_003
 """Unix time of the first block."""
-LABEL_COLUMNS = ("tx_hash", "label", "stage", "family", "incident", "kind", "hard_benign", "tier")
 INCIDENT_COLUMNS = (
     "incident",
     "family",
@@ -137,7 +136,7 @@ class SimulatedChain:
                 self._due += 1
 
     def label_rows(self) -> list[tuple[str, ...]]:
-        """Return the rows of labels.csv (LABEL_COLUMNS), in the order of execution.
+        """Return the rows of labels.csv (`pipelines.labels.COLUMNS`), in the order of execution.
 
         What belongs to an incident that broke off without gain is grey: neither benign nor an attack.
         """

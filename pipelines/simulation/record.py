@@ -13,14 +13,8 @@ import lzma
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pipelines.simulation.chain import (
-    CHAIN_ID,
-    INCIDENT_COLUMNS,
-    LABEL_COLUMNS,
-    START,
-    Plan,
-    SimulatedChain,
-)
+from pipelines.labels import COLUMNS
+from pipelines.simulation.chain import CHAIN_ID, INCIDENT_COLUMNS, START, Plan, SimulatedChain
 from pipelines.simulation.engine import Json
 
 FOLDER = Path(__file__).parent / "recording"
@@ -42,7 +36,7 @@ def write(chain: SimulatedChain, lines: Sequence[bytes], out: Path) -> None:
 
 def write_truth(chain: SimulatedChain, out: Path) -> None:
     """Write labels.csv, incidents.csv and meta.json of a finished chain into `out`."""
-    write_csv(out / "labels.csv", LABEL_COLUMNS, chain.label_rows())
+    write_csv(out / "labels.csv", COLUMNS, chain.label_rows())
     write_csv(out / "incidents.csv", INCIDENT_COLUMNS, chain.incident_rows())
     meta = {
         "chain_id": CHAIN_ID,
