@@ -88,22 +88,22 @@ def found(world: World, openings: Sequence[Callable[[World, list[Account]], Part
     """Deploy the shared contracts, list the tokens, fill the lenders, then whatever else is opened."""
     founders = [_funded(world, 60_000.0, 0.3, nonce=40.0) for _ in range(6)]
     first = founders[0]
-    place = yield from deploy(world, first, "multicall", tag=_SETUP)
-    place = yield from deploy(world, first, "weth", tag=_SETUP)
+    place = yield from deploy(world, first, "multicall")
+    place = yield from deploy(world, first, "weth")
     world.tokens.append(Token(place.address, 18, 1.0, "weth", first))
     blueprint = yield Send(first, None, contract("pair").code, tag=_SETUP)
-    factory = yield from deploy(world, first, "factory", blueprint.made, tag=_SETUP)
-    yield from deploy(world, first, "router", factory.address, world.weth.address, tag=_SETUP)
+    factory = yield from deploy(world, first, "factory", blueprint.made)
+    yield from deploy(world, first, "router", factory.address, world.weth.address)
     for decimals, price, kind, ether in _LISTINGS:
         yield from list_token(world, world.pick(founders), decimals, price, kind, ether)
     yield from _cross_pools(world, founders)
-    yield from deploy(world, founders[1], "payout", tag=_SETUP)
+    yield from deploy(world, founders[1], "payout")
     for fee in (9, 0):
         yield from _lender(world, founders[2], fee)
     wallet = yield Send(founders[3], None, contract("wallet").create(), tag=_SETUP)
-    yield from deploy(world, founders[3], "wallet_factory", wallet.made, tag=_SETUP)
+    yield from deploy(world, founders[3], "wallet_factory", wallet.made)
     for _ in range(2):
-        yield from deploy(world, founders[4], "aggregator", tag=_SETUP)
+        yield from deploy(world, founders[4], "aggregator")
     for index in (4, 5, 6, 8, 10):
         yield from open_market(world, world.pick(founders), world.tokens[index], world.weth, 220.0)
     yield from open_market(world, founders[5], world.weth, world.tokens[1], 500.0)
@@ -117,7 +117,7 @@ def _places(world: World, founders: list[Account]) -> Part:
         yield from open_vault(world, world.pick(founders), world.tokens[index], seeded=0.5)
     for kind, count in (("bank", 5), ("rewards", 3)):
         for _ in range(count):
-            yield from deploy(world, world.pick(founders), kind, tag=_SETUP)
+            yield from deploy(world, world.pick(founders), kind)
     for _ in range(3):
         yield from open_sale(world, world.pick(founders))
 
@@ -128,12 +128,12 @@ def list_token(world: World, who: Account, decimals: int, price: float, kind: st
     supply = int(ether / price * 10**decimals) * 4
     label = title[:4].upper()
     if kind == "proxy_token":
-        place = yield from deploy(world, who, kind, tag=_SETUP)
+        place = yield from deploy(world, who, kind)
         configure = ("initialize", title, label, who.address, supply * 50)
         yield send(who, kind, place.address, *configure, tag=_SETUP)
         yield send(who, kind, place.address, "mint", who.address, supply, tag=_SETUP)
     else:
-        place = yield from deploy(world, who, kind, title, label, decimals, supply, tag=_SETUP)
+        place = yield from deploy(world, who, kind, title, label, decimals, supply)
     token = Token(place.address, decimals, price, kind, who)
     router = world.the("router").address
     yield send(who, "token", token.address, "approve", router, FOREVER, tag=_SETUP)
@@ -158,7 +158,7 @@ def _cross_pools(world: World, founders: list[Account]) -> Part:
 
 
 def _lender(world: World, who: Account, fee: int) -> Part:
-    lender = yield from deploy(world, who, "flash_lender", fee, tag=_SETUP)
+    lender = yield from deploy(world, who, "flash_lender", fee)
     for token, ether in ((world.weth, 3500.0), (world.tokens[1], 350.0)):
         got = yield from obtain(world, who, token, ether, _SETUP)
         yield send(who, "token", token.address, "transfer", lender.address, got, tag=_SETUP)
@@ -168,7 +168,7 @@ def open_market(world: World, who: Account, collateral: Token, debt: Token, ethe
     """Deploy a lending market on two tokens that have a pool; its founder supplies the first funds."""
     factor = int(world.rng.integers(60, 81))
     call = (collateral.address, debt.address, world.pair(collateral, debt), factor)
-    place = yield from deploy(world, who, "market", *call, tag=_SETUP, tokens=(collateral, debt))
+    place = yield from deploy(world, who, "market", *call, tokens=(collateral, debt))
     got = yield from obtain(world, who, debt, ether * world.amount(1.0, 0.3), _SETUP)
     yield from allow(world, who, debt, place.address, got, _SETUP)
     yield send(who, "market", place.address, "supply", got, tag=_SETUP)
@@ -179,7 +179,7 @@ def open_vault(world: World, who: Account, token: Token, *, seeded: float) -> Pa
     """Deploy a vault; a careful founder makes the first deposit himself (`seeded`: how probable)."""
     title = name(world)
     call = (token.address, title, f"v{title[:4].upper()}")
-    place: Place = yield from deploy(world, who, "vault", *call, tag=_SETUP, tokens=(token,))
+    place: Place = yield from deploy(world, who, "vault", *call, tokens=(token,))
     if world.chance(seeded):
         got = yield from obtain(world, who, token, world.amount(4.0, 0.5), _SETUP)
         yield from allow(world, who, token, place.address, got, _SETUP)
@@ -191,5 +191,5 @@ def open_sale(world: World, who: Account) -> Part:
     """Deploy a sale of collectibles."""
     price = int(world.amount(0.05, 0.6) * 1000) * 10**15 + 10**16
     cap = int(world.rng.integers(40, 800))
-    place = yield from deploy(world, who, "sale", name(world), price, cap, tag=_SETUP)
+    place = yield from deploy(world, who, "sale", name(world), price, cap)
     return place

@@ -196,6 +196,11 @@ class World:
         return self.users[self.zipf(len(self.users), 0.8)]
 
 
+_TRANSFER = Tag(kind="transfer")
+_APPROVAL = Tag(kind="approval")
+_SWAP = Tag(kind="swap")
+
+
 def amount_out(amount: int, reserve_in: int, reserve_out: int) -> int:
     """Return the output of a constant-product swap with a fee of 0.3 percent."""
     return amount * 997 * reserve_out // (reserve_in * 1000 + amount * 997)
@@ -211,7 +216,7 @@ def step(name: str, to: bytes, function: str, *args: Any, value: int = 0) -> Ste
     return Step(to, value, contract(name).data(function, *args))
 
 
-def newcomer(world: World, ether: float, tag: Tag, *, source: Account | None = None) -> Part:
+def newcomer(world: World, ether: float, tag: Tag = _TRANSFER, *, source: Account | None = None) -> Part:
     """Make a new account and pay it from an exchange, a friend (or from `source`); return it."""
     account = world.account()
     payer = source or world.exchanges[world.zipf(len(world.exchanges))]
@@ -226,7 +231,7 @@ def newcomer(world: World, ether: float, tag: Tag, *, source: Account | None = N
 def someone(world: World, ether: float, *, fresh: float = 0.15) -> Part:
     """Return a user who can pay `ether`: with probability `fresh` a newcomer, else an existing one."""
     if world.chance(fresh):
-        account = yield from newcomer(world, ether * 1.3 + 0.05, Tag(kind="transfer"))
+        account = yield from newcomer(world, ether * 1.3 + 0.05)
         return account
     for _ in range(6):
         account = world.visitor()
@@ -234,11 +239,13 @@ def someone(world: World, ether: float, *, fresh: float = 0.15) -> Part:
             return account
     account = world.visitor()
     payer = world.exchanges[world.zipf(len(world.exchanges))]
-    yield Send(payer, account.address, value=int((ether * 1.2 + 0.1) * ETH), tag=Tag(kind="transfer"))
+    yield Send(payer, account.address, value=int((ether * 1.2 + 0.1) * ETH), tag=_TRANSFER)
     return account
 
 
-def allow(world: World, who: Account, token: Token, spender: bytes, amount: int, tag: Tag) -> Part:
+def allow(
+    world: World, who: Account, token: Token, spender: bytes, amount: int, tag: Tag = _APPROVAL
+) -> Part:
     """Approve a spender unless it may already take `amount`; most wallets approve without a limit."""
     if world.view("token", token.address, "allowance", who.address, spender) < amount:
         limit = FOREVER if world.chance(0.65) else amount
@@ -247,15 +254,13 @@ def allow(world: World, who: Account, token: Token, spender: bytes, amount: int,
             world.approvals.append((who.address, token, spender))
 
 
-def deploy(
-    world: World, who: Account, name: str, *args: Any, tag: Tag, tokens: tuple[Token, ...] = ()
-) -> Part:
+def deploy(world: World, who: Account, name: str, *args: Any, tokens: tuple[Token, ...] = ()) -> Part:
     """Deploy a compiled contract and make it known; return the Place."""
-    receipt = yield Send(who, None, contract(name).create(*args), tag=tag)
+    receipt = yield Send(who, None, contract(name).create(*args), tag=Tag(kind="deployment"))
     return world.add(Place(name, receipt.made, who, tokens))
 
 
-def obtain(world: World, who: Account, token: Token, ether: float, tag: Tag) -> Part:
+def obtain(world: World, who: Account, token: Token, ether: float, tag: Tag = _SWAP) -> Part:
     """Buy `ether` worth of a token on the WETH pool (or wrap it); return the amount received."""
     before = world.held(token, who.address)
     wei = int(ether * ETH)

@@ -182,7 +182,7 @@ def test_a_pumped_pool_moves_an_old_feed_only_slowly(quiet):
     made = []
 
     def session():
-        oracle = yield from deploy(world, maker, "price_oracle", tag=TAG)
+        oracle = yield from deploy(world, maker, "price_oracle")
         pair = world.pair(token, world.weth)
         yield send(maker, "price_oracle", oracle.address, "setFeed", token.address, pair, tag=TAG)
         yield send(maker, "price_oracle", oracle.address, "update", token.address, tag=TAG)

@@ -38,8 +38,8 @@ def vault_inflation(world: World, incident: Incident) -> Session:
     incident.variant.append("takes-all" if whole else "takes-part")
     yield from _buy(world, incident, who, token, cost * 1.15)
     victim = yield from someone(world, ether * 1.1)
-    amount = yield from obtain(world, victim, token, ether, Tag(kind="swap"))
-    yield from allow(world, victim, token, place.address, FOREVER, Tag(kind="approval"))
+    amount = yield from obtain(world, victim, token, ether)
+    yield from allow(world, victim, token, place.address, FOREVER)
     gift = min(amount + 1 if whole else amount // 2 + 1, world.held(token, who.address) * 99 // 100)
     holder = who.address
     if world.chance(0.4):

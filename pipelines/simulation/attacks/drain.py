@@ -109,7 +109,7 @@ def _phish(world: World, incident: Incident, who: Account) -> Part:
     owners = []
     for _ in range(int(world.rng.integers(2, 6))):
         owner = yield from someone(world, 1.0)
-        yield from obtain(world, owner, token, min(max(world.amount(0.4, 0.7), 0.1), 0.8), Tag(kind="swap"))
+        yield from obtain(world, owner, token, min(max(world.amount(0.4, 0.7), 0.1), 0.8))
         mark = Tag("grey", "prep", incident.family, incident.name, "approval")
         yield send(owner, "token", token.address, "approve", spender, FOREVER, tag=mark)
         owners.append(owner.address)

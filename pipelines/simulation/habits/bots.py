@@ -154,8 +154,8 @@ def liquidation(world: World) -> Session:
         price = token.price * 10**-token.decimals
         if debt * price > 80:
             return
-        yield from obtain(world, who, token, debt * price * 1.05 + 0.01, Tag(kind="swap"))
-        yield from allow(world, who, token, place.address, debt, Tag(kind="approval"))
+        yield from obtain(world, who, token, debt * price * 1.05 + 0.01)
+        yield from allow(world, who, token, place.address, debt)
         yield send(who, "market", place.address, "liquidate", account, debt, tag=_LIQUIDATION)
         return
     before = [

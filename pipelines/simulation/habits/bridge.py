@@ -153,7 +153,7 @@ def mend(world: World, end: Bridge) -> Part:
 
 def stock_up(world: World, who: Account, token: Token, ether: float) -> Part:
     """Buy tokens; return how many of them are still there for somebody who does several things at once."""
-    got = yield from obtain(world, who, token, ether, Tag(kind="swap"))
+    got = yield from obtain(world, who, token, ether)
     return max(0, min(got, world.held(token, who.address)))
 
 
@@ -178,8 +178,8 @@ def bridge_out(world: World) -> Session:
     who = yield from someone(world, ether)
     amount = int(ether * ETH)
     if token is not None:
-        amount = yield from obtain(world, who, token, ether, Tag(kind="swap"))
-        yield from allow(world, who, token, end.place.address, amount, Tag(kind="approval"))
+        amount = yield from obtain(world, who, token, ether)
+        yield from allow(world, who, token, end.place.address, amount)
     chain = world.pick(list(end.peers))
     to = who.address if world.chance(0.7) else world.account().address
     asset = NATIVE if token is None else token.address
@@ -259,7 +259,7 @@ def open_bridge(world: World, owner: Account, ether: float) -> Part:
     keepers = [world.account() for _ in range(int(world.rng.integers(1, 5)))]
     relayers = []
     for _ in range(2):
-        relayer = yield from newcomer(world, 12.0, Tag(kind="transfer"), source=owner)
+        relayer = yield from newcomer(world, 12.0, source=owner)
         relayers.append(relayer)
     first = 100 + 2 * len(bridges(world))
     ends = []
@@ -285,7 +285,7 @@ def _deploy_end(
     data = yield Send(owner, None, contract("bridge_data").create(key_bytes(keepers)), tag=_SETUP)
     manager = yield Send(owner, None, contract("bridge_manager").create(data.made, chain), tag=_SETUP)
     yield send(owner, "bridge_data", data.made, "transferOwnership", manager.made, tag=_SETUP)
-    place = yield from deploy(world, owner, "bridge", manager.made, tag=_SETUP, tokens=tokens)
+    place = yield from deploy(world, owner, "bridge", manager.made, tokens=tokens)
     for token in tokens:
         yield send(owner, "bridge", place.address, "bindAssetHash", token.address, True, tag=_SETUP)
     return place, manager.made, data.made

@@ -84,7 +84,7 @@ def open_drop(world: World, owner: Account, ether: float) -> Part:
     claims = new_claims(world, token, 0, ether)
     tree = layers([leaf(*claim) for claim in claims], by_value=True)
     call = (token.address, tree[-1][0])
-    place = yield from deploy(world, owner, "distributor", *call, tag=_SETUP, tokens=(token,))
+    place = yield from deploy(world, owner, "distributor", *call, tokens=(token,))
     got = yield from stock_up(world, owner, token, ether * 1.6)
     yield send(owner, "token", token.address, "transfer", place.address, got, tag=_SETUP)
     drop = Drop(place, claims, tree, list(range(len(claims))))
@@ -135,7 +135,7 @@ def claim_drop(world: World) -> Session:
     for index, account, amount, path in _take(world, drop, int(world.rng.integers(1, 7))):
         payer = account
         if world.ether(account.address) < ETH // 20:
-            payer = yield from newcomer(world, 0.1, Tag(kind="transfer"))
+            payer = yield from newcomer(world, 0.1)
         call = ("claim", index, account.address, amount, path)
         yield send(payer, "distributor", drop.place.address, *call, tag=_CLAIM)
         yield from wait(world, 8)
@@ -195,7 +195,7 @@ def open_campaigns(world: World, owner: Account, count: int, ether: float) -> Pa
     token: Token = world.pick(plain_tokens(world)[:6])
     for _ in range(count):
         call = (token.address, signer.address)
-        place = yield from deploy(world, owner, "voucher", *call, tag=_SETUP, tokens=(token,))
+        place = yield from deploy(world, owner, "voucher", *call, tokens=(token,))
         campaign = Campaign(place, signer)
         yield from fund_campaign(world, campaign, ether)
         world.notes.setdefault("campaigns", []).append(campaign)

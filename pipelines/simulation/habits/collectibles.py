@@ -196,7 +196,7 @@ def store_cold(world: World, collection: Collection) -> Part:
     yield from put_up(world, collection, owner, piece, price)
     yield from wait(world, 20)
     place = collection.place.address
-    wallet = yield from newcomer(world, 0.05, Tag(kind="transfer"), source=owner)
+    wallet = yield from newcomer(world, 0.05, source=owner)
     yield send(owner, "collectible", place, "transferFrom", owner.address, wallet.address, piece, tag=_NFT)
     yield from wait(world, 30)
     yield send(wallet, "collectible", place, "transferFrom", wallet.address, owner.address, piece, tag=_NFT)
@@ -274,7 +274,7 @@ def open_collection(world: World, creator: Account, cap: int, kept: int) -> Part
     price = int(world.amount(0.12, 0.5) * 1000) * 10**15 + 10**16
     title = name(world)
     call = (title, title[:4].upper(), price, cap)
-    place = yield from deploy(world, creator, "collectible", *call, tag=_SETUP)
+    place = yield from deploy(world, creator, "collectible", *call)
     yield send(creator, "collectible", place.address, "mint", kept, value=price * kept, tag=_SETUP)
     owners = dict.fromkeys(range(1, kept + 1), creator)
     collection = Collection(place, int(price * (2 + 2 * world.rng.random())), owners)
@@ -304,9 +304,9 @@ def new_collection(world: World) -> Session:
 
 def found(world: World, founders: list[Account]) -> Part:
     """Open a market, two lending pools and four collections with their first offers."""
-    yield from deploy(world, founders[1], "nft_market", tag=_SETUP)
+    yield from deploy(world, founders[1], "nft_market")
     for index in (2, 5):
-        pool = yield from deploy(world, founders[index], "nft_pool", tag=_SETUP)
+        pool = yield from deploy(world, founders[index], "nft_pool")
         yield send(founders[index], "nft_pool", pool.address, "supply", value=60 * ETH, tag=_LOAN)
     for index, kept in enumerate((20, 16, 20, 12)):
         collection = yield from open_collection(world, founders[index], kept + 12, kept)

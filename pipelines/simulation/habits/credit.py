@@ -28,7 +28,6 @@ from pipelines.simulation.world import (
 )
 
 _SETUP = Tag(kind="deployment")
-_APPROVAL = Tag(kind="approval")
 _CREDIT = Tag(kind="credit")
 _LEVERED = Tag(kind="levered_deposit")
 _PARAMETER = Tag(kind="parameter_change")
@@ -73,7 +72,7 @@ def found(world: World, founders: list[Account]) -> Part:
 
 def open_desk(world: World, who: Account, tokens: list[Token], ether: float) -> Part:
     """Deploy an oracle and a desk for WETH and `tokens`; the founder deposits `ether` of each."""
-    oracle = yield from deploy(world, who, "price_oracle", tag=_SETUP)
+    oracle = yield from deploy(world, who, "price_oracle")
     weth = world.weth
     yield send(who, "price_oracle", oracle.address, "setDirectPrice", weth.address, ETH, tag=_SETUP)
     for token in tokens:
@@ -83,7 +82,7 @@ def open_desk(world: World, who: Account, tokens: list[Token], ether: float) -> 
     listed = (weth, *tokens)
     factor = int(world.rng.integers(64, 80))
     call = (oracle.address, [token.address for token in listed], factor)
-    place = yield from deploy(world, who, "credit", *call, tag=_SETUP, tokens=listed)
+    place = yield from deploy(world, who, "credit", *call, tokens=listed)
     desk = Desk(place, oracle.address)
     for token in listed:
         yield from deposit_with(world, desk, who, token, ether * world.amount(1.0, 0.3), 0)
@@ -94,7 +93,7 @@ def open_desk(world: World, who: Account, tokens: list[Token], ether: float) -> 
 def deposit_with(world: World, desk: Desk, who: Account, token: Token, ether: float, sub: int) -> Part:
     """Buy `ether` worth of a token and deposit it; return the amount."""
     got = yield from bought(world, who, token, ether)
-    yield from allow(world, who, token, desk.place.address, got, _APPROVAL)
+    yield from allow(world, who, token, desk.place.address, got)
     call = ("deposit", token.address, sub, got)
     yield send(who, "credit", desk.place.address, *call, tag=_CREDIT)
     return got
@@ -200,7 +199,7 @@ def borrow(world: World) -> Session:
     if world.chance(0.45):
         yield from wait(world, 80)
         amount = min(amount, world.held(wanted, who.address))
-        yield from allow(world, who, wanted, address, amount, _APPROVAL)
+        yield from allow(world, who, wanted, address, amount)
         yield send(who, "credit", address, "repay", wanted.address, sub, amount, tag=_CREDIT)
         if debt(world, desk, wanted, account) == 0:
             yield from _take_out(world, desk, who, collateral, sub)

@@ -40,7 +40,6 @@ _EXECUTION = Tag(kind="governance_execution")
 _EMERGENCY = Tag(kind="emergency_commit")
 _TREASURY = Tag(kind="treasury_funding")
 _DEPLOYMENT = Tag(kind="deployment")
-_APPROVAL = Tag(kind="approval")
 _CREATED = keccak(text="ProposalCreated(uint256,address,address[],uint256[],bytes[],uint256,string)")
 _PURPOSES = ("grant", "fee", "period", "delay", "upgrade", "refund", "work")
 
@@ -77,10 +76,10 @@ def open_organisation(world: World, team: list[Account], ether: float, *, govern
     price = float(f"{10 ** world.rng.uniform(-3.5, -1):.2g}")
     token = yield from list_token(world, first, 18, price, "token", ether)
     delay, period = int(world.rng.integers(60, 200)), int(world.rng.integers(320, 600))
-    timelock = yield from deploy(world, first, "timelock", delay, tag=_DEPLOYMENT)
+    timelock = yield from deploy(world, first, "timelock", delay)
     emergency = int(world.rng.integers(24, 90))
     terms = (token.address, timelock.address, period, emergency, int(world.rng.integers(4, 20)) * 100)
-    governor: Place = yield from deploy(world, first, "governor", *terms, tag=_DEPLOYMENT)
+    governor: Place = yield from deploy(world, first, "governor", *terms)
     yield send(first, "timelock", timelock.address, "setGovernor", governor.address, tag=_DEPLOYMENT)
     made = Organisation(governor.address, timelock.address, token, team)
     for person in team:
@@ -98,7 +97,7 @@ def open_organisation(world: World, team: list[Account], ether: float, *, govern
 def _lock(world: World, body: Organisation, who: Account, ether: float) -> Part:
     """Buy votes and lock them."""
     got = yield from bought(world, who, body.token, ether)
-    yield from allow(world, who, body.token, body.governor, got, _APPROVAL)
+    yield from allow(world, who, body.token, body.governor, got)
     yield send(who, "governor", body.governor, "deposit", got, tag=_GOVERNANCE)
 
 

@@ -27,7 +27,6 @@ from pipelines.simulation.world import (
 )
 
 _SETUP = Tag(kind="deployment")
-_APPROVAL = Tag(kind="approval")
 _LENDING = Tag(kind="pool_lending")
 _LISTING = Tag(kind="market_listing")
 _PARAMETER = Tag(kind="parameter_change")
@@ -112,10 +111,8 @@ def found(world: World, founders: list[Account]) -> Part:
 
 def open_pool(world: World, who: Account, tokens: list[Token], ether: float) -> Part:
     """Deploy an oracle, a comptroller and its markets; the founder supplies `ether` to each."""
-    oracle = yield from deploy(world, who, "price_oracle", tag=_SETUP)
-    place = yield from deploy(
-        world, who, "comptroller", oracle.address, tag=_SETUP, tokens=(world.weth, *tokens)
-    )
+    oracle = yield from deploy(world, who, "price_oracle")
+    place = yield from deploy(world, who, "comptroller", oracle.address, tokens=(world.weth, *tokens))
     pool = Pool(place, oracle.address)
     yield send(who, "price_oracle", oracle.address, "setDirectPrice", NATIVE, ETH, tag=_SETUP)
     for token in (None, *tokens):
@@ -150,7 +147,7 @@ def fund(world: World, who: Account, market: Market, ether: float) -> Part:
     if market.token is None:
         return int(ether * ETH)
     got = yield from bought(world, who, market.token, ether)
-    yield from allow(world, who, market.token, market.address, got, _APPROVAL)
+    yield from allow(world, who, market.token, market.address, got)
     return got
 
 
@@ -223,7 +220,7 @@ def repay_and_leave(
         if world.held(debt.token, who.address) < owed:
             yield from bought(world, who, debt.token, 0.03)
             owed = min(owed, world.held(debt.token, who.address))
-        yield from allow(world, who, debt.token, debt.address, owed, _APPROVAL)
+        yield from allow(world, who, debt.token, debt.address, owed)
     made = repay_step(debt, owed)
     yield Send(who, made.target, made.data, made.value, _LENDING)
     if world.view("ctoken", debt.address, "borrowBalanceStored", who.address) > 0:

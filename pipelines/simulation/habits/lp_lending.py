@@ -24,7 +24,6 @@ from pipelines.simulation.world import (
 )
 
 _SETUP = Tag(kind="deployment")
-_APPROVAL = Tag(kind="approval")
 _LIQUIDITY = Tag(kind="liquidity")
 _LENDING = Tag(kind="lending")
 _LEVERAGE = Tag(kind="lp_leverage")
@@ -94,7 +93,7 @@ def lend(world: World) -> Session:
     ether = world.amount(100.0, 0.3) if cash < 40 else world.amount(5.0, 0.8)
     who = yield from someone(world, ether)
     got = yield from get(world, who, debt, ether)
-    yield from allow(world, who, debt, place.address, got, _APPROVAL)
+    yield from allow(world, who, debt, place.address, got)
     yield send(who, "lp_market", place.address, "supply", got, tag=_LENDING)
     if world.chance(0.3) and ether < 40:
         yield from wait(world, 60)
@@ -131,7 +130,7 @@ def borrow(world: World) -> Session:
             amounts.append(amount)
         yield from add(world, who, pool, amounts, _LIQUIDITY)
     held = world.held(share, who.address)
-    yield from allow(world, who, share, market.address, held, _APPROVAL)
+    yield from allow(world, who, share, market.address, held)
     yield send(who, "lp_market", market.address, "deposit", held, tag=_LENDING)
     limit = world.view("lp_market", market.address, "limit", who.address)
     part = 0.99 if world.chance(0.4) else 0.2 + 0.6 * world.rng.random()
@@ -139,7 +138,7 @@ def borrow(world: World) -> Session:
     yield send(who, "lp_market", market.address, "borrow", amount, tag=_LENDING)
     if world.chance(0.5):
         yield from wait(world, 70)
-        yield from allow(world, who, debt, market.address, FOREVER // 2, _APPROVAL)
+        yield from allow(world, who, debt, market.address, FOREVER // 2)
         yield send(who, "lp_market", market.address, "repay", who.address, amount, tag=_LENDING)
         yield send(who, "lp_market", market.address, "withdraw", held, tag=_LENDING)
 
@@ -147,7 +146,7 @@ def borrow(world: World) -> Session:
 def _into_pair(world: World, who: Account, token: Token, ether: float) -> Part:
     router = world.the("router").address
     got = yield from get(world, who, token, ether / 2)
-    yield from allow(world, who, token, router, got, _APPROVAL)
+    yield from allow(world, who, token, router, got)
     call = ("addLiquidityETH", token.address, got, 0, 0, who.address, DEADLINE)
     yield send(who, "router", router, *call, value=int(ether / 2 * ETH), tag=_LIQUIDITY)
 

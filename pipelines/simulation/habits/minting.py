@@ -80,9 +80,7 @@ def open_issuer(world: World, who: Account, ether: float, *, enforced: bool) -> 
 
 
 def _open_vesting(world: World, issuer: Issuer) -> Part:
-    place = yield from deploy(
-        world, issuer.owner, "vesting", issuer.token.address, tag=Tag(kind="deployment")
-    )
+    place = yield from deploy(world, issuer.owner, "vesting", issuer.token.address)
     issuer.vesting = place
     if issuer.enforced:
         grant = ("grantRole", MINTER, place.address)
@@ -113,7 +111,7 @@ def owner_mint(world: World) -> Session:
     elif draw < 0.8:
         yield from _mint_by_contract(world, issuer, who, amount)
     else:
-        partner = yield from newcomer(world, 0.3, Tag(kind="transfer"), source=None)
+        partner = yield from newcomer(world, 0.3)
         yield send(who, "role_token", token.address, "mint", partner.address, amount, tag=_MINT)
         if world.chance(0.4):
             yield from wait(world, 25)

@@ -90,10 +90,10 @@ def _late_arbitrage(world: World) -> Session:
 
 def retry(world: World) -> Session:
     """Too little gas first, then again with enough."""
-    who = yield from newcomer(world, 1.0, Tag(kind="transfer"))
+    who = yield from newcomer(world, 1.0)
     yield from _out_of_gas(world, who)
     token = world.token(start=1)
-    yield from obtain(world, who, token, 0.1, Tag(kind="swap"))
+    yield from obtain(world, who, token, 0.1)
 
 
 HABITS = (

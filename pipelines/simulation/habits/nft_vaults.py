@@ -138,7 +138,7 @@ def open_vault(world: World, owner: Account, collection: Collection) -> Part:
     """Deploy a vault; its founder deposits eight of his pieces."""
     title = name(world)
     call = (collection.place.address, title, f"x{title[:4].upper()}")
-    vault = yield from deploy(world, owner, "nft_vault", *call, tag=_SETUP)
+    vault = yield from deploy(world, owner, "nft_vault", *call)
     mine = [piece for piece, holder in collection.owners.items() if holder is owner][:8]
     for piece in mine:
         del collection.owners[piece]
@@ -154,7 +154,7 @@ def open_holder_drop(world: World, owner: Account, collection: Collection, ether
     supply = world.view("collectible", collection.place.address, "totalSupply")
     got = yield from stock_up(world, owner, token, ether)
     call = (token.address, collection.place.address, got // int(supply))
-    place = yield from deploy(world, owner, "holder_airdrop", *call, tag=_SETUP, tokens=(token,))
+    place = yield from deploy(world, owner, "holder_airdrop", *call, tokens=(token,))
     yield send(owner, "token", token.address, "transfer", place.address, got, tag=_SETUP)
     world.notes.setdefault("holder_drops", []).append(HolderDrop(place, collection))
 

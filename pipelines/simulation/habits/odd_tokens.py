@@ -30,8 +30,6 @@ from pipelines.simulation.world import (
 RECIPIENT = keccak(text="ERC777TokensRecipient")
 RECEIVED = keccak(text="tokensReceived(address,address,address,uint256,bytes,bytes)")[:4]
 _SETUP = Tag(kind="deployment")
-_APPROVAL = Tag(kind="approval")
-_SWAP = Tag(kind="swap")
 _HOOK = Tag(kind="token_hook")
 _STABLE = Tag(kind="stablecoin_admin")
 _SAVING = Tag(kind="interest_token")
@@ -40,7 +38,7 @@ _DESK = Tag(kind="lending_desk")
 
 def found(world: World, founders: list[Account]) -> Part:
     """List two tokens with hooks, a rebasing one and a stablecoin; open three interest-bearing ones."""
-    yield from deploy(world, founders[0], "hook_registry", tag=_SETUP)
+    yield from deploy(world, founders[0], "hook_registry")
     for price, ether in ((0.0006, 260.0), (0.02, 180.0)):
         yield from _list(world, world.pick(founders), 18, price, "hook_token", ether)
     yield from _list(world, world.pick(founders), 9, 0.0013, "rebasing_token", 130.0)
@@ -54,9 +52,7 @@ def _list(world: World, who: Account, decimals: int, price: float, kind: str, et
     title = name(world)
     extra = (world.the("hook_registry").address,) if kind == "hook_token" else ()
     supply = int(ether / price * 10**decimals) * 4
-    place = yield from deploy(
-        world, who, kind, title, title[:4].upper(), decimals, supply, *extra, tag=_SETUP
-    )
+    place = yield from deploy(world, who, kind, title, title[:4].upper(), decimals, supply, *extra)
     if kind == "stable_token":
         yield send(who, kind, place.address, "unpause", tag=_STABLE)
     token = Token(place.address, decimals, price, kind, who)
@@ -71,16 +67,16 @@ def open_itoken(world: World, who: Account, asset: Token, ether: float) -> Part:
     """Open a lending desk's interest-bearing token; its founder is the first saver."""
     title = name(world)
     call = (f"{title} Interest", f"i{title[:4].upper()}", asset.decimals, asset.address)
-    place: Place = yield from deploy(world, who, "itoken", *call, tag=_SETUP, tokens=(asset,))
+    place: Place = yield from deploy(world, who, "itoken", *call, tokens=(asset,))
     got = yield from bought(world, who, asset, ether)
-    yield from allow(world, who, asset, place.address, got, _APPROVAL)
+    yield from allow(world, who, asset, place.address, got)
     yield send(who, "itoken", place.address, "mint", who.address, got, tag=_SAVING)
     return place
 
 
 def bought(world: World, who: Account, token: Token, ether: float) -> Part:
     """Buy as `obtain` does; return at least 0, though the buyer may meanwhile spend tokens elsewhere."""
-    got = yield from obtain(world, who, token, ether, _SWAP)
+    got = yield from obtain(world, who, token, ether)
     return max(0, got)
 
 
@@ -182,7 +178,7 @@ def save_with_desk(world: World) -> Session:
     ether = world.amount(2.0, 0.9)
     who = yield from someone(world, ether)
     got = yield from bought(world, who, asset, ether)
-    yield from allow(world, who, asset, place.address, got, _APPROVAL)
+    yield from allow(world, who, asset, place.address, got)
     yield send(who, "itoken", place.address, "mint", who.address, got, tag=_SAVING)
     if world.chance(0.3):
         yield from wait(world, 30)
@@ -217,7 +213,7 @@ def desk_business(world: World) -> Session:
     interest = amount // int(world.rng.integers(60, 400))
     if world.held(asset, desk.address) < amount + interest:
         yield from bought(world, desk, asset, interest / asset.units(1.0) * 1.2 + 0.01)
-    yield from allow(world, desk, asset, place.address, amount + interest, _APPROVAL)
+    yield from allow(world, desk, asset, place.address, amount + interest)
     yield send(desk, "itoken", place.address, "giveBack", amount, interest, tag=_DESK)
 
 
@@ -239,7 +235,7 @@ def self_transfer(world: World) -> Session:
         place = world.some("itoken", 0.5)
         asset = place.tokens[0]
         got = yield from bought(world, who, asset, min(world.amount(0.5, 0.6), 1.0))
-        yield from allow(world, who, asset, place.address, got, _APPROVAL)
+        yield from allow(world, who, asset, place.address, got)
         yield send(who, "itoken", place.address, "mint", who.address, got, tag=_SAVING)
         amount = 0 if world.chance(0.3) else got // int(world.rng.integers(30, 400))
         yield send(who, "itoken", place.address, "transfer", who.address, amount, tag=tag)

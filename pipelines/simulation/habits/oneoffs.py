@@ -238,7 +238,7 @@ def _use(world: World, user: Account, made: OneOff) -> Session:
     for _ in range(function.words):
         data += _word(world)
     if function.action == "pull":
-        amount = yield from obtain(world, user, made.token, 0.05, Tag(kind="swap"))
+        amount = yield from obtain(world, user, made.token, 0.05)
         yield send(
             user, "token", made.token.address, "approve", made.address, FOREVER, tag=Tag(kind="approval")
         )

@@ -29,7 +29,7 @@ def plain_transfer(world: World) -> Session:
     ether = world.amount(0.4, 1.5)
     payer = yield from someone(world, ether, fresh=0.95)
     if world.chance(0.4):
-        yield from newcomer(world, ether, TRANSFER, source=payer)
+        yield from newcomer(world, ether, source=payer)
     else:
         payee = world.pick(world.exchanges) if world.chance(0.3) else world.visitor()
         yield Send(payer, payee.address, value=int(ether * ETH), tag=TRANSFER)
@@ -41,7 +41,7 @@ def exchange_withdrawals(world: World) -> Session:
     for _ in range(1 + int(world.rng.geometric(0.4))):
         ether = world.amount(0.8, 1.3)
         if world.chance(0.85):
-            yield from newcomer(world, ether, TRANSFER, source=exchange)
+            yield from newcomer(world, ether, source=exchange)
         else:
             yield Send(exchange, world.visitor().address, value=int(ether * ETH), tag=TRANSFER)
 
@@ -64,7 +64,7 @@ def token_withdrawals(world: World) -> Session:
     token: Token = world.token()
     count = 1 + int(world.rng.geometric(0.3))
     if world.held(token, exchange.address) < token.units(3.0 * count):
-        yield from obtain(world, exchange, token, world.amount(25.0, 0.4), Tag(kind="swap"))
+        yield from obtain(world, exchange, token, world.amount(25.0, 0.4))
     for _ in range(count):
         amount = min(token.units(world.amount(0.7, 1.0)), world.held(token, exchange.address) // 2)
         payee = world.visitor().address if world.chance(0.7) else world.account().address
@@ -77,7 +77,7 @@ def token_transfer(world: World) -> Session:
     token = world.token()
     held = world.held(token, payer.address)
     if held == 0:
-        held = yield from obtain(world, payer, token, min(world.amount(0.3, 0.6), 0.8), Tag(kind="swap"))
+        held = yield from obtain(world, payer, token, min(world.amount(0.3, 0.6), 0.8))
     for _ in range(int(world.rng.integers(1, 3))):
         held //= 2
         payee = world.visitor().address
@@ -98,7 +98,7 @@ def payout(world: World) -> Session:
         yield send(payer, "payout", place.address, *call, value=sum(values), tag=_PAYOUT)
         return
     token = world.token()
-    got = yield from obtain(world, payer, token, each * count, Tag(kind="swap"))
+    got = yield from obtain(world, payer, token, each * count)
     yield send(payer, "token", token.address, "approve", place.address, FOREVER, tag=Tag(kind="approval"))
     share = got // count
     yield send(
@@ -139,7 +139,7 @@ def _customer(world: World, company: Account, token: Token) -> Part:
     """Let one customer buy the token and approve the company and its collector; return him."""
     customer = yield from someone(world, 0.9)
     place = world.the("payout").address
-    yield from obtain(world, customer, token, min(0.7, world.amount(0.2, 0.7)), Tag(kind="swap"))
+    yield from obtain(world, customer, token, min(0.7, world.amount(0.2, 0.7)))
     approval = Tag(kind="approval")
     for spender in (company.address, place):
         yield send(customer, "token", token.address, "approve", spender, FOREVER, tag=approval)

@@ -32,7 +32,6 @@ NO_ROOT = bytes(32)
 _SEND = Tag(kind="bridge_lock")
 _CLAIM = Tag(kind="bridge_claim")
 _ROOT = Tag(kind="root_update")
-_SETUP = Tag(kind="deployment")
 
 
 @dataclass
@@ -70,8 +69,8 @@ def send_away(world: World) -> Session:
     token: Token = world.pick(replica.place.tokens)
     ether = world.amount(0.9, 1.0)
     who = yield from someone(world, ether)
-    got = yield from obtain(world, who, token, ether, Tag(kind="swap"))
-    yield from allow(world, who, token, replica.place.address, got, Tag(kind="approval"))
+    got = yield from obtain(world, who, token, ether)
+    yield from allow(world, who, token, replica.place.address, got)
     to = who.address if world.chance(0.7) else world.visitor().address
     call = ("send", token.address, got, replica.domain + 1, bytes(12) + to)
     yield send(who, "replica", replica.place.address, *call, tag=_SEND)
@@ -142,7 +141,7 @@ def refill(world: World, replica: Replica, ether: float) -> Part:
     exchange = world.exchanges[world.zipf(len(world.exchanges))]
     for token in replica.place.tokens:
         got = yield from stock_up(world, exchange, token, ether * world.amount(1.0, 0.3))
-        yield from allow(world, exchange, token, replica.place.address, got, Tag(kind="approval"))
+        yield from allow(world, exchange, token, replica.place.address, got)
         call = ("send", token.address, got, replica.domain + 1, bytes(12) + exchange.address)
         yield send(exchange, "replica", replica.place.address, *call, tag=_SEND)
 
@@ -154,13 +153,13 @@ def make_market(world: World) -> Session:
 
 def open_replica(world: World, owner: Account, ether: float) -> Part:
     """Deploy a replica with a trusted first root (often none: zero) and fill its vault."""
-    updater = yield from newcomer(world, 6.0, Tag(kind="transfer"), source=owner)
+    updater = yield from newcomer(world, 6.0, source=owner)
     domain = 2000 + 10 * len(replicas(world))
     root = NO_ROOT if world.chance(0.6) else world.rng.bytes(32)
     choice = plain_tokens(world)
     tokens = tuple(choice[i] for i in (0, 1 + int(world.rng.integers(2)), 3 + int(world.rng.integers(4))))
     call = (domain, updater.address, root)
-    place = yield from deploy(world, owner, "replica", *call, tag=_SETUP, tokens=tokens)
+    place = yield from deploy(world, owner, "replica", *call, tokens=tokens)
     made = Replica(place, updater, domain)
     world.notes.setdefault("replicas", []).append(made)
     yield from refill(world, made, ether)

@@ -60,9 +60,9 @@ def version(world: World, *, guarded: bool) -> bytes:
 def found(world: World, founders: list[Account]) -> Part:
     """Deploy both versions, the batch library and five wallets."""
     yield from endow(world, founders)
-    yield from deploy(world, founders[2], "multi_send", tag=_DEPLOYMENT)
+    yield from deploy(world, founders[2], "multi_send")
     for guarded in (False, True):
-        yield from deploy(world, founders[2], "safe", guarded, tag=_DEPLOYMENT)
+        yield from deploy(world, founders[2], "safe", guarded)
     for guarded in (False, True, False, True, False):
         first = int(world.rng.integers(4))
         owners = founders[first : first + 3]

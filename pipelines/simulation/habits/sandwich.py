@@ -40,7 +40,7 @@ def sandwich(world: World) -> Session:
         return
     by_hand = world.chance(0.3)
     if by_hand:
-        yield from allow(world, who, token, world.the("router").address, 2**200, Tag(kind="approval"))
+        yield from allow(world, who, token, world.the("router").address, 2**200)
     if stake > world.ether(who.address) - _RESERVE:
         return
     bought = world.quote([world.weth, token], stake)

@@ -27,8 +27,6 @@ _LENDING = Tag(kind="lending")
 _VAULT = Tag(kind="vault")
 _BANK = Tag(kind="bank")
 _REWARDS = Tag(kind="rewards")
-_SWAP = Tag(kind="swap")
-_APPROVAL = Tag(kind="approval")
 
 
 def wait(world: World, longest: int) -> Part:
@@ -43,8 +41,8 @@ def lend(world: World) -> Session:
     debt = place.tokens[1]
     ether = world.amount(4.0, 0.9)
     who = yield from someone(world, ether)
-    got = yield from obtain(world, who, debt, ether, _SWAP)
-    yield from allow(world, who, debt, place.address, got, _APPROVAL)
+    got = yield from obtain(world, who, debt, ether)
+    yield from allow(world, who, debt, place.address, got)
     yield send(who, "market", place.address, "supply", got, tag=_LENDING)
     if world.chance(0.4):
         yield from wait(world, 60)
@@ -58,8 +56,8 @@ def borrow(world: World) -> Session:
     collateral, debt = place.tokens
     ether = world.amount(2.0, 0.8)
     who = yield from someone(world, ether)
-    got = yield from obtain(world, who, collateral, ether, _SWAP)
-    yield from allow(world, who, collateral, place.address, got, _APPROVAL)
+    got = yield from obtain(world, who, collateral, ether)
+    yield from allow(world, who, collateral, place.address, got)
     yield send(who, "market", place.address, "deposit", got, tag=_LENDING)
     limit = world.view("market", place.address, "limit", who.address)
     share = 0.995 if world.chance(0.5) else 0.3 + 0.5 * world.rng.random()
@@ -68,7 +66,7 @@ def borrow(world: World) -> Session:
     world.borrowers.setdefault(place.address, []).append(who.address)
     if world.chance(0.45):
         yield from wait(world, 80)
-        yield from allow(world, who, debt, place.address, FOREVER // 2, _APPROVAL)
+        yield from allow(world, who, debt, place.address, FOREVER // 2)
         yield send(who, "market", place.address, "repay", who.address, amount, tag=_LENDING)
         yield send(who, "market", place.address, "withdraw", got, tag=_LENDING)
 
@@ -90,8 +88,8 @@ def save_in_vault(world: World) -> Session:
     token = place.tokens[0]
     ether = world.amount(2.0, 1.0)
     who = yield from someone(world, ether)
-    got = yield from obtain(world, who, token, ether, _SWAP)
-    yield from allow(world, who, token, place.address, got, _APPROVAL)
+    got = yield from obtain(world, who, token, ether)
+    yield from allow(world, who, token, place.address, got)
     yield send(who, "vault", place.address, "deposit", got, who.address, tag=_VAULT)
     if world.chance(0.55):
         yield from wait(world, 70)
@@ -105,7 +103,7 @@ def harvest(world: World) -> Session:
     token = place.tokens[0]
     if world.view("vault", place.address, "totalSupply") == 0:
         return
-    got = yield from obtain(world, place.owner, token, world.amount(0.5, 0.8), _SWAP)
+    got = yield from obtain(world, place.owner, token, world.amount(0.5, 0.8))
     yield send(place.owner, "token", token.address, "transfer", place.address, got, tag=_VAULT)
 
 
@@ -117,8 +115,8 @@ def new_vault(world: World) -> Session:
         return
     place = yield from open_vault(world, who, token, seeded=0.4)
     if world.chance(0.5) and world.view("vault", place.address, "totalSupply") == 0:
-        got = yield from obtain(world, who, token, 0.02, _SWAP)
-        yield from allow(world, who, token, place.address, got, _APPROVAL)
+        got = yield from obtain(world, who, token, 0.02)
+        yield from allow(world, who, token, place.address, got)
         tiny = int(world.rng.integers(1, 2000))
         yield send(who, "vault", place.address, "deposit", tiny, who.address, tag=_VAULT)
         yield from wait(world, 30)
@@ -151,7 +149,7 @@ def new_bank(world: World) -> Session:
     """Somebody opens another bank or reward pool."""
     who = yield from someone(world, 0.6, fresh=0.5)
     kind = "bank" if world.chance(0.65) else "rewards"
-    place = yield from deploy(world, who, kind, tag=Tag(kind="deployment"))
+    place = yield from deploy(world, who, kind)
     if kind == "bank":
         yield send(who, kind, place.address, "deposit", value=ETH // 10, tag=_BANK)
 
@@ -201,7 +199,7 @@ def executor_of(world: World, who: Account) -> Part:
     for place in world.places.get("executor", []):
         if place.owner is who:
             return place
-    place = yield from deploy(world, who, "executor", tag=Tag(kind="deployment"))
+    place = yield from deploy(world, who, "executor")
     return place
 
 

@@ -65,7 +65,7 @@ def _member(world: World, place: Place, ether: float) -> Part:
     ether = max(ether, 1.3 * seat * token.price / 10**token.decimals)
     who = yield from someone(world, ether)
     got = yield from get(world, who, token, ether)
-    yield from allow(world, who, token, place.address, got, _APPROVAL)
+    yield from allow(world, who, token, place.address, got)
     yield send(who, "seat_fund", place.address, "deposit", got, who.address, tag=_FUND)
     return who, got
 
@@ -104,7 +104,7 @@ def gains(world: World) -> Session:
         who = yield from someone(world, ether)
     got = yield from get(world, who, token, ether)
     if held <= 12:
-        yield from allow(world, who, token, place.address, got, _APPROVAL)
+        yield from allow(world, who, token, place.address, got)
         yield send(who, "seat_fund", place.address, "deposit", got, who.address, tag=_FUND)
     else:
         yield send(who, "token", token.address, "transfer", place.address, got, tag=_FUND)

@@ -29,7 +29,6 @@ from pipelines.simulation.world import (
 
 _SETUP = Tag(kind="deployment")
 _SWAP = Tag(kind="swap")
-_APPROVAL = Tag(kind="approval")
 _LIQUIDITY = Tag(kind="liquidity")
 _WHALE = Tag(kind="large_stable_swap")
 _ARBITRAGE = Tag(kind="flash_arbitrage")
@@ -113,7 +112,7 @@ def get(world: World, who: Account, coin: Token, ether: float) -> Part:
     """Buy `ether` worth of a coin (nothing to do for ether itself); return the amount."""
     if coin.kind == "native":
         return int(ether * ETH)
-    amount = yield from obtain(world, who, coin, ether, _SWAP)
+    amount = yield from obtain(world, who, coin, ether)
     return max(0, amount)  # somebody else may act for the same account meanwhile
 
 
@@ -124,7 +123,7 @@ def add(world: World, who: Account, place: Place, amounts: list[int], tag: Tag) 
         if coin.kind == "native":
             value = amount
         elif amount:
-            yield from allow(world, who, coin, place.address, amount, _APPROVAL)
+            yield from allow(world, who, coin, place.address, amount)
     yield send(who, "stable_pool", place.address, "add_liquidity", amounts, 0, value=value, tag=tag)
 
 
@@ -132,7 +131,7 @@ def exchange(world: World, who: Account, place: Place, i: int, j: int, amount: i
     """Swap coin `i` for coin `j` with a limit on the slippage."""
     native = place.tokens[i].kind == "native"
     if not native:
-        yield from allow(world, who, place.tokens[i], place.address, amount, _APPROVAL)
+        yield from allow(world, who, place.tokens[i], place.address, amount)
     least = world.view("stable_pool", place.address, "get_dy", i, j, amount)
     least = least * int(world.rng.integers(970, 999)) // 1000 if world.chance(0.85) else 1
     call = ("exchange", i, j, amount, least)

@@ -67,8 +67,8 @@ def shares(world: World, farm: Farm, account: bytes) -> int:
 def enter(world: World, farm: Farm, ether: float) -> Part:
     """Somebody stakes `ether` worth; return him."""
     who = yield from someone(world, ether)
-    got = yield from obtain(world, who, farm.stake, ether, Tag(kind="swap"))
-    yield from allow(world, who, farm.stake, farm.place.address, got, Tag(kind="approval"))
+    got = yield from obtain(world, who, farm.stake, ether)
+    yield from allow(world, who, farm.stake, farm.place.address, got)
     yield send(who, "farm", farm.place.address, "deposit", got, tag=_STAKING)
     farm.stakers.append(who)
     return who
@@ -113,7 +113,7 @@ def migrate(world: World) -> Session:
     if world.chance(0.35):
         yield from _automate(world, farm, who)
         return
-    wallet = yield from newcomer(world, 0.3, Tag(kind="transfer"), source=who)
+    wallet = yield from newcomer(world, 0.3, source=who)
     held = shares(world, farm, who.address)
     part = held if world.chance(0.7) else held // 3
     yield send(who, "farm", farm.place.address, "transfer", wallet.address, part, tag=_MIGRATION)
@@ -197,7 +197,7 @@ def fund(world: World, farm: Farm, ether: float) -> Part:
     """The owner pays in rewards."""
     owner, place = farm.place.owner, farm.place.address
     got = yield from stock_up(world, owner, farm.reward, ether)
-    yield from allow(world, owner, farm.reward, place, got, Tag(kind="approval"))
+    yield from allow(world, owner, farm.reward, place, got)
     yield send(owner, "farm", place, "fund", got, tag=_STAKING)
 
 
@@ -211,10 +211,10 @@ def open_farm(world: World, owner: Account, staked: Token, *, settles: bool, eth
     reward: Token = world.pick([t for t in plain_tokens(world)[1:] if t is not staked])
     title = name(world)
     call = (staked.address, reward.address, settles, title, f"f{title[:4].upper()}")
-    place = yield from deploy(world, owner, "farm", *call, tag=_SETUP, tokens=(staked, reward))
+    place = yield from deploy(world, owner, "farm", *call, tokens=(staked, reward))
     farm = Farm(place, settles)
     got = yield from stock_up(world, owner, staked, ether * 1.6)
-    yield from allow(world, owner, staked, place.address, got, Tag(kind="approval"))
+    yield from allow(world, owner, staked, place.address, got)
     yield send(owner, "farm", place.address, "deposit", got, tag=_STAKING)
     world.notes.setdefault("farms", []).append(farm)
     yield from fund(world, farm, ether * 0.5)

@@ -91,7 +91,7 @@ def swap_tokens(world: World) -> Session:
         regulars.append((who, path[0]))
     held = world.held(path[0], who.address)
     if held < path[0].units(0.01):
-        held = yield from obtain(world, who, path[0], min(world.amount(0.4, 0.7), 1.0), SWAP)
+        held = yield from obtain(world, who, path[0], min(world.amount(0.4, 0.7), 1.0))
     amount = held if world.chance(0.5) else int(held * (0.2 + 0.7 * world.rng.random()))
     yield from sell(world, who, path, amount, SWAP)
 
@@ -119,8 +119,8 @@ def provide_liquidity(world: World) -> Session:
     if token.kind == "fee_token":
         return
     router = world.the("router").address
-    got = yield from obtain(world, who, token, ether, SWAP)
-    yield from allow(world, who, token, router, got, _APPROVAL)
+    got = yield from obtain(world, who, token, ether)
+    yield from allow(world, who, token, router, got)
     call = ("addLiquidityETH", token.address, got, 0, 0, who.address, DEADLINE)
     yield send(who, "router", router, *call, value=int(ether * ETH), tag=_LIQUIDITY)
     if world.chance(0.4):
@@ -153,9 +153,9 @@ def aggregated_swap(world: World) -> Session:
     who = yield from someone(world, 1.5, fresh=0.3)
     held = world.held(path[0], who.address)
     if held < path[0].units(0.05):
-        held = yield from obtain(world, who, path[0], min(world.amount(0.7, 0.6), 1.3), SWAP)
+        held = yield from obtain(world, who, path[0], min(world.amount(0.7, 0.6), 1.3))
     amount = int(held * (0.15 + 0.6 * world.rng.random()))
-    yield from allow(world, who, path[0], place.address, amount, _APPROVAL)
+    yield from allow(world, who, path[0], place.address, amount)
     least = world.quote(path, amount) * 97 // 100
     addresses = [token.address for token in path]
     inner = contract("router").data(

@@ -41,7 +41,6 @@ _OWNERSHIP = Tag(kind="ownership_transfer")
 _UPGRADE = Tag(kind="upgrade")
 _MIGRATION = Tag(kind="migration")
 _DEPLOYMENT = Tag(kind="deployment")
-_SWAP = Tag(kind="swap")
 
 
 @dataclass
@@ -103,7 +102,7 @@ def open_pool(world: World, who: Account, token: Token, ether: float, *, collide
     call = ("initialize", token.address, who.address, int(world.rng.integers(2, 30)) * 50)
     yield send(who, "pool_v1", pool.address, *call, tag=_DEPLOYMENT)
     got = yield from bought(world, who, token, ether)
-    yield from allow(world, who, token, pool.address, got, Tag(kind="approval"))
+    yield from allow(world, who, token, pool.address, got)
     yield send(who, "pool_v1", pool.address, "deposit", got, tag=_POOL)
     world.notes.setdefault("pool", []).append(pool)
     return pool
@@ -119,7 +118,7 @@ def a_pool(world: World, *, governed: bool = False) -> Pool | None:
 
 def bought(world: World, who: Account, token: Token, ether: float) -> Part:
     """Obtain a token; return what of it is still there, since the account may be spending elsewhere too."""
-    got = yield from obtain(world, who, token, ether, _SWAP)
+    got = yield from obtain(world, who, token, ether)
     return max(0, min(got, world.held(token, who.address)))
 
 
@@ -131,7 +130,7 @@ def save_in_pool(world: World) -> Session:
     ether = world.amount(2.5, 0.9)
     who = yield from someone(world, ether)
     got = yield from bought(world, who, pool.token, ether)
-    yield from allow(world, who, pool.token, pool.address, got, Tag(kind="approval"))
+    yield from allow(world, who, pool.token, pool.address, got)
     if not pool.open:
         return
     if pool.version == 2 and world.chance(0.2):
@@ -164,7 +163,7 @@ def invest(world: World) -> Session:
     token, owner = pool.token, pool.owner
     strategy = owner
     if world.chance(0.5):
-        strategy = yield from newcomer(world, 0.1, Tag(kind="transfer"), source=owner)
+        strategy = yield from newcomer(world, 0.1, source=owner)
     if not pool.open:
         return
     amount = int(world.held(token, pool.address) * (0.1 + 0.75 * world.rng.random()))
@@ -174,7 +173,7 @@ def invest(world: World) -> Session:
     if strategy is not owner:
         back = ("transfer", owner.address, amount)
         yield send(strategy, "token", token.address, *back, tag=Tag(kind="token_transfer"))
-    yield from allow(world, owner, token, pool.address, FOREVER // 2, Tag(kind="approval"))
+    yield from allow(world, owner, token, pool.address, FOREVER // 2)
     if pool.open:
         yield send(owner, "pool_v1", pool.address, "harvest", amount, gained, tag=_RESERVES)
         yield from wait(world, 20)
@@ -216,7 +215,7 @@ def settings(world: World) -> Session:
 
 def _hand_over(world: World, pool: Pool) -> Part:
     """The operator, the admin or both become another account of the team."""
-    successor = yield from newcomer(world, 5.0, Tag(kind="transfer"), source=None)
+    successor = yield from newcomer(world, 5.0)
     if pool.open and world.chance(0.6) and operates(world, pool):
         call = ("transferOwnership", successor.address)
         yield send(pool.owner, "pool_v1", pool.address, *call, tag=_OWNERSHIP)

@@ -27,7 +27,6 @@ from pipelines.simulation.world import (
 
 _SETUP = Tag(kind="deployment")
 _SWAP = Tag(kind="swap")
-_APPROVAL = Tag(kind="approval")
 _LIQUIDITY = Tag(kind="liquidity")
 _GULP = Tag(kind="record_update")
 _REBALANCE = Tag(kind="rebalancing")
@@ -92,12 +91,12 @@ def weighted_swap(world: World) -> Session:
     ether = world.amount(0.5, 1.0)
     who = yield from someone(world, ether)
     got = yield from get(world, who, coin, ether)
-    yield from allow(world, who, coin, place.address, got, _APPROVAL)
+    yield from allow(world, who, coin, place.address, got)
     yield _swap(world, who, place, coin, out, got)
     if world.chance(0.2):
         yield from wait(world, 30)
         back = world.held(out, who.address) * 9 // 10
-        yield from allow(world, who, out, place.address, back, _APPROVAL)
+        yield from allow(world, who, out, place.address, back)
         yield _swap(world, who, place, out, coin, back)
 
 
@@ -124,7 +123,7 @@ def provide(world: World) -> Session:
     for token in place.tokens:
         needed = record(world, place, token) * share // supply * 103 // 100
         got = yield from get(world, who, token, _ether_for(world, token, needed))
-        yield from allow(world, who, token, place.address, got, _APPROVAL)
+        yield from allow(world, who, token, place.address, got)
         most.append(got)
     yield send(who, "weighted_pool", place.address, "joinPool", share, most, tag=_LIQUIDITY)
     if world.chance(0.6):
@@ -221,7 +220,7 @@ def market_maker(world: World) -> Session:
     count = int(world.rng.integers(2, 6))
     part = amount // count
     if world.chance(0.5):
-        yield from allow(world, who, coin, place.address, amount, _APPROVAL)
+        yield from allow(world, who, coin, place.address, amount)
         for _ in range(count):
             yield _swap(world, who, place, coin, out, part)
             yield from wait(world, 8)

@@ -22,7 +22,6 @@ from pipelines.simulation.world import (
 )
 
 _SETUP = Tag(kind="deployment")
-_APPROVAL = Tag(kind="approval")
 _VAULT = Tag(kind="vault")
 _HARVEST = Tag(kind="strategy_harvest")
 _MIGRATION = Tag(kind="vault_migration")
@@ -62,7 +61,7 @@ def save(world: World) -> Session:
     ether = world.amount(3.0, 1.0)
     who = yield from someone(world, ether)
     got = yield from get(world, who, token, ether)
-    yield from allow(world, who, token, place.address, got, _APPROVAL)
+    yield from allow(world, who, token, place.address, got)
     yield send(who, "yield_vault", place.address, "deposit", got, who.address, tag=_VAULT)
     if world.chance(0.6):
         yield from wait(world, 60)
@@ -103,7 +102,7 @@ def migration(world: World) -> Session:
     who = yield from someone(world, ether)
     runner = yield from executor_of(world, who)
     got = yield from get(world, who, token, ether)
-    yield from allow(world, who, token, old.address, got, _APPROVAL)
+    yield from allow(world, who, token, old.address, got)
     yield send(who, "yield_vault", old.address, "deposit", got, runner.address, tag=_VAULT)
     yield from wait(world, 50)
     share = world.view("yield_vault", old.address, "balanceOf", runner.address)
