@@ -35,6 +35,7 @@ ROW = np.dtype(
 """One transaction: its place in time, see pipelines.sources.time_order, its tokens, the bytes of its hash."""
 
 COLUMNS = tuple(field.name for field in fields(TokenSequence) if field.name != "tx_hash")
+"""The arrays of a TokenSequence, in its order."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

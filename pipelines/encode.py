@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from blockscan.artifact import require_empty
 from blockscan.config import TokenizerConfig
+from blockscan.corpus import COLUMNS
 from blockscan.errors import ConfigError
 from blockscan.tokens import TokenSequence
 from blockscan.transaction import Transaction
@@ -162,9 +163,6 @@ def _elsewhere(
         pool.shutdown(cancel_futures=True)
 
 
-_ARRAYS = tuple(field.name for field in fields(TokenSequence) if field.name != "tx_hash")
-
-
 @dataclass(frozen=True, slots=True)
 class _Flat:
     """The encoded transactions of one shard with their arrays end to end: few objects to send."""
@@ -211,7 +209,7 @@ def _encode_shard(read: "partial[Iterator[Transaction]]") -> _Flat:
         [len(sequence) for sequence in sequences],
         [
             np.concatenate([getattr(sequence, name) for sequence in sequences]) if sequences else np.empty(0)
-            for name in _ARRAYS
+            for name in COLUMNS
         ],
         [line for rejects in _rejects_of(read) for line in rejects.lines],
     )
