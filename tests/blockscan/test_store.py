@@ -668,10 +668,11 @@ def test_last_values_are_of_one_chain_and_calibration_in_time_order(path: Path) 
         store.write([(make_score(30, time=None), None, None)])
         found = store.last_values("ethereum", "c1", 180)
         assert [each[2:] for each in found] == [
-            (f"0x{n:040x}", START + n * 60, float(n)) for n in (6, 7, 8, 9)
+            (f"0x{n:040x}", make_score(n).target, START + n * 60, float(n)) for n in (6, 7, 8, 9)
         ]
         assert found[0][:2] == (make_score(6).tx_hash, make_score(6).block_number)
-        assert [each[2:] for each in store.last_values("ethereum", "c1", 0)] == [(f"0x{9:040x}", later, 9.0)]
+        last = (f"0x{9:040x}", make_score(9).target, later, 9.0)
+        assert [each[2:] for each in store.last_values("ethereum", "c1", 0)] == [last]
         assert store.last_values("optimism", "c1", 180) == []
         store.put_blocks([ScoredBlock("ethereum", 103, "0xb", (make_score(9).tx_hash,))])
         store.orphan_blocks("ethereum", ["0xb"])

@@ -30,7 +30,7 @@ from blockscan.findings import TxScore
 from blockscan.store import ScoreStore, Search, open_store
 from blockscan.transaction import Transaction
 from pipelines import watch as step
-from pipelines.before import Earlier, enter
+from pipelines.before import Earlier
 from pipelines.block_writer import BlockWriter
 from pipelines.head import LOOKS
 from pipelines.ingest import open_for, repair_node
@@ -507,7 +507,7 @@ def test_what_left_the_chain_is_not_remembered(
         for one, scored in zip(transactions, judge(transactions, detector, before=before), strict=True):
             before.recent.add(account_of(one.chain, one.sender), one.time, scored.score.value)
             before.mixes.add(one.chain, one.source.value, 0.0)
-            enter(before.books, one, dealing_in(one, detector.history))
+            before.books.add(dealing_in(one, detector.history))
             yield scored
 
     def known(watching: Watcher) -> tuple[dict[str, list[tuple[int, float]]], Mix]:
