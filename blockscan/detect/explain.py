@@ -61,6 +61,8 @@ _INSTRUCTION_WORDS = {
     Field.VALUE: "lamports sent",
     Field.LOG_DATA: "log",
 }
+_LONGEST_FACT = 240
+"""Characters of what a fact found: three addresses of Solana, and the words between them."""
 _DEEDS = (
     "reentry", "bystander_loss", "drained", "withdrawn", "loss", "emptied", "overdrawn", "joint_gain",
     "free_gain", "gain",
@@ -109,7 +111,7 @@ def fact_evidence(
         Evidence(
             node=facts[name].node,
             field=name,
-            found=safe_text(facts[name].found),
+            found=safe_text(facts[name].found, limit=_LONGEST_FACT),
             expected=(),
             surprise=rarity * _LN10,
             p_value=10.0**-rarity,

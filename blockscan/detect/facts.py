@@ -82,10 +82,10 @@ _ROLES = {
     "third": "another address",
 }
 _REPORTS = {
-    "small": "hardly anything",
-    "moved": "an amount that moved",
-    "argument": "an argument",
-    "nothing": "nothing else here",
+    "small": "is close to 0",
+    "moved": "equals an amount that moved",
+    "argument": "equals an argument of a call but nothing that moved",
+    "nothing": "equals no argument and nothing that moved",
 }
 
 
@@ -211,7 +211,7 @@ def _report(frames: Frames, history: History) -> Fact:
             history.seen("report", event, place, what),
             history.seen("report", event, place),
             node,
-            f"number {place + 1} of event 0x{event.hex()} is {_REPORTS[what]}",
+            f"number {place + 1} of event 0x{event.hex()} {_REPORTS[what]}",
         )
         for (event, place, what), node in reports_of(frames).items()
     ]

@@ -11,6 +11,7 @@ from blockscan.detect.accounts import SECONDS, Recent, account_of
 from blockscan.detect.authority import HandedOver, handed_over_in, minted_in
 from blockscan.detect.books import Books
 from blockscan.detect.dealings import dealing_in, dealings_facts, joint_of
+from blockscan.detect.explain import fact_evidence
 from blockscan.detect.facts import facts_of
 from blockscan.detect.flow import frames_of
 from blockscan.detect.history import history_of, merged
@@ -84,9 +85,16 @@ def test_who_empties_accounts_that_were_handed_to_him_takes_them_over():
     assert judged(*given, message(VICTIM, lost("one", VICTIM, 10, 0))) == 0.0, "not who gave it"
     at_once = message(THIEF, hands("one", VICTIM, THIEF), lost("one", THIEF, 10, 0))
     assert judged(at_once) == facts_of(at_once, NOTHING)["taken_over"].value == 1.0
-    assert facts_of(at_once, NOTHING)["taken_over"].found == (
-        f"100% of the mint in one, handed over by {VICTIM}"
-    )
+    found = f"100% of the mint in one, handed over by {VICTIM}"
+    assert facts_of(at_once, NOTHING)["taken_over"].found == found
+
+
+def test_who_gave_an_account_away_is_named_in_full():
+    long = key_text(bytes([9]) * 32)
+    robbed = replace(lost(long, THIEF, 10, 0), emitter=long)
+    facts = facts_of(message(THIEF, hands(long, VICTIM, THIEF), robbed), NOTHING)
+    (evidence,) = fact_evidence(facts, {"taken_over": 3.0}, {"taken_over": 0.001})
+    assert evidence.found == facts["taken_over"].found and evidence.found.endswith(VICTIM)
 
 
 def test_what_comes_back_to_its_owner_is_not_taken_over():

@@ -197,7 +197,8 @@ def test_an_event_that_reports_what_did_not_happen():
     assert usual.value == pytest.approx(math.log(51 / 50.5))
     fake = facts_of(staked(9000, moved=0, target=OTHER), past)["rare_report"]
     assert fake.value == pytest.approx(math.log(51 / 0.5))
-    assert fake.found == f"number 1 of event 0x{STAKED.hex()} is an argument"
+    said = f"number 1 of event 0x{STAKED.hex()} equals an argument of a call but nothing that moved"
+    assert fake.found == said
     assert facts_of(staked(9000, moved=0, topic=b"x" * 32), past)["rare_report"].value == 0.0
 
 
@@ -207,7 +208,7 @@ def test_the_most_unusual_number_of_an_event_counts():
     root = replace(staked(9000).root, steps=(Log(TOKEN, (STAKED,), data),))
     found = facts_of(replace(staked(9000), root=root), past)["rare_report"]
     assert found.value == pytest.approx(math.log(51 / 0.5))
-    assert found.found == f"number 2 of event 0x{STAKED.hex()} is an amount that moved"
+    assert found.found == f"number 2 of event 0x{STAKED.hex()} equals an amount that moved"
 
 
 def test_an_event_that_comes_twice_in_a_transaction_counts_once():
